@@ -1,0 +1,158 @@
+"""How many times the shared block is applied: sampled depth in training, exit rules at inference.
+
+Both run the loop on the samples that still need it only, so that a sample that is done costs nothing more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..types import LoopInfo, StopReason
+
+
+class Selectable(Protocol):
+    """Per-sample side inputs of the loop that can be narrowed to some samples."""
+
+    def select(self, rows: Tensor | slice) -> Selectable: ...
+
+
+Loop = Callable[[Tensor, Selectable], Tensor]
+"""One application of the shared block: (h (B, S, d), conditioning) -> h."""
+
+
+def sample_depths(batch: int, mean: float, max_loops: int, generator: torch.Generator) -> Tensor:
+    """Draw one loop count per sequence: T ~ Poisson(mean), truncated to [1, max_loops] (eq 9).
+
+    Args:
+        batch: number of sequences B.
+        mean: mean of the Poisson distribution, above 0.
+        max_loops: upper limit, at least 1.
+        generator: source of randomness.
+
+    Returns:
+        (B,) int64.
+    """
+    rate = torch.full((batch,), float(mean), device=generator.device)
+    return torch.poisson(rate, generator=generator).long().clamp_(1, max_loops)
+
+
+def run_sampled(loop: Loop, h: Tensor, side: Selectable, depths: Tensor, grad_loops: int) -> Tensor:
+    """Apply the loop depths[b] times to sequence b; gradients flow through its last `grad_loops` loops only.
+
+    All sequences END together: sequence b joins max(depths) - depths[b] loops after the deepest one, so the loops that
+    carry gradients are the same last ones for everybody and the earlier loops run without a graph.
+
+    Args:
+        loop: one application of the shared block.
+        h: (B, S, d).
+        side: conditioning of the B sequences.
+        depths: (B,) int64 loop counts, at least 1.
+        grad_loops: truncation of backpropagation, at least 1.
+
+    Returns:
+        h after depths[b] loops (B, S, d), in the order given.
+    """
+    order = torch.argsort(depths, descending=True)
+    inverse = torch.argsort(order)
+    h, side, sorted_depths = h[order], side.select(order), depths[order].tolist()
+    deepest = sorted_depths[0]
+    for remaining in range(deepest, 0, -1):  # this loop is the `remaining`-th last one
+        active = sum(depth >= remaining for depth in sorted_depths)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and remaining <= grad_loops):
+            part = side if active == len(h) else side.select(slice(0, active))
+            refined = loop(h[:active], part)
+        h = refined if active == len(h) else torch.cat([refined, h[active:]])  # those who wait keep their graph
+    return h[inverse]
+
+
+class ExitRule(Protocol):
+    """Decides at inference when a sample has been refined enough."""
+
+    def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
+        """Refine h (B, S, d) and report what was done."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedDepth:
+    """The same number of loops for every sample, at least 1."""
+
+    num_loops: int
+
+    def __post_init__(self) -> None:
+        _check_loops(1, self.num_loops)
+
+    def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
+        for _ in range(self.num_loops):
+            h = loop(h, side)
+        return h, LoopInfo.fixed(len(h), self.num_loops, h.device)
+
+
+@dataclass(frozen=True)
+class Converged:
+    """Stop a sample when its relative latent change falls below a threshold; finished samples leave the batch.
+
+    |h(t+1) - h(t)| < threshold * |h(t+1)|, norms over tokens and channels.
+
+    Attributes:
+        threshold: at least 0; 0 never stops early.
+        min_loops: loops that every sample does, at least 1.
+        max_loops: cap, at least min_loops.
+    """
+
+    threshold: float
+    min_loops: int
+    max_loops: int
+
+    def __post_init__(self) -> None:
+        _check_loops(self.min_loops, self.max_loops)
+        if not (math.isfinite(self.threshold) and self.threshold >= 0) and self.threshold != math.inf:
+            raise ValueError(f"exit threshold is {self.threshold}, allowed >= 0; 0 never stops early")
+
+    def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
+        batch = len(h)
+        out = torch.empty_like(h, memory_format=torch.contiguous_format)
+        num_loops = torch.full((batch,), self.max_loops, device=h.device)
+        residual = torch.full((batch,), torch.nan, device=h.device)
+        reason = torch.full((batch,), int(StopReason.CAP), device=h.device)
+        active = torch.arange(batch, device=h.device)
+        for done in range(1, self.max_loops + 1):
+            new = loop(h, side)
+            change = torch.linalg.vector_norm(new - h, dim=(1, 2))
+            size = torch.linalg.vector_norm(new, dim=(1, 2)).clamp_min(1e-12)
+            relative = change / size
+            residual[active] = relative
+            diverged = ~torch.isfinite(relative)
+            stop = diverged if done < self.min_loops else diverged | (relative < self.threshold)
+            h = new
+            if done == self.max_loops:
+                stop = torch.ones_like(stop)
+                reason[active] = torch.where(
+                    relative < self.threshold, int(StopReason.CONVERGED), int(StopReason.CAP)
+                )
+                reason[active[diverged]] = int(StopReason.NONFINITE)
+            elif bool(stop.any()):
+                left = active[stop]
+                num_loops[left] = done
+                reason[left] = torch.where(
+                    diverged[stop], int(StopReason.NONFINITE), int(StopReason.CONVERGED)
+                )
+            else:
+                continue
+            out[active[stop]] = new[stop]
+            keep = torch.nonzero(~stop).squeeze(1)
+            if len(keep) == 0:
+                break
+            active, h, side = active[keep], new[keep], side.select(keep)
+        return out, LoopInfo(num_loops, residual, reason)
+
+
+def _check_loops(low: int, high: int) -> None:
+    if low < 1 or high < low:
+        raise ValueError(f"loops are limited to {low}..{high}, allowed 1 <= min <= max; change model.max_loops")

@@ -1,0 +1,128 @@
+"""Data that travels between the parts: episodes, training batches, latent states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode of T control steps.
+
+    Attributes:
+        obs: observations (T+1, n_obs), physical units.
+        achieved: what the task measures (T+1, n_goal), an end-effector position [m] for reaching.
+        goal: desired value of it (n_goal,).
+        action: (T, nu), each in [-1, 1].
+        reward: (T,).
+        terminated: (T,) the task ended here.
+        truncated: (T,) the time limit ended here.
+        ctrl_dt: duration of a control step [s].
+        env_id: Gymnasium id.
+        seed: seed of the reset.
+    """
+
+    obs: Float32
+    achieved: Float32
+    goal: Float32
+    action: Float32
+    reward: Float32
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    ctrl_dt: float
+    env_id: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        steps = len(self.action)
+        for name, want in (("obs", steps + 1), ("achieved", steps + 1), ("reward", steps), ("terminated", steps)):
+            if len(getattr(self, name)) != want:
+                raise ValueError(
+                    f"episode.{name} has {len(getattr(self, name))} rows, allowed {want} for {steps} actions; "
+                    "record one observation more than actions"
+                )
+        for name in ("obs", "achieved", "goal", "action", "reward"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"episode.{name} has non-finite numbers, allowed finite; drop the episode")
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """B training sequences of L transitions.
+
+    Attributes:
+        obs: (B, L+1, n_obs). action: (B, L, nu). reward: (B, L). terminated: (B, L) float, 1 where the task ended.
+        goal: (B, n_goal) the goal that `reward` was computed for.
+        mask: (B, L) float, 1 for real transitions, 0 for padding after the end of an episode.
+    """
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    goal: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class LatentState:
+    """A latent state h (B, tokens, d) and the goal (B or 1, n_goal) that the reward head is asked about."""
+
+    h: Tensor
+    goal: Tensor | None = None
+
+    def expand(self, num: int) -> LatentState:
+        """Repeat a single state (1, tokens, d) for `num` candidates without copying."""
+        return LatentState(self.h.expand(num, -1, -1), self.goal)
+
+
+class StopReason(IntEnum):
+    """Why the loop over the latent state ended."""
+
+    CONVERGED = 0
+    CAP = 1
+    NONFINITE = 2
+
+
+@dataclass(frozen=True)
+class LoopInfo:
+    """What the refinement loop did for each of B samples.
+
+    Attributes:
+        num_loops: loops used (B,) int64.
+        residual: last relative latent change |h(t+1) - h(t)| / |h(t+1)| (B,); NaN where it was not measured.
+        stop_reason: StopReason (B,) int64.
+    """
+
+    num_loops: Tensor
+    residual: Tensor
+    stop_reason: Tensor
+
+    @staticmethod
+    def sampled(depths: Tensor) -> LoopInfo:
+        """Sample b did depths[b] loops, as drawn for training."""
+        return LoopInfo(
+            depths,
+            torch.full(depths.shape, torch.nan, device=depths.device),
+            torch.full_like(depths, int(StopReason.CAP)),
+        )
+
+    @staticmethod
+    def fixed(batch: int, loops: int, device: torch.device) -> LoopInfo:
+        """All samples did the same number of loops."""
+        return LoopInfo(
+            torch.full((batch,), loops, device=device),
+            torch.full((batch,), torch.nan, device=device),
+            torch.full((batch,), int(StopReason.CAP), device=device),
+        )

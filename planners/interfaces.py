@@ -1,0 +1,72 @@
+"""What a planner calls. Models and objectives fit these protocols structurally; nothing needs to inherit.
+
+At its smallest a planner needs one function, `Scorer`: action sequences in, scores out. A dynamics model that can
+imagine trajectories fits `RolloutModel`; `planners.rollout.TrajectoryScorer` turns model and objective into a `Scorer`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Scorer(Protocol):
+    """Scores candidate action sequences; higher is better."""
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Score candidates.
+
+        Args:
+            actions: (N, H, nu), each in [-1, 1].
+
+        Returns:
+            scores (N,); a candidate that cannot be scored gets a non-finite value and is never chosen.
+        """
+        ...
+
+
+class Trajectory(Protocol):
+    """N imagined trajectories of H steps. Decoding is lazy: only what an objective asks for is computed."""
+
+    def observations(self, columns: slice | None = None) -> Tensor:
+        """Predicted observations after each action (N, H, n) in physical units; n = all numbers or those of `columns`."""
+        ...
+
+    def rewards(self) -> Tensor:
+        """Predicted rewards (N, H)."""
+        ...
+
+
+class RolloutModel(Protocol):
+    """A model that imagines what action sequences lead to."""
+
+    @property
+    def nu(self) -> int:
+        """Number of action dimensions."""
+        ...
+
+    @property
+    def ctrl_dt(self) -> float:
+        """Duration of one action [s]."""
+        ...
+
+    def rollout(self, state: Any, actions: Tensor) -> Trajectory:
+        """Imagine N action sequences (N, H, nu) from one start state (whatever the model calls a state)."""
+        ...
+
+
+class Objective(Protocol):
+    """What makes a trajectory good."""
+
+    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+        """Score trajectories made by actions (N, H, nu); returns (N,), higher is better."""
+        ...
+
+
+class Planner(Protocol):
+    """Finds actions that score well."""
+
+    def plan(self, score: Scorer, warm_start: Tensor | None = None) -> Any:
+        """Return a `planners.plan.Plan`; `warm_start` is a first guess (H, nu)."""
+        ...

@@ -1,0 +1,85 @@
+"""Objectives: what makes an imagined trajectory good."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .interfaces import Trajectory
+
+
+def discount_weights(horizon: int, discount: float, like: Tensor) -> Tensor:
+    """Weights discount^k (H,), k = 0..H-1, on the device and in the dtype of `like`."""
+    return discount ** torch.arange(horizon, device=like.device, dtype=like.dtype)
+
+
+class LearnedReward:
+    """Sum of the model's predicted rewards: sum_k discount^k r_k.
+
+    Args:
+        discount: in (0, 1].
+
+    Raises:
+        ValueError: discount is out of range.
+    """
+
+    def __init__(self, discount: float = 1.0) -> None:
+        _check_discount(discount)
+        self.discount = discount
+
+    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+        rewards = trajectory.rewards()  # (N, H)
+        return rewards @ discount_weights(rewards.shape[1], self.discount, rewards)
+
+
+class ReachPoint:
+    """Bring some of the observed numbers, a position say, to a target and be there early.
+
+    score = - sum_k discount^k |x_k - target| - terminal_weight |x_H - target| - action_weight mean_k |a_k|^2
+
+    The cost is computed on the DECODED observation, so it needs no learned reward.
+
+    Args:
+        columns: which observed numbers form x.
+        target: where x should go (len(columns),), in the unit of the observation.
+        discount: in (0, 1].
+        terminal_weight: extra weight of the last step, at least 0.
+        action_weight: price of large actions in the unit of the target, at least 0.
+
+    Raises:
+        ValueError: a number is out of range, or the target has the wrong length or is not finite.
+    """
+
+    def __init__(
+        self,
+        columns: slice,
+        target: Tensor,
+        discount: float = 1.0,
+        terminal_weight: float = 0.0,
+        action_weight: float = 0.0,
+    ) -> None:
+        _check_discount(discount)
+        for name, value in (("terminal_weight", terminal_weight), ("action_weight", action_weight)):
+            if not value >= 0:
+                raise ValueError(f"{name} is {value}, allowed >= 0; choose a non-negative weight")
+        if target.shape != (columns.stop - columns.start,):
+            raise ValueError(
+                f"target has shape {tuple(target.shape)}, allowed ({columns.stop - columns.start},); "
+                "give one number for each column"
+            )
+        if not bool(torch.isfinite(target).all()):
+            raise ValueError(f"target is {target.tolist()}, allowed finite numbers; check where the goal comes from")
+        self.columns, self.target = columns, target
+        self.discount, self.terminal_weight, self.action_weight = discount, terminal_weight, action_weight
+
+    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+        x = trajectory.observations(self.columns)  # (N, H, n)
+        distance = torch.linalg.vector_norm(x - self.target.to(x), dim=-1)  # (N, H)
+        weights = discount_weights(distance.shape[1], self.discount, distance)
+        weights[-1] += self.terminal_weight
+        return -(distance @ weights) - self.action_weight * actions.square().mean(dim=(1, 2))
+
+
+def _check_discount(discount: float) -> None:
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount is {discount}, allowed (0, 1]; 1 weighs all steps equally")

@@ -1,0 +1,56 @@
+"""The result of planning: a sequence of actions and how it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sequence of actions that the planner recommends.
+
+    Attributes:
+        actions: recommended actions (H, nu), each in [-1, 1].
+        std: spread of the final sampling distribution (H, nu); small where the planner is certain.
+        score: score of `actions` under the model (rewards are maximised).
+        ctrl_dt: duration of one action [s].
+        iterations: number of optimiser iterations done.
+        num_invalid: candidates that were dropped because their score was not finite.
+        wall_time: time spent planning [s].
+    """
+
+    actions: Tensor
+    std: Tensor
+    score: float
+    ctrl_dt: float
+    iterations: int
+    num_invalid: int
+    wall_time: float
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions H."""
+        return int(self.actions.shape[0])
+
+    def shift(self, steps: int = 1, fill: float = 0.0) -> Tensor:
+        """Drop the first actions and append `fill`: the warm start for the next control step.
+
+        Args:
+            steps: how many actions have been executed since the plan was made, at least 0.
+            fill: value of the appended actions; 0 means "no motion asked for" in delta and velocity modes.
+
+        Returns:
+            actions (H, nu); a new tensor.
+
+        Raises:
+            ValueError: steps is negative.
+        """
+        if steps < 0:
+            raise ValueError(f"steps is {steps}, allowed >= 0; pass the number of executed actions")
+        shifted = torch.full_like(self.actions, fill)
+        if steps < self.horizon:
+            shifted[: self.horizon - steps] = self.actions[steps:]
+        return shifted
