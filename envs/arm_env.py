@@ -1,0 +1,294 @@
+"""Gymnasium environment of a position-controlled arm; tasks add goals and rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .action import CartesianDelta, JointDelta, JointReference, interpolate
+from .arms.arm import Arm, load_arm
+from .kinematics import ArmKinematics
+from .observation import arm_observation, observation_groups, observation_size
+from .rendering import Marker, Polyline, SceneRenderer
+
+FloatArray = NDArray[np.float64]
+Observation = dict[str, NDArray[np.float32]]
+
+CONTROL_MODES = ("joint_delta", "cartesian_delta")
+PHYSICS_STATE = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
+NUM_HOLDS = 5
+"""Set-points written to the actuators per control step: 100 Hz at 20 Hz control."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnvState:
+    """Everything that decides how an environment goes on, save its random generator and time limit.
+
+    Attributes:
+        physics: MuJoCo's full physics state (time, qpos, qvel, act).
+        warmstart: the solver's warm start (nv,), so that a restored run repeats bit by bit.
+        ref: reference of the command generator.
+        goal: goal of the task (3,) [m].
+    """
+
+    physics: FloatArray
+    warmstart: FloatArray
+    ref: JointReference
+    goal: FloatArray
+
+
+class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
+    """Base of the arm tasks: physics, action modes, start poses, observation vector, pictures, state."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(
+        self,
+        arm: str = "panda",
+        control_mode: str = "joint_delta",
+        render_mode: str | None = None,
+        *,
+        ctrl_dt: float = 0.05,
+        action_scale: float = 0.075,
+        ddq_max: float = 7.5,
+        cartesian_scale: float = 0.02,
+        start_noise: float = 0.25,
+        width: int = 480,
+        height: int = 360,
+        camera: str = "main",
+    ) -> None:
+        """Load the arm.
+
+        Args:
+            arm: name of an arm, see `known_arms`.
+            control_mode: `joint_delta` (action (n,), joint displacements) or `cartesian_delta` (action (3,),
+                displacement of the tool centre point).
+            render_mode: None or `rgb_array`.
+            ctrl_dt: control step [s], a multiple of five physics steps.
+            action_scale: joint displacement per control step at full action [rad].
+            ddq_max: acceleration limit of the reference [rad/s^2].
+            cartesian_scale: tip displacement per control step at full action [m].
+            start_noise: half width of the uniform noise around the home pose at reset [rad].
+            width: of rendered images [pixels].
+            height: of rendered images [pixels].
+            camera: name of a camera in the arm's MJCF.
+
+        Raises:
+            ValueError: a name is unknown or a number is out of range.
+        """
+        if control_mode not in CONTROL_MODES:
+            raise ValueError(f"control_mode {control_mode!r} is unknown, known modes: {', '.join(CONTROL_MODES)}")
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode {render_mode!r} is unknown, known modes: None, rgb_array")
+        if not 0.0 <= start_noise <= 1.0:
+            raise ValueError(f"start_noise is {start_noise} rad, allowed [0, 1] rad")
+        self.arm: Arm = load_arm(arm)
+        self.control_mode = control_mode
+        self.render_mode = render_mode
+        self.ctrl_dt = float(ctrl_dt)
+        self.start_noise = float(start_noise)
+        self.model = self.arm.load_model()
+        self.data = mujoco.MjData(self.model)
+        self.n_substeps = substeps_per_hold(self.model, self.ctrl_dt) * NUM_HOLDS
+        if np.any(action_scale / ctrl_dt > self.arm.dq_max):
+            raise ValueError(
+                f"action_scale {action_scale} rad per {ctrl_dt} s is {action_scale / ctrl_dt:.3g} rad/s, allowed up to "
+                f"{self.arm.dq_max.min():.3g} rad/s for arm {self.arm.name!r}; lower action_scale"
+            )
+        if np.any(ddq_max > self.arm.ddq_max):
+            raise ValueError(
+                f"ddq_max is {ddq_max} rad/s^2, allowed up to {self.arm.ddq_max.min():.3g} rad/s^2 "
+                f"for arm {self.arm.name!r}"
+            )
+        self.kinematics = ArmKinematics(self.arm)
+        self.joint_delta = JointDelta(self.arm.q_min, self.arm.q_max, action_scale, ddq_max, ctrl_dt)
+        self.action_mode: JointDelta | CartesianDelta = self.joint_delta
+        if control_mode == "cartesian_delta":
+            self.action_mode = CartesianDelta(
+                self.joint_delta, self.kinematics, self.arm.home, action_scale=cartesian_scale
+            )
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_mode.nu,), np.float32)
+        self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
+
+        self._hold_substeps = self.n_substeps // NUM_HOLDS
+        self._fractions = hold_fractions(NUM_HOLDS)
+        # Views into MuJoCo's own memory: attribute access on MjData makes a new array each time.
+        self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
+        self._ee_pos = self.data.site_xpos[int(self.model.site(self.arm.ee_site).id)]
+        self._camera_args = (int(width), int(height), camera)
+        self._renderer: SceneRenderer | None = None
+
+    # -- for tasks -------------------------------------------------------------------------------------------------
+
+    def vector_space(self) -> gym.spaces.Box:
+        """Bounds of the observation vector.
+
+        They are wide enough for contact and tracking errors, and finite as Gymnasium wishes.
+        """
+        n, joints = self.arm.n, self.joint_delta
+        high = np.empty(observation_size(n))
+        low = np.empty_like(high)
+        groups = observation_groups(n)
+        low[groups["q"]], high[groups["q"]] = joints.q_min - 0.5, joints.q_max + 0.5
+        high[groups["dq"]] = 10.0 * self.arm.dq_max
+        high[groups["q_error"]] = joints.q_max - joints.q_min + 0.5
+        high[groups["ref_dq"]] = joints.dq_max + 1e-6
+        high[groups["ee_pos"]] = 2.0
+        for name in ("dq", "q_error", "ref_dq", "ee_pos"):
+            low[groups[name]] = -high[groups[name]]
+        return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+
+    def vector_observation(self) -> NDArray[np.float32]:
+        """Observation vector of the present state, a new array (4 n + 3,)."""
+        return arm_observation(self._qpos, self._qvel, self.ref, self._ee_pos)
+
+    def advance(self, action: ArrayLike) -> None:
+        """Run the physics for one control step.
+
+        The reference is sampled at the instants at which the set-point is written, and held in between.
+
+        Args:
+            action: (nu,) in [-1, 1]; values outside are clipped.
+
+        Raises:
+            ValueError: the action has another shape or is not finite.
+        """
+        a = self._checked_action(action)
+        ref = self.action_mode.advance(self.ref, a)
+        for target in interpolate(self.ref, ref, self._fractions, self.ctrl_dt):
+            self._ctrl[:] = target
+            mujoco.mj_step(self.model, self.data, self._hold_substeps)
+        # mj_step leaves positions of sites as they were before its last substep.
+        mujoco.mj_kinematics(self.model, self.data)
+        self.ref = ref
+
+    def place(self, q: ArrayLike | None) -> None:
+        """Put the arm at rest.
+
+        Args:
+            q: joint positions (n,) [rad]; None draws a collision-free pose around home.
+
+        Raises:
+            ValueError: q has another shape or leaves the position limits.
+        """
+        pose = self._random_start() if q is None else self._checked_start(q)
+        mujoco.mj_resetData(self.model, self.data)
+        self._qpos[:] = pose
+        self._ctrl[:] = pose
+        self.ref = JointReference(pose, np.zeros(self.arm.n))
+        mujoco.mj_forward(self.model, self.data)
+
+    def markers(self) -> Sequence[Marker]:
+        """Spheres that belong to the task, for pictures."""
+        return ()
+
+    def task_goal(self) -> FloatArray:
+        """Goal of the task (3,) [m]; the base class has none."""
+        return np.zeros(3)
+
+    def set_task_goal(self, goal: FloatArray) -> None:
+        """Restore the goal of the task; the base class has none."""
+
+    # -- public ----------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> EnvState:
+        """Copy the state; `set_state` goes back to it."""
+        size = mujoco.mj_stateSize(self.model, PHYSICS_STATE)
+        physics = np.empty(size)
+        mujoco.mj_getState(self.model, self.data, physics, PHYSICS_STATE)
+        ref = JointReference(self.ref.q.copy(), self.ref.dq.copy())
+        return EnvState(physics, self.data.qacc_warmstart.copy(), ref, self.task_goal().copy())
+
+    def set_state(self, state: EnvState) -> None:
+        """Go back to a state of `get_state`, from this or an equal environment."""
+        mujoco.mj_setState(self.model, self.data, state.physics, PHYSICS_STATE)
+        self.data.qacc_warmstart[:] = state.warmstart
+        self.ref = JointReference(state.ref.q.copy(), state.ref.dq.copy())
+        self.set_task_goal(state.goal.copy())
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def render(self, overlay: Sequence[Polyline] = ()) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Draw the present state.
+
+        Args:
+            overlay: paths to draw in, `Polyline` or tuples (points (K, 3) [m], rgba, radius [m]).
+
+        Returns:
+            Image (height, width, 3), uint8; None when `render_mode` is None.
+        """
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self.arm, *self._camera_args)
+        return self._renderer.render(self._qpos, overlay, self.markers())
+
+    def close(self) -> None:
+        """Free the GL context, if any."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _checked_action(self, action: ArrayLike) -> FloatArray:
+        a = np.asarray(action, dtype=np.float64)
+        if a.shape != (self.action_mode.nu,):
+            raise ValueError(f"action has shape {a.shape}, need ({self.action_mode.nu},) for {self.control_mode}")
+        if not np.isfinite(a).all():
+            bad = int(np.flatnonzero(~np.isfinite(a))[0])
+            what = f"joint {self.arm.joint_names[bad]!r}" if self.control_mode == "joint_delta" else f"axis {'xyz'[bad]}"
+            raise ValueError(f"action[{bad}] ({what}) is {a[bad]}, allowed [-1, 1]; the policy or planner diverged")
+        return a
+
+    def _checked_start(self, q: ArrayLike) -> FloatArray:
+        pose = np.array(q, dtype=np.float64)
+        if pose.shape != (self.arm.n,):
+            raise ValueError(f"start pose q has shape {pose.shape}, need ({self.arm.n},) in rad")
+        for i, name in enumerate(self.arm.joint_names):
+            low, high = self.arm.q_min[i], self.arm.q_max[i]
+            if not low <= pose[i] <= high:
+                raise ValueError(
+                    f"start pose of joint {name!r} is {pose[i]:.4g} rad, allowed [{low:.4g}, {high:.4g}] rad"
+                )
+        return pose
+
+    def _random_start(self) -> FloatArray:
+        home, noise = self.arm.home, self.start_noise
+        low = np.maximum(home - noise, self.arm.q_min)
+        high = np.minimum(home + noise, self.arm.q_max)
+        for _ in range(100):
+            pose = self.np_random.uniform(low, high)
+            if self.kinematics.collision_free(pose):
+                return pose
+        raise RuntimeError(f"no collision-free start in 100 draws with start_noise {noise} rad; lower start_noise")
+
+
+def substeps_per_hold(model: mujoco.MjModel, ctrl_dt: float) -> int:
+    """Physics steps between two set-points.
+
+    Args:
+        model: the arm's model.
+        ctrl_dt: control step [s].
+
+    Returns:
+        The number, at least 1.
+
+    Raises:
+        ValueError: the control step is not a multiple of `NUM_HOLDS` physics steps.
+    """
+    quantum = NUM_HOLDS * float(model.opt.timestep)
+    count = round(ctrl_dt / quantum)
+    if count < 1 or abs(count * quantum - ctrl_dt) > 1e-9:
+        raise ValueError(f"ctrl_dt is {ctrl_dt} s, must be a positive multiple of {quantum:g} s")
+    return count
+
+
+def hold_fractions(num_holds: int) -> FloatArray:
+    """Instants of the set-points within a control step, (num_holds, 1): a set-point is the reference when written."""
+    return np.arange(num_holds, dtype=np.float64)[:, None] / num_holds

@@ -1,0 +1,189 @@
+"""Off-screen pictures of an arm with paths and markers drawn in.
+
+Shadow maps and multisampling cost 10 to 100 times the rest of a frame in software, so both are off by default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arms.arm import Arm
+
+Rgba = tuple[float, float, float, float]
+
+
+class Polyline(NamedTuple):
+    """A path to draw: points (K, 3) [m], colour, radius [m]."""
+
+    points: ArrayLike
+    rgba: Rgba = (0.05, 0.45, 0.95, 1.0)
+    radius: float = 0.004
+
+
+class Marker(NamedTuple):
+    """A sphere to draw: centre (3,) [m], colour, radius [m]."""
+
+    center: ArrayLike
+    rgba: Rgba = (0.10, 0.75, 0.35, 0.6)
+    radius: float = 0.02
+
+
+class SceneRenderer:
+    """Draws one arm; holds a GL context until `close`."""
+
+    def __init__(
+        self,
+        arm: Arm,
+        width: int = 480,
+        height: int = 360,
+        camera: str = "main",
+        *,
+        shadows: bool = False,
+        samples: int = 0,
+        max_geom: int = 4000,
+    ) -> None:
+        """Load the arm with its visual geoms and open a GL context.
+
+        Args:
+            arm: the arm.
+            width: of the image [pixels].
+            height: of the image [pixels].
+            camera: name of a camera in the MJCF.
+            shadows: draw shadows (slow in software).
+            samples: multisampling of edges, 0 or 4 (slow in software).
+            max_geom: upper bound of everything drawn.
+
+        Raises:
+            ValueError: the size or the camera is not usable.
+            RuntimeError: no GL context can be opened on this machine.
+        """
+        if width < 1 or height < 1:
+            raise ValueError(f"image size is {width} x {height} pixels, must be at least 1 x 1")
+        self._model = arm.load_model(visuals=True)
+        cameras = [self._model.camera(i).name for i in range(self._model.ncam)]
+        if camera not in cameras:
+            raise ValueError(f"camera {camera!r} is unknown, arm {arm.name!r} has: {', '.join(cameras)}")
+        self._model.vis.global_.offwidth = width
+        self._model.vis.global_.offheight = height
+        self._model.vis.quality.offsamples = samples
+        self._data = mujoco.MjData(self._model)
+        self._option = mujoco.MjvOption()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
+        self._camera.fixedcamid = cameras.index(camera)
+        self._scene = mujoco.MjvScene(self._model, maxgeom=max_geom)
+        self._scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = shadows
+        self._scene.flags[int(mujoco.mjtRndFlag.mjRND_REFLECTION)] = False
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
+        self._gl: Any = _open_gl_context(width, height)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(self._model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
+        mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
+
+    def render(
+        self, q: ArrayLike, paths: Sequence[Polyline] = (), markers: Sequence[Marker] = ()
+    ) -> NDArray[np.uint8]:
+        """Draw the arm in a pose.
+
+        Args:
+            q: joint positions (n,) [rad].
+            paths: polylines drawn as chains of capsules.
+            markers: spheres.
+
+        Returns:
+            New image (height, width, 3), uint8.
+
+        Raises:
+            RuntimeError: the renderer has been closed.
+        """
+        if self._gl is None:
+            raise RuntimeError("the renderer is closed; make a new one to draw again")
+        self._data.qpos[:] = q
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_comPos(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        every = int(mujoco.mjtCatBit.mjCAT_ALL)
+        mujoco.mjv_updateScene(self._model, self._data, self._option, None, self._camera, every, self._scene)
+        for path in paths:
+            self._add_path(Polyline(*path))
+        for marker in markers:
+            self._add_marker(Marker(*marker))
+        self._gl.make_current()
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        return self._pixels[::-1].copy()  # OpenGL counts rows from the bottom
+
+    def close(self) -> None:
+        """Free the GL context. Closing twice is harmless."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+
+    def _add_path(self, path: Polyline) -> None:
+        points = np.asarray(path.points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"path has shape {points.shape}, need points (K, 3) in metres")
+        for start, end in zip(points[:-1], points[1:], strict=True):
+            geom = self._next_geom(mujoco.mjtGeom.mjGEOM_CAPSULE, path.rgba)
+            if geom is not None:
+                kind = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
+                mujoco.mjv_connector(geom, kind, path.radius, start, end)
+
+    def _add_marker(self, marker: Marker) -> None:
+        geom = self._next_geom(mujoco.mjtGeom.mjGEOM_SPHERE, marker.rgba, np.asarray(marker.center), marker.radius)
+        if geom is not None:
+            geom.emission = 0.3
+
+    def _next_geom(
+        self, kind: Any, rgba: Rgba, pos: NDArray[Any] | None = None, radius: float = 0.01
+    ) -> mujoco.MjvGeom | None:
+        """Claim a geom of the scene, or None when the scene is full (a picture without the rest is still useful)."""
+        if self._scene.ngeom >= self._scene.maxgeom:
+            return None
+        geom = self._scene.geoms[self._scene.ngeom]
+        self._scene.ngeom += 1
+        mujoco.mjv_initGeom(
+            geom,
+            int(kind),
+            np.full(3, radius),
+            np.zeros(3) if pos is None else np.asarray(pos, dtype=np.float64),
+            np.eye(3).ravel(),
+            np.asarray(rgba, dtype=np.float32),
+        )
+        return geom
+
+
+def _open_gl_context(width: int, height: int) -> Any:
+    """Open the context that MUJOCO_GL names; without it EGL on a Linux machine that has no display.
+
+    MuJoCo reads MUJOCO_GL once, at its first import; choosing here works whatever was imported before.
+    """
+    wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
+    has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if not wanted and sys.platform == "linux" and not has_display:
+        wanted = "egl"
+    try:
+        if wanted == "egl":
+            from mujoco.egl import GLContext
+        elif wanted == "osmesa":
+            from mujoco.osmesa import GLContext
+        elif sys.platform == "darwin":
+            from mujoco.cgl import GLContext
+        else:
+            from mujoco.glfw import GLContext
+        return GLContext(width, height)
+    except Exception as error:  # the back ends raise many types, from ImportError to GLError
+        raise RuntimeError(
+            f"no GL context with MUJOCO_GL={wanted or 'unset'}: {error}; set MUJOCO_GL to egl or osmesa "
+            "(packages libegl1 or libosmesa6), or leave render_mode=None"
+        ) from error

@@ -1,0 +1,5 @@
+"""Tasks for the arms."""
+
+from .reach import ReachEnv
+
+__all__ = ["ReachEnv"]
