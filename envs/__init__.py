@@ -6,12 +6,14 @@
 import gymnasium as gym
 
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
-from .arm_env import ArmEnv, EnvState
+from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
 from .kinematics import ArmKinematics
 from .observation import OBSERVATION_UNITS, arm_observation, observation_groups, observation_size
 from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
+from .simulator import BatchSimulator
+from .stepping import EnvState
 from .tasks import ReachEnv
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Arm",
     "ArmEnv",
     "ArmKinematics",
+    "BatchSimulator",
     "CartesianDelta",
     "EnvState",
     "JointDelta",

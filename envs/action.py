@@ -1,8 +1,8 @@
 """What an action means: pure functions shared by the simulated and the real arm.
 
-A command generator holds a reference (q, dq) and moves it once per control step of length T. The velocity of the
-reference is linear in time within the step, so velocity and acceleration are bounded by construction, and a cubic
-Hermite spline through the knots (q, dq) reproduces the motion exactly.
+A command generator holds a reference (q, dq) and moves it once per control step of length T. The velocity of
+the reference is linear in time within the step, so velocity and acceleration are bounded by construction, and
+a cubic Hermite spline through the knots (q, dq) reproduces the motion exactly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class JointReference:
 class JointDelta:
     """Joint displacements per control step, smoothed to respect velocity, acceleration and position limits.
 
-    An action a in [-1, 1]^n asks for the velocity a * dq_max with dq_max = action_scale / T. The reference follows
+    An action a in [-1, 1]^n asks for the velocity a dq_max with dq_max = action_scale / T. It obeys
 
         dq' = clip(a dq_max, dq - A, dq + A) with A = ddq_max T,   q' = q + (dq + dq') T / 2,
 
@@ -63,8 +63,14 @@ class JointDelta:
         self.q_min = np.array(q_min, dtype=np.float64)
         self.q_max = np.array(q_max, dtype=np.float64)
         if self.q_min.ndim != 1 or self.q_min.shape != self.q_max.shape:
-            raise ValueError(f"q_min and q_max have shapes {self.q_min.shape} and {self.q_max.shape}, need (n,) each")
-        if not (np.isfinite(self.q_min).all() and np.isfinite(self.q_max).all() and (self.q_min < self.q_max).all()):
+            raise ValueError(
+                f"q_min and q_max have shapes {self.q_min.shape} and {self.q_max.shape}, need (n,) each"
+            )
+        if not (
+            np.isfinite(self.q_min).all()
+            and np.isfinite(self.q_max).all()
+            and (self.q_min < self.q_max).all()
+        ):
             raise ValueError(f"q_min {self.q_min} must be finite and below q_max {self.q_max} [rad]")
         self.ddq_max = np.broadcast_to(np.asarray(ddq_max, dtype=np.float64), self.q_min.shape).copy()
         for name, value in (("action_scale", action_scale), ("ctrl_dt", ctrl_dt), ("ddq_max", self.ddq_max)):
@@ -96,7 +102,7 @@ class JointDelta:
         up = self._stop_speed(self.q_max - ref.q - half)
         down = self._stop_speed(ref.q - self.q_min + half)
         v = np.minimum(np.maximum(v, -down), up)
-        # The acceleration limit comes last: from a reference that cannot stop in time, brake as hard as allowed.
+        # The acceleration limit comes last: a reference that cannot stop in time brakes as hard as allowed.
         v = np.minimum(np.maximum(v, ref.dq - self._dv), ref.dq + self._dv)
         return JointReference(ref.q + (ref.dq + v) * (0.5 * self.ctrl_dt), v)
 
@@ -121,8 +127,8 @@ class JointDelta:
     def _stop_speed(self, room: FloatArray) -> FloatArray:
         """Largest velocity at the end of this step from which the reference stops within `room`.
 
-        Braking by A per step from v covers G(v) = T ((m + 1) v - A m (m + 1) / 2), m = floor(v / A), counting the
-        half step that leads to v; G is continuous and increasing, so its inverse at S = room is the bound.
+        Braking by A per step from v covers G(v) = T ((m + 1) v - A m (m + 1) / 2), m = floor(v / A), counting
+        the half step that leads to v; G is continuous and increasing: its inverse at S = room is the bound.
 
         Args:
             room: distance to the limit less the half step already decided, S (..., n) [rad].
@@ -138,10 +144,10 @@ class JointDelta:
 class CartesianDelta:
     """Displacements of the tool centre point, turned into joint motion by damped least squares.
 
-        dq_task = J^T (J J^T + damping^2 I)^-1 dx,   dq = dq_task + N posture_gain (q_home - q),   N = I - J^+ J
+        step = J^+ dx + (I - J^+ J) posture_gain (posture - q),   J^+ = J^T (J J^T + damping^2 I)^-1
 
-    taken at the reference pose, so that the meaning of an action does not depend on the tracking error. The result
-    is scaled as a whole into the box of `JointDelta`, which keeps the direction, and obeys the same limits.
+    taken at the reference pose, so that the meaning of an action does not depend on the tracking error. The
+    step is scaled as a whole into the box of `JointDelta`, which keeps its direction.
     """
 
     def __init__(
@@ -191,7 +197,7 @@ class CartesianDelta:
         jac_t = np.swapaxes(jac, -1, -2)
         gram = jac @ jac_t + self.damping**2 * self._eye
         bias = self.posture_gain * (self.posture - ref.q)
-        # One solve serves both terms: J^T W (dx - J bias) + bias.
+        # One solve serves both terms: step = J^+ (dx - J bias) + bias.
         residual = dx - (jac @ bias[..., None])[..., 0]
         step = (jac_t @ np.linalg.solve(gram, residual[..., None]))[..., 0] + bias
         wanted = step / self.joints.action_scale
@@ -207,7 +213,9 @@ class CartesianDelta:
         actions = np.asarray(actions, dtype=np.float64)
         lead = np.broadcast_shapes(ref.q.shape[:-1], actions.shape[:-2])
         shape = (*lead, actions.shape[-2], self.joints.nu)
-        ref = JointReference(np.broadcast_to(ref.q, (*lead, shape[-1])), np.broadcast_to(ref.dq, (*lead, shape[-1])))
+        ref = JointReference(
+            np.broadcast_to(ref.q, (*lead, shape[-1])), np.broadcast_to(ref.dq, (*lead, shape[-1]))
+        )
         q, dq = np.empty(shape), np.empty(shape)
         for k in range(shape[-2]):
             ref = self.advance(ref, actions[..., k, :])
@@ -215,7 +223,9 @@ class CartesianDelta:
         return JointReference(q, dq)
 
 
-def interpolate(ref0: JointReference, ref1: JointReference, fraction: ArrayLike, ctrl_dt: float) -> FloatArray:
+def interpolate(
+    ref0: JointReference, ref1: JointReference, fraction: ArrayLike, ctrl_dt: float
+) -> FloatArray:
     """Position of the reference within a control step: q0 + T f (dq0 + f (dq1 - dq0) / 2).
 
     Args:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import gymnasium as gym
 import mujoco
@@ -16,37 +14,18 @@ from .arms.arm import Arm, load_arm
 from .kinematics import ArmKinematics
 from .observation import arm_observation, observation_groups, observation_size
 from .rendering import Marker, Polyline, SceneRenderer
+from .stepping import NUM_HOLDS, PHYSICS_STATE, EnvState, hold_fractions, substeps_per_hold
 
 FloatArray = NDArray[np.float64]
 Observation = dict[str, NDArray[np.float32]]
 
 CONTROL_MODES = ("joint_delta", "cartesian_delta")
-PHYSICS_STATE = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
-NUM_HOLDS = 5
-"""Set-points written to the actuators per control step: 100 Hz at 20 Hz control."""
-
-
-@dataclass(frozen=True, eq=False)
-class EnvState:
-    """Everything that decides how an environment goes on, save its random generator and time limit.
-
-    Attributes:
-        physics: MuJoCo's full physics state (time, qpos, qvel, act).
-        warmstart: the solver's warm start (nv,), so that a restored run repeats bit by bit.
-        ref: reference of the command generator.
-        goal: goal of the task (3,) [m].
-    """
-
-    physics: FloatArray
-    warmstart: FloatArray
-    ref: JointReference
-    goal: FloatArray
 
 
 class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
     """Base of the arm tasks: physics, action modes, start poses, observation vector, pictures, state."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (declared as an instance variable by gym.Env)
 
     def __init__(
         self,
@@ -83,7 +62,9 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             ValueError: a name is unknown or a number is out of range.
         """
         if control_mode not in CONTROL_MODES:
-            raise ValueError(f"control_mode {control_mode!r} is unknown, known modes: {', '.join(CONTROL_MODES)}")
+            raise ValueError(
+                f"control_mode {control_mode!r} is unknown, known modes: {', '.join(CONTROL_MODES)}"
+            )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode {render_mode!r} is unknown, known modes: None, rgb_array")
         if not 0.0 <= start_noise <= 1.0:
@@ -98,8 +79,8 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.n_substeps = substeps_per_hold(self.model, self.ctrl_dt) * NUM_HOLDS
         if np.any(action_scale / ctrl_dt > self.arm.dq_max):
             raise ValueError(
-                f"action_scale {action_scale} rad per {ctrl_dt} s is {action_scale / ctrl_dt:.3g} rad/s, allowed up to "
-                f"{self.arm.dq_max.min():.3g} rad/s for arm {self.arm.name!r}; lower action_scale"
+                f"action_scale {action_scale} rad per {ctrl_dt} s is {action_scale / ctrl_dt:.3g} rad/s, "
+                f"allowed up to {self.arm.dq_max.min():.3g} rad/s for arm {self.arm.name!r}"
             )
         if np.any(ddq_max > self.arm.ddq_max):
             raise ValueError(
@@ -117,14 +98,14 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
 
         self._hold_substeps = self.n_substeps // NUM_HOLDS
-        self._fractions = hold_fractions(NUM_HOLDS)
+        self._fractions = hold_fractions()
         # Views into MuJoCo's own memory: attribute access on MjData makes a new array each time.
         self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
         self._ee_pos = self.data.site_xpos[int(self.model.site(self.arm.ee_site).id)]
         self._camera_args = (int(width), int(height), camera)
         self._renderer: SceneRenderer | None = None
 
-    # -- for tasks -------------------------------------------------------------------------------------------------
+    # -- for tasks ------------------------------------------------------------
 
     def vector_space(self) -> gym.spaces.Box:
         """Bounds of the observation vector.
@@ -195,7 +176,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
     def set_task_goal(self, goal: FloatArray) -> None:
         """Restore the goal of the task; the base class has none."""
 
-    # -- public ----------------------------------------------------------------------------------------------------
+    # -- public ------------------------------------------------------------
 
     def get_state(self) -> EnvState:
         """Copy the state; `set_state` goes back to it."""
@@ -213,7 +194,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.set_task_goal(state.goal.copy())
         mujoco.mj_kinematics(self.model, self.data)
 
-    def render(self, overlay: Sequence[Polyline] = ()) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self, overlay: Sequence[Polyline] = ()) -> NDArray[np.uint8] | None:
         """Draw the present state.
 
         Args:
@@ -234,16 +215,20 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             self._renderer.close()
             self._renderer = None
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------
 
     def _checked_action(self, action: ArrayLike) -> FloatArray:
         a = np.asarray(action, dtype=np.float64)
         if a.shape != (self.action_mode.nu,):
-            raise ValueError(f"action has shape {a.shape}, need ({self.action_mode.nu},) for {self.control_mode}")
+            raise ValueError(
+                f"action has shape {a.shape}, need ({self.action_mode.nu},) for {self.control_mode}"
+            )
         if not np.isfinite(a).all():
             bad = int(np.flatnonzero(~np.isfinite(a))[0])
-            what = f"joint {self.arm.joint_names[bad]!r}" if self.control_mode == "joint_delta" else f"axis {'xyz'[bad]}"
-            raise ValueError(f"action[{bad}] ({what}) is {a[bad]}, allowed [-1, 1]; the policy or planner diverged")
+            names = self.arm.joint_names if self.control_mode == "joint_delta" else ("x", "y", "z")
+            raise ValueError(
+                f"action[{bad}] ({names[bad]}) is {a[bad]}, allowed [-1, 1]; the policy or planner diverged"
+            )
         return a
 
     def _checked_start(self, q: ArrayLike) -> FloatArray:
@@ -266,29 +251,4 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             pose = self.np_random.uniform(low, high)
             if self.kinematics.collision_free(pose):
                 return pose
-        raise RuntimeError(f"no collision-free start in 100 draws with start_noise {noise} rad; lower start_noise")
-
-
-def substeps_per_hold(model: mujoco.MjModel, ctrl_dt: float) -> int:
-    """Physics steps between two set-points.
-
-    Args:
-        model: the arm's model.
-        ctrl_dt: control step [s].
-
-    Returns:
-        The number, at least 1.
-
-    Raises:
-        ValueError: the control step is not a multiple of `NUM_HOLDS` physics steps.
-    """
-    quantum = NUM_HOLDS * float(model.opt.timestep)
-    count = round(ctrl_dt / quantum)
-    if count < 1 or abs(count * quantum - ctrl_dt) > 1e-9:
-        raise ValueError(f"ctrl_dt is {ctrl_dt} s, must be a positive multiple of {quantum:g} s")
-    return count
-
-
-def hold_fractions(num_holds: int) -> FloatArray:
-    """Instants of the set-points within a control step, (num_holds, 1): a set-point is the reference when written."""
-    return np.arange(num_holds, dtype=np.float64)[:, None] / num_holds
+        raise RuntimeError(f"no collision-free start in 100 draws: start_noise is {noise} rad; lower it")

@@ -73,7 +73,12 @@ class ArmKinematics:
         return int(self._data.ncon) == 0
 
     def solve_position(
-        self, target: ArrayLike, q0: ArrayLike | None = None, *, tolerance: float = 1e-3, iterations: int = 100
+        self,
+        target: ArrayLike,
+        q0: ArrayLike | None = None,
+        *,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
     ) -> FloatArray | None:
         """Find joint positions that bring the tool centre point to a target, within the joint limits.
 

@@ -42,7 +42,9 @@ def observation_size(n: int) -> int:
     return 4 * n + 3
 
 
-def arm_observation(q: FloatArray, dq: FloatArray, ref: JointReference, ee_pos: FloatArray) -> NDArray[np.float32]:
+def arm_observation(
+    q: FloatArray, dq: FloatArray, ref: JointReference, ee_pos: FloatArray
+) -> NDArray[np.float32]:
     """Assemble the observation.
 
     Args:

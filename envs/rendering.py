@@ -1,6 +1,6 @@
 """Off-screen pictures of an arm with paths and markers drawn in.
 
-Shadow maps and multisampling cost 10 to 100 times the rest of a frame in software, so both are off by default.
+In software, shadow maps and multisampling cost 10 to 100 times the rest of a frame: both are off by default.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import mujoco
@@ -133,21 +134,23 @@ class SceneRenderer:
         points = np.asarray(path.points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"path has shape {points.shape}, need points (K, 3) in metres")
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             geom = self._next_geom(mujoco.mjtGeom.mjGEOM_CAPSULE, path.rgba)
             if geom is not None:
                 kind = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
                 mujoco.mjv_connector(geom, kind, path.radius, start, end)
 
     def _add_marker(self, marker: Marker) -> None:
-        geom = self._next_geom(mujoco.mjtGeom.mjGEOM_SPHERE, marker.rgba, np.asarray(marker.center), marker.radius)
+        geom = self._next_geom(
+            mujoco.mjtGeom.mjGEOM_SPHERE, marker.rgba, np.asarray(marker.center), marker.radius
+        )
         if geom is not None:
             geom.emission = 0.3
 
     def _next_geom(
         self, kind: Any, rgba: Rgba, pos: NDArray[Any] | None = None, radius: float = 0.01
     ) -> mujoco.MjvGeom | None:
-        """Claim a geom of the scene, or None when the scene is full (a picture without the rest is still useful)."""
+        """Claim a geom of the scene; None when it is full, for a picture without the rest is still useful."""
         if self._scene.ngeom >= self._scene.maxgeom:
             return None
         geom = self._scene.geoms[self._scene.ngeom]

@@ -55,8 +55,8 @@ class Arm:
         """Compile the MJCF.
 
         Args:
-            visuals: keep the geoms that are only drawn. Physics leaves them out: MuJoCo would move each of them
-                at every substep.
+            visuals: keep the geoms that are only drawn. Physics leaves them out: MuJoCo would move each of
+                them at every substep.
 
         Returns:
             A new model, owned by the caller.
@@ -83,7 +83,7 @@ def load_arm(name: str) -> Arm:
         ValueError: the name is unknown.
     """
     if name not in known_arms():
-        raise ValueError(f"arm {name!r} is unknown, known arms: {', '.join(known_arms())}; pass one of these names")
+        raise ValueError(f"arm {name!r} is unknown, known arms: {', '.join(known_arms())}")
     xml = _FOLDER / f"{name}.xml"
     model = _compile(xml, visuals=False)
     return Arm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import gymnasium as gym
@@ -21,10 +22,10 @@ GOAL_HIGH = (0.65, 0.30, 0.60)
 class ReachEnv(ArmEnv):
     """Bring the tool centre point to a goal and hold it there.
 
-    Observation: dict of `observation` (the arm, see `envs.observation`), `achieved_goal` (3,) [m] and `desired_goal`
-    (3,) [m]. Reward: `dense` is -distance [m], `sparse` is 0 within `threshold` and -1 outside. An episode never
-    terminates; the registered environment is truncated after 60 steps (3 s). `info` holds `is_success` and
-    `distance` [m] after reset and after every step.
+    Observation: dict of `observation` (the arm, see `envs.observation`), `achieved_goal` (3,) [m] and
+    `desired_goal` (3,) [m]. Reward: `dense` is -distance [m], `sparse` is 0 within `threshold` and -1 beyond.
+    An episode never terminates; the registered environment is truncated after 60 steps (3 s). `info` holds
+    `is_success` and `distance` [m] after reset and after every step.
     """
 
     def __init__(
@@ -63,12 +64,15 @@ class ReachEnv(ArmEnv):
         self.threshold = float(threshold)
         self.goal_low = np.array(goal_low, dtype=np.float64)
         self.goal_high = np.array(goal_high, dtype=np.float64)
-        if self.goal_low.shape != (3,) or self.goal_high.shape != (3,) or not (self.goal_low <= self.goal_high).all():
-            raise ValueError(f"goal box {self.goal_low} to {self.goal_high} m needs goal_low (3,) <= goal_high (3,)")
-        for corner in np.array(np.meshgrid(*zip(self.goal_low, self.goal_high, strict=True))).reshape(3, -1).T:
+        shapes = (self.goal_low.shape, self.goal_high.shape)
+        if shapes != ((3,), (3,)) or not (self.goal_low <= self.goal_high).all():
+            raise ValueError(
+                f"goal box {self.goal_low} to {self.goal_high} m needs goal_low (3,) <= goal_high (3,)"
+            )
+        for corner in product(*zip(self.goal_low, self.goal_high, strict=True)):
             self._checked_goal(corner)
         point = gym.spaces.Box(-2.0, 2.0, (3,), np.float32)
-        self.observation_space = gym.spaces.Dict(
+        self.observation_space = gym.spaces.Dict(  # type: ignore[assignment]
             {"observation": self.vector_space(), "achieved_goal": point, "desired_goal": point}
         )
         self._goal = np.zeros(3, dtype=np.float32)
@@ -106,7 +110,7 @@ class ReachEnv(ArmEnv):
         _, info = self._judge(obs)
         return obs, info
 
-    def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:  # type: ignore[override]
+    def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Run one control step. Args: action: (nu,) in [-1, 1]."""
         self.advance(action)
         obs = self._observe()
@@ -165,7 +169,7 @@ class ReachEnv(ArmEnv):
     def _checked_goal(self, goal: ArrayLike) -> FloatArray:
         point = np.array(goal, dtype=np.float64)
         if point.shape != (3,) or not np.isfinite(point).all():
-            raise ValueError(f"goal {goal!r} has shape {point.shape}, need three finite coordinates in metres")
+            raise ValueError(f"goal {goal!r} is not a point: need three finite coordinates in metres")
         if self.kinematics.solve_position(point) is None:
             raise ValueError(
                 f"goal {np.round(point, 4).tolist()} m is out of reach of arm {self.arm.name!r}; "

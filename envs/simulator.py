@@ -1,0 +1,144 @@
+"""The true model as a predictor: many action sequences from one state, through MuJoCo's own threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import mujoco.rollout
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .action import CartesianDelta, JointDelta, JointReference, interpolate
+from .arms.arm import Arm
+from .observation import arm_observation
+from .stepping import NUM_HOLDS, PHYSICS_STATE, hold_fractions, substeps_per_hold
+
+FloatArray = NDArray[np.float64]
+
+
+class BatchSimulator:
+    """Rolls candidates out in the physics of the environment. Not for use from several threads at once."""
+
+    def __init__(self, arm: Arm, nthread: int = 1, ctrl_dt: float = 0.05) -> None:
+        """Load the model and start the threads.
+
+        Args:
+            arm: the arm.
+            nthread: threads of physics; 1 runs on the calling thread.
+            ctrl_dt: control step [s].
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+        if nthread < 1:
+            raise ValueError(f"nthread is {nthread}, must be at least 1")
+        self.arm = arm
+        self.ctrl_dt = float(ctrl_dt)
+        self._model = arm.load_model()
+        self._data = [mujoco.MjData(self._model) for _ in range(nthread)]
+        self._hold_substeps = substeps_per_hold(self._model, self.ctrl_dt)
+        self._fractions = hold_fractions()
+        self._state_size = int(mujoco.mj_stateSize(self._model, PHYSICS_STATE))
+        self._pool: Any = mujoco.rollout.Rollout(nthread=nthread if nthread > 1 else 0)
+        self._buffers: tuple[FloatArray, FloatArray, FloatArray] | None = None
+
+    def physics_state(self, q: ArrayLike, dq: ArrayLike | None = None) -> FloatArray:
+        """State vector of an arm about which only the joints are known.
+
+        Args:
+            q: joint positions (n,) [rad].
+            dq: joint velocities (n,) [rad/s]; at rest by default.
+
+        Returns:
+            Full physics state, as `EnvState.physics`.
+        """
+        data = self._data[0]
+        mujoco.mj_resetData(self._model, data)
+        data.qpos[:] = q
+        if dq is not None:
+            data.qvel[:] = dq
+        state = np.empty(self._state_size)
+        mujoco.mj_getState(self._model, data, state, PHYSICS_STATE)
+        return state
+
+    def rollout(
+        self,
+        state: ArrayLike,
+        ref: JointReference,
+        actions: ArrayLike,
+        action_mode: JointDelta | CartesianDelta,
+        warmstart: ArrayLike | None = None,
+    ) -> NDArray[np.float32]:
+        """Predict observations.
+
+        Args:
+            state: full physics state at the start, `EnvState.physics` or from `physics_state`.
+            ref: reference at the start, (n,).
+            actions: candidates (N, H, nu) in [-1, 1].
+            action_mode: what an action means; its control step must be that of the simulator.
+            warmstart: of the contact solver (n,), `EnvState.warmstart`; only matters in contact.
+
+        Returns:
+            Observations at the ends of the H control steps (N, H, n_obs), new array.
+
+        Raises:
+            ValueError: an argument has another shape, or the control steps differ.
+        """
+        state = np.asarray(state, dtype=np.float64)
+        if state.shape != (self._state_size,):
+            raise ValueError(f"physics state has shape {state.shape}, need ({self._state_size},)")
+        actions = np.asarray(actions, dtype=np.float64)
+        if actions.ndim != 3 or actions.shape[-1] != action_mode.nu:
+            raise ValueError(f"actions have shape {actions.shape}, need (N, H, {action_mode.nu})")
+        joints = action_mode.joints if isinstance(action_mode, CartesianDelta) else action_mode
+        if joints.ctrl_dt != self.ctrl_dt:
+            raise ValueError(f"action mode has ctrl_dt {joints.ctrl_dt} s, the simulator {self.ctrl_dt} s")
+        num, horizon, _ = actions.shape
+        n = self.arm.n
+
+        refs = action_mode.rollout(ref, actions)  # (N, H, n)
+        start = JointReference(_shifted(ref.q, refs.q), _shifted(ref.dq, refs.dq))
+        per_step = NUM_HOLDS * self._hold_substeps
+        ctrl, states, ee = self._allocate(num, horizon * per_step + 1)
+        # (N, H, 1, n) by (holds, 1) -> (N, H, holds, 1, n), repeated over the substeps of each hold
+        targets = interpolate(_expanded(start), _expanded(refs), self._fractions, self.ctrl_dt)
+        ctrl[:, :-1].reshape(num, horizon, NUM_HOLDS, self._hold_substeps, n)[:] = targets[:, :, :, None]
+        # One more substep: sensors describe the state before a substep, so the first reading of the next
+        # control step is the one that belongs to the end of this step.
+        ctrl[:, -1] = refs.q[:, -1]
+        warm = None if warmstart is None else np.tile(np.asarray(warmstart, np.float64), (num, 1))
+        self._pool.rollout(
+            self._model,
+            self._data,
+            np.broadcast_to(state, (num, self._state_size)),
+            ctrl,
+            initial_warmstart=warm,
+            state=states,
+            sensordata=ee,
+        )
+        ends = states[:, per_step - 1 : -1 : per_step]  # (N, H, state), [time, qpos, qvel, act]
+        q, dq = ends[..., 1 : 1 + n], ends[..., 1 + n : 1 + 2 * n]
+        return arm_observation(q, dq, refs, ee[:, per_step::per_step])
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.close()
+
+    def _allocate(self, num: int, steps: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Controls, states, sensor readings; kept, because a planner asks for the same sizes again."""
+        if self._buffers is None or self._buffers[0].shape[:2] != (num, steps):
+            sizes = (self.arm.n, self._state_size, int(self._model.nsensordata))
+            control, states, sensors = (np.empty((num, steps, size)) for size in sizes)
+            self._buffers = control, states, sensors
+        return self._buffers
+
+
+def _shifted(first: FloatArray, following: FloatArray) -> FloatArray:
+    """Values at the starts of the steps (N, H, n), from those at the ends."""
+    initial = np.broadcast_to(first, (len(following), 1, first.shape[-1]))
+    return np.concatenate([initial, following[:, :-1]], axis=1)
+
+
+def _expanded(ref: JointReference) -> JointReference:
+    return JointReference(ref.q[..., None, :], ref.dq[..., None, :])
