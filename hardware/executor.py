@@ -1,0 +1,421 @@
+"""One control tick and the state machine around it, without a clock and without a process of its own.
+
+``Executor.tick(now)``: read the arm, watch it, choose what is wanted (plan, hold or brake), filter, write,
+record. The same object runs inside the control process and, with a fake clock, in tests and lock-step
+simulation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from .config import BridgeConfig
+from .errors import BridgeError, Disconnected, HardwareFault, ModeError, SafetyStop, StaleState
+from .interface import Applied, ArmDriver, ArmInfo, ArmPlan, ArmState, Array, Mode, Reason
+from .limits import JointLimits
+from .plan_queue import PlanQueue
+from .records import Event, Sink, Snapshot, pack_text, record_dtype, snapshot_dtype
+from .safety import FilterOutput, SafetyFilter
+from .watch import Watch
+
+_ACTIVE = (Mode.RUNNING, Mode.HOLDING)
+_CONFIRM_S = 1.0
+
+
+class Executor:
+    """Carries out plans on a driver.
+
+    Args:
+        driver: the arm.
+        limits: joint limits, same joints and order as the driver.
+        config: settings; ``config.dt`` is the tick of the filter.
+        sink: takes events and records.
+    """
+
+    def __init__(self, driver: ArmDriver, limits: JointLimits, config: BridgeConfig, sink: Sink) -> None:
+        self.driver, self.limits, self.config, self.sink = driver, limits, config, sink
+        self.mode = Mode.CLOSED
+        self.fault = ""
+        self.counts = dict.fromkeys(
+            ("ticks", "intervention_ticks", "plans_accepted", "plans_rejected", "plans_expired", "faults"), 0
+        )
+        self.recent: deque[Event] = deque(maxlen=256)
+        self.filter = SafetyFilter(limits, config.dt)
+        self.plans = PlanQueue(limits.names, config)
+        self.watch = Watch(limits, config)
+        self._enabled = False
+        self._written_off = False
+        self._last_limited = -np.inf
+        self._rest_since: float | None = None
+        self._epoch = self._event_seq = 0
+        self._snapshot = np.zeros((), dtype=snapshot_dtype(limits.n))
+        self._record = np.zeros((), dtype=record_dtype(limits.n))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the servos are on and commands are written."""
+        return self._enabled
+
+    @property
+    def moving(self) -> bool:
+        """Whether a command is under way that does not stand still."""
+        return self._enabled and not self.filter.at_rest
+
+    # Commands
+    # ---------------------------------------------------------------------------------------------------
+
+    def connect(self, now: float) -> ArmInfo:
+        """CLOSED -> CONNECTED: open the transport, compare device and limits. Never moves the arm."""
+        self._require("connect", Mode.CLOSED)
+        info = self.driver.open()
+        try:
+            self.limits.check_device(info)
+        except BridgeError:
+            self.driver.close()
+            raise
+        self.watch.restart()
+        self.mode = Mode.CONNECTED
+        self._event(
+            now, "connected", f"{info.model}, {info.dof} joints, firmware {info.firmware or 'unknown'}"
+        )
+        return info
+
+    def enable(self, now: float) -> None:
+        """CONNECTED -> ENABLED: hold the pose just measured. Never moves the arm."""
+        if self.mode is Mode.ENABLED:
+            return
+        self._require("enable", Mode.CONNECTED)
+        self._read(now)
+        state = self._fit_to_seed(now, "enable")
+        self.driver.enable()
+        self._seed(state)
+        self._enabled = True
+        self._enter(Mode.ENABLED, now, "enabled", "holding the measured pose")
+
+    def start(self, now: float) -> None:
+        """ENABLED -> HOLDING: from now on plans are accepted."""
+        if self.mode in _ACTIVE:
+            return
+        self._require("start", Mode.ENABLED)
+        self.plans.restart()
+        self._enter(Mode.HOLDING, now, "started", "accepting plans")
+
+    def submit(self, plan: ArmPlan, now: float) -> bool:
+        """Offer a plan; it takes over at its t0, or at once when that has passed.
+
+        A refused plan leaves an event and changes nothing.
+        """
+        refusal = None
+        if self.mode not in _ACTIVE:
+            refusal = f"the bridge is {self.mode.name}, plans need RUNNING or HOLDING"
+        elif self.watch.stale:
+            refusal = "the measured state is stale"
+        else:
+            refusal = self.plans.offer(plan, now, self.watch.seen_at(plan.obs_seq))
+        if refusal is not None:
+            self.counts["plans_rejected"] += 1
+            self._event(now, "plan_rejected", f"plan {plan.plan_id}: {refusal}", plan.plan_id)
+        return refusal is None
+
+    def hold(self, now: float) -> None:
+        """Drop the plan, brake and hold; plans are still accepted."""
+        if self.mode is Mode.HOLDING:
+            return
+        self._require("hold", Mode.RUNNING)
+        self.plans.clear()
+        self._enter(Mode.HOLDING, now, "held", "plan dropped on request")
+
+    def stop(self, now: float) -> None:
+        """Brake to rest, then ENABLED: plans are refused until ``start``. Allowed in every mode."""
+        self.plans.clear()
+        if self.mode in _ACTIVE:
+            self._rest_since = None
+            self._enter(Mode.STOPPING, now, "stopping", "controlled stop on request")
+
+    def reset(self, now: float, acknowledge: bool = False) -> None:
+        """FAULT -> ENABLED (or CONNECTED if the arm was not enabled), seeded from a fresh measurement.
+
+        Raises:
+            SafetyStop: not acknowledged.
+            BridgeError: the condition persists; the fault stays latched.
+        """
+        if self.mode is not Mode.FAULT:
+            return
+        if not acknowledge:
+            raise SafetyStop(
+                f"fault '{self.fault}' is latched; look at the arm, then reset(acknowledge=True)"
+            )
+        self.driver.clear_faults()
+        self._read(now)
+        if self._enabled:
+            state = self._fit_to_seed(now, "reset")
+            self.driver.enable()
+            self._seed(state)
+        elif self.watch.age(now) > self.config.stale_s:
+            raise StaleState(
+                f"reset: the last measurement is {self.watch.age(now):.3f} s old; restore the link first"
+            )
+        self.fault, self._written_off = "", False
+        self._enter(Mode.ENABLED if self._enabled else Mode.CONNECTED, now, "reset", "fault acknowledged")
+
+    def disable(self, now: float) -> None:
+        """Switch the servos off at rest: ENABLED, HOLDING or FAULT -> CONNECTED (a fault stays latched)."""
+        if self._enabled and not self.filter.at_rest:
+            raise ModeError("disable: the command still moves; stop() first")
+        self.driver.disable()
+        self._enabled = False
+        self.plans.clear()
+        if self.mode not in (Mode.FAULT, Mode.CLOSED):
+            self._enter(Mode.CONNECTED, now, "disabled", "servos off")
+
+    def close(self, now: float) -> None:
+        """Close the transport, torque as it is."""
+        if self.mode is not Mode.CLOSED:
+            self.driver.close()
+            self._enabled = False
+            self._enter(Mode.CLOSED, now, "closed", "transport closed")
+
+    # Tick
+    # -------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, lateness: float = 0.0) -> None:
+        """Run one control tick.
+
+        Args:
+            now: nominal time of the tick [s]: multiples of the period, so that a plan is sampled evenly.
+            lateness: how late the tick really runs [s], for the record.
+        """
+        self.counts["ticks"] += 1
+        if self.mode is Mode.CLOSED:
+            return
+        self._read(now)
+        self._supervise(now)
+        if self._enabled:
+            requested, out = self._command(now)
+            self._write(out.q, now)
+            self._bookkeep(now, requested, out, lateness)
+        self.publish(now)
+
+    def _command(self, now: float) -> tuple[Array, FilterOutput]:
+        if self.mode in _ACTIVE:
+            self._advance_plan(now)
+        if self.mode is Mode.RUNNING:
+            requested, velocity = self.plans.target(now)
+            return requested, self.filter.step(requested, velocity)
+        if not self.filter.at_rest:
+            out = self.filter.brake()
+            return out.q, out
+        if self.mode is Mode.STOPPING:
+            self._confirm_rest(now)
+        requested = self.filter.q
+        return requested, self.filter.step(requested, np.zeros(self.limits.n))
+
+    def _confirm_rest(self, now: float) -> None:
+        # The command rests; the stop is over when the arm says so too.
+        if self._rest_since is None:
+            self._rest_since = now
+        state = self.watch.state
+        speed = np.inf if state is None or self.watch.stale else float(np.abs(state.dq).max())
+        if speed <= self.config.rest_speed:
+            self._enter(Mode.ENABLED, now, "stopped", f"at rest, measured {speed:.4f} rad/s", speed)
+        elif now - self._rest_since > _CONFIRM_S:
+            text = f"the command rests, but the arm is measured at {speed:.3f} rad/s after {_CONFIRM_S:g} s"
+            self._enter(Mode.ENABLED, now, "stop_incomplete", text, speed)
+
+    def _advance_plan(self, now: float) -> None:
+        accepted, refusal = self.plans.activate(now, self.filter.q)
+        if refusal is not None:
+            self.counts["plans_rejected"] += 1
+            self._event(now, "plan_rejected", refusal)
+        if accepted:
+            self.counts["plans_accepted"] += 1
+            if self.mode is Mode.HOLDING:
+                self._enter(
+                    Mode.RUNNING, now, "running", f"plan {self.plans.plan_id} in force", self.plans.plan_id
+                )
+        if self.mode is Mode.RUNNING and self.plans.expired(now):
+            text = (
+                f"plan {self.plans.plan_id} ran out; brakes for {self.filter.stopping_time:.3f} s, then holds"
+            )
+            self.counts["plans_expired"] += 1
+            self._enter(Mode.HOLDING, now, "plan_expired", text, self.plans.plan_id)
+            self.plans.drop_current()
+
+    def _read(self, now: float) -> None:
+        try:
+            state = self.driver.read(now + self.config.dt)
+        except Disconnected as error:
+            self.watch.missed()
+            self._fault(now, "disconnected", str(error))
+        except BridgeError as error:
+            if self.watch.missed():
+                self._event(now, "transport", str(error))
+        else:
+            note = self.watch.accept(state, now)
+            if note is not None:
+                self._fault(now, "device_clock", note)
+
+    def _supervise(self, now: float) -> None:
+        age = self.watch.age(now)
+        stale = self.watch.became_stale(now)
+        if stale is True:
+            self._event(now, "stale", f"no fresh measurement for {age:.3f} s; brakes and holds", age)
+            if self.mode is Mode.RUNNING:
+                self._enter(Mode.HOLDING, now, "held", "plan dropped: stale state")
+            self.plans.clear()
+        elif stale is False:
+            self._event(now, "fresh", "measurements advance again")
+        if not self._enabled:
+            return
+        if age > self.config.disconnect_after_s:
+            self._fault(now, "disconnected", f"no fresh measurement for {age:.3f} s")
+        fault = self.watch.device_fault()
+        if fault is not None:
+            self._fault(now, "device_fault", fault)
+        text = self.watch.following(self.filter.q, now)
+        if text is not None:
+            self._fault(now, "following_error", text)
+
+    def _write(self, q: Array, now: float) -> None:
+        if self._written_off:
+            return
+        try:
+            self.driver.write(q, now + self.config.dt)
+        except (Disconnected, HardwareFault, ModeError) as error:
+            self._fault(now, "write_failed", str(error))
+            self._device_stop(now)
+        except BridgeError as error:
+            lost = self.watch.write_missed(now)
+            if lost == 0.0:
+                self._event(now, "transport", str(error))
+            if lost > self.config.disconnect_after_s:
+                self._fault(now, "write_failed", f"no command got through for {lost:.3f} s: {error}")
+                self._device_stop(now)
+        else:
+            self.watch.wrote()
+
+    def _device_stop(self, now: float) -> None:
+        # A streamed stop no longer arrives: ask once for the device's own, and write no more until the reset.
+        self._written_off = True
+        try:
+            self.driver.stop()
+        except BridgeError as error:
+            self._event(now, "stop_incomplete", f"the device did not confirm a stop: {error}")
+
+    # Bookkeeping
+    # ------------------------------------------------------------------------------------------------
+
+    def _fit_to_seed(self, now: float, action: str) -> ArmState:
+        state, age = self.watch.state, self.watch.age(now)
+        if state is None or age > self.config.stale_s or self.watch.frames < 2:
+            raise StaleState(
+                f"{action}: needs fresh measurements, the last is {age:.3f} s old; check the link"
+            )
+        fault = self.watch.device_fault()
+        if fault is not None:
+            raise HardwareFault(f"{action}: the device reports '{fault}'; clear it at the device first")
+        speed = float(np.abs(state.dq).max())
+        if speed > self.config.rest_speed:
+            raise ModeError(
+                f"{action}: a joint moves at {speed:.3f} rad/s, allowed {self.config.rest_speed:g} rad/s"
+            )
+        outside = (state.q < self.limits.q_min) | (state.q > self.limits.q_max)
+        if outside.any():
+            name = self.limits.names[int(np.argmax(outside))]
+            self._event(
+                now,
+                "out_of_limits",
+                f"joint '{name}' rests outside its limits; only motion inwards is let through",
+            )
+        return state
+
+    def _seed(self, state: ArmState) -> None:
+        self.filter.reset(state.q)
+        self._epoch += 1
+        row = self._record  # the snapshot shows the seed even before the next tick
+        row["requested"] = row["applied"] = state.q
+        row["applied_dq"], row["reasons"] = 0.0, 0
+        self.plans.clear()
+        self.watch.settle()
+
+    def _fault(self, now: float, kind: str, text: str) -> None:
+        if self.mode in (Mode.FAULT, Mode.CLOSED):
+            return
+        self.counts["faults"] += 1
+        self.plans.clear()
+        self.fault = f"{kind}: {text}"
+        self._enter(Mode.FAULT, now, "fault", self.fault)
+
+    def _require(self, action: str, mode: Mode) -> None:
+        if self.mode is Mode.FAULT:
+            raise SafetyStop(f"{action}: fault '{self.fault}' is latched; reset(acknowledge=True) first")
+        if self.mode is not mode:
+            raise ModeError(f"{action}: the bridge is {self.mode.name}, needs {mode.name}")
+
+    def _enter(self, mode: Mode, now: float, kind: str, text: str, value: float = float("nan")) -> None:
+        self.mode = mode
+        self._event(now, kind, text, value)
+
+    def _event(self, now: float, kind: str, text: str, value: float = float("nan")) -> None:
+        event = Event(self._event_seq, now, kind, text, value)
+        self._event_seq += 1
+        self.recent.append(event)
+        self.sink.event(event)
+
+    def note(self, now: float, kind: str, text: str, value: float = float("nan")) -> None:
+        """Put an event of the surrounding process into the log."""
+        self._event(now, kind, text, value)
+
+    def _bookkeep(self, now: float, requested: Array, out: FilterOutput, lateness: float) -> None:
+        limited = out.reasons & ~np.uint32(Reason.BRAKE)
+        if limited.any():
+            self.counts["intervention_ticks"] += 1
+            if now - self._last_limited > 1.0:  # the record has every tick; the log gets the onset
+                applied = Applied(0, now, self.plans.plan_id, requested, out.q, out.dq, out.reasons)
+                what = ", ".join(f"{k}: {v!s}" for k, v in applied.interventions(self.limits.names).items())
+                self._event(now, "limited", what, float(np.abs(out.q - requested).max()))
+            self._last_limited = now
+        row = self._record
+        row["tick"], row["t"], row["mode"], row["plan_id"] = (
+            self.counts["ticks"],
+            now,
+            self.mode,
+            self.plans.plan_id,
+        )
+        row["requested"], row["applied"], row["applied_dq"], row["reasons"] = (
+            requested,
+            out.q,
+            out.dq,
+            out.reasons,
+        )
+        row["epoch"] = self._epoch
+        row["lateness"], row["state_age"] = lateness, self.watch.age(now)
+        if self.watch.state is not None:
+            row["q"], row["dq"] = self.watch.state.q, self.watch.state.dq
+        self.sink.record(row)
+
+    def publish(self, now: float) -> None:
+        """Bring the snapshot up to date; each tick does so by itself."""
+        row, state, record = self._snapshot, self.watch.state, self._record
+        record["tick"], record["t"], record["mode"] = self.counts["ticks"], now, self.mode
+        record["plan_id"] = self.plans.plan_id
+        row["enabled"], row["has_state"] = self._enabled, state is not None
+        if state is not None:
+            record["q"], record["dq"] = state.q, state.dq
+            row["seq"], row["t_host"], row["t_device"] = state.seq, state.t_host, state.t_device
+            row["has_tau"] = state.tau is not None
+            row["tau"] = 0.0 if state.tau is None else state.tau
+            row["gripper"] = np.nan if state.gripper is None else state.gripper
+            row["device_fault"] = pack_text(state.fault or "")
+        row["record"], row["fault"] = record, pack_text(self.fault)
+
+    @property
+    def snapshot_row(self) -> np.ndarray:
+        """The last tick in ``snapshot_dtype``; valid until the next tick."""
+        return self._snapshot
+
+    def snapshot(self) -> Snapshot:
+        """Return the last tick as objects."""
+        return Snapshot.from_row(self._snapshot.copy())

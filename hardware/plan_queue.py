@@ -1,0 +1,118 @@
+"""The plan in force and the one that waits for its start: acceptance, take-over, expiry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .config import BridgeConfig
+from .interface import ArmPlan, Array
+from .trajectory import sample_plan
+
+_SAME_TIME = 1e-8
+"""Two times that differ by less are one [s]: a float64 of 10^7 s resolves 2e-9 s."""
+
+
+class PlanQueue:
+    """Latest plan wins; the plan in force stays until a successor starts or it expires itself.
+
+    Args:
+        joint_names: joints and order of the arm.
+        config: ages and distances allowed.
+    """
+
+    def __init__(self, joint_names: tuple[str, ...], config: BridgeConfig) -> None:
+        self._names, self._config = joint_names, config
+        self._current: ArmPlan | None = None
+        self._pending: ArmPlan | None = None
+        self._last_id = -1
+        self._tau = 0.0
+
+    @property
+    def plan_id(self) -> int:
+        """Plan in force, -1 for none."""
+        return -1 if self._current is None else self._current.plan_id
+
+    def restart(self) -> None:
+        """Forget both plans, and let numbers begin anew."""
+        self.clear()
+        self._last_id = -1
+
+    def clear(self) -> None:
+        """Forget both plans; their numbers stay used."""
+        self._current = self._pending = None
+
+    def drop_current(self) -> None:
+        """Forget the plan in force; a waiting one may still start."""
+        self._current = None
+
+    def offer(self, plan: ArmPlan, now: float, seen_at: float | None) -> str | None:
+        """Check a plan on arrival and let it wait for its start.
+
+        Args:
+            plan: the plan; its arrays were checked when it was made.
+            now: time [s].
+            seen_at: when the observation it rests on was taken [s], None when that is unknown.
+
+        Returns:
+            why it is refused, or None.
+        """
+        config = self._config
+        if plan.joint_names != self._names:
+            return f"joints {list(plan.joint_names)}, the arm has {list(self._names)}, in this order"
+        if plan.plan_id <= self._last_id:
+            return f"not newer than plan {self._last_id}; number plans upwards"
+        if plan.expires_at <= now:
+            return f"expired {now - plan.expires_at:.3f} s ago; plan faster or give a longer validity"
+        if plan.valid_until - now > config.max_validity_s:
+            return f"valid for {plan.valid_until - now:.3f} s, allowed {config.max_validity_s:g} s"
+        if plan.t0 - now > config.max_lead_s:
+            return f"starts in {plan.t0 - now:.3f} s, allowed {config.max_lead_s:g} s"
+        if plan.obs_seq >= 0 and (seen_at is None or now - seen_at > config.max_obs_age_s):
+            age = "unknown" if seen_at is None else f"{now - seen_at:.3f} s"
+            return f"rests on observation {plan.obs_seq} of age {age}, allowed {config.max_obs_age_s:g} s"
+        self._pending, self._last_id = plan, plan.plan_id
+        return None
+
+    def activate(self, now: float, command: Array) -> tuple[bool, str | None]:
+        """Let the waiting plan take over when its time has come.
+
+        Args:
+            now: time [s].
+            command: present command (n,) [rad].
+
+        Returns:
+            whether it took over, and why it was refused (the old plan then stays in force).
+        """
+        plan = self._pending
+        if plan is None or plan.t0 > now + _SAME_TIME:
+            return False, None
+        self._pending = None
+        jump = np.abs(sample_plan(plan, now - plan.t0)[0] - command)
+        worst = int(np.argmax(jump))
+        if jump[worst] > self._config.max_jump_rad:
+            return False, (
+                f"plan {plan.plan_id}: joint '{self._names[worst]}' starts {jump[worst]:.3f} rad from the "
+                f"command, allowed {self._config.max_jump_rad:g} rad; plan from the present command"
+            )
+        self._current, self._tau = plan, now - plan.t0 - self._config.dt
+        return True, None
+
+    def expired(self, now: float) -> bool:
+        """Whether the plan in force has run out."""
+        return self._current is not None and now >= self._current.expires_at - _SAME_TIME
+
+    def target(self, now: float) -> tuple[Array, Array]:
+        """Sample the plan in force: position (n,) [rad] and mean velocity over the tick (n,) [rad/s].
+
+        Ticks that follow one another are spaced by exactly one period even where float64 time stamps are not:
+        a nanosecond of noise would read as 1e-4 rad/s^2.
+        """
+        plan, dt = self._current, self._config.dt
+        if plan is None:
+            raise ValueError("no plan is in force; sample only while RUNNING")
+        tau = self._tau + dt
+        if abs(tau - (now - plan.t0)) > _SAME_TIME:
+            tau = now - plan.t0
+        self._tau = tau
+        q = sample_plan(plan, tau)[0]
+        return q, (q - sample_plan(plan, tau - dt)[0]) / dt

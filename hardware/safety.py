@@ -1,0 +1,209 @@
+"""The safety filter: the last stage before the driver. Deterministic, no learned part.
+
+Let q_k be the applied command of tick k, T the tick, v_k = (q_k - q_k-1) / T and A = ddq_max T. For ANY
+request the filter applies a command with |v_k| <= dq_max, |v_k - v_k-1| <= A and q_min <= q_k <= q_max.
+Position holds by induction: each v_k is also capped such that the discrete stop v_k - A, v_k - 2A, .. 0
+fits inside the limits (``trajectory.stoppable_speed``); hence the first step of that stop is admissible at
+the next tick, whatever is asked.
+
+A request that keeps the limits passes unchanged: any curve with bounded speed and acceleration has first and
+second differences within the same bounds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import NonFinite, ShapeMismatch
+from .interface import Array, Reason
+from .limits import JointLimits
+from .trajectory import braking_time, stoppable_speed
+
+REPORT_TOLERANCE = 1e-6
+"""Deviation that counts as an intervention [rad]; a 16-bit encoder resolves 1e-4 rad."""
+
+CATCH_UP_FRACTION = 0.5
+"""Share of ddq_max used to close a gap: the rest stays for following the target's own acceleration."""
+
+
+class FilterOutput(NamedTuple):
+    """Command of one tick: position (..., n) [rad], velocity (..., n) [rad/s], reasons (..., n)."""
+
+    q: Array
+    dq: Array
+    reasons: NDArray[np.uint32]
+
+
+class SafetyFilter:
+    """Make any stream of position requests safe to send.
+
+    Leading axes are allowed everywhere (many independent arms at once), which the tests use.
+
+    Args:
+        limits: joint limits.
+        dt: tick [s].
+        report_tolerance: deviation from the request that is reported as an intervention [rad].
+    """
+
+    def __init__(self, limits: JointLimits, dt: float, report_tolerance: float = REPORT_TOLERANCE) -> None:
+        if not (np.isfinite(dt) and dt > 0.0):
+            raise ValueError(f"filter tick {dt} s, must be finite and above 0 s")
+        self.limits = limits
+        self.dt = float(dt)
+        self.report_tolerance = float(report_tolerance)
+        self._step = limits.ddq_max * self.dt
+        self._catch_up = CATCH_UP_FRACTION * limits.ddq_max
+        self._direct_gap = CATCH_UP_FRACTION * self._step * self.dt
+        self._q: Array | None = None
+        self._v: Array = np.zeros(limits.n)
+        self._last_request: Array = np.zeros(limits.n)
+
+    def reset(self, q: ArrayLike) -> None:
+        """Seed with a measured pose (..., n) [rad], at rest.
+
+        A pose outside the limits is accepted as it is; from there only motion inwards is let through.
+        """
+        array = np.array(q, dtype=np.float64)
+        if array.shape[-1:] != (self.limits.n,):
+            raise ShapeMismatch(f"seed pose has shape {array.shape}, expected (..., {self.limits.n})")
+        if not np.isfinite(array).all():
+            raise NonFinite("seed pose has non-finite entries; enable only on a valid measurement")
+        self._q = array
+        self._v = np.zeros_like(array)
+        self._last_request = array.copy()
+
+    @property
+    def q(self) -> Array:
+        """Last applied command (..., n) [rad]."""
+        if self._q is None:
+            raise ValueError("the filter has no pose yet; call reset(q) with a fresh measurement first")
+        return self._q
+
+    @property
+    def dq(self) -> Array:
+        """Velocity of the last applied command (..., n) [rad/s]."""
+        return self._v
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the command stands still."""
+        return bool(np.abs(self._v).max() < 1e-9)
+
+    @property
+    def stopping_time(self) -> float:
+        """Time that a stop from the present command takes [s]."""
+        return braking_time(self._v, self.limits.ddq_max, self.dt)
+
+    def stopping_path(self) -> Array:
+        """Return the stop in store at this tick: positions (K, ..., n) [rad], K = stopping_time / dt."""
+        ticks = round(self.stopping_time / self.dt)
+        k = np.arange(1, ticks + 1).reshape((-1,) + (1,) * self._v.ndim)
+        v = np.sign(self._v) * np.maximum(np.abs(self._v) - k * self._step, 0.0)
+        return np.asarray(self.q + self.dt * np.cumsum(v, axis=0))
+
+    def step(self, request: ArrayLike, velocity: ArrayLike | None = None) -> FilterOutput:
+        """Apply the admissible command closest in purpose to the request.
+
+        A gap to the target (after a jump or a limited stretch) is closed by the discrete stop law in the
+        frame that moves with the target, so it ends on the target with the target's velocity instead of
+        swinging around it.
+
+        Args:
+            request: position asked for (..., n) [rad]; anything malformed is answered by braking.
+            velocity: mean velocity of the target over this tick (..., n) [rad/s]; None takes the last
+                request's step.
+        """
+        q, v, dt = self.q, self._v, self.dt
+        r = _as_array(request)
+        w = None if velocity is None else _as_array(velocity)
+        if r is None or r.shape != q.shape or (velocity is not None and (w is None or w.shape != q.shape)):
+            return self._braked(Reason.STRUCTURE)
+        bad = ~np.isfinite(r).all(axis=-1, keepdims=True)
+        if w is not None:
+            bad |= ~np.isfinite(w).all(axis=-1, keepdims=True)
+        any_bad = bool(bad.any())
+        if any_bad:
+            if bad.all():
+                return self._braked(Reason.NONFINITE)
+            r = np.where(bad, q, r)
+            w = None if w is None else np.where(bad, 0.0, w)
+
+        limits, step = self.limits, self._step
+        q_hi, q_lo = np.maximum(limits.q_max, q), np.minimum(limits.q_min, q)
+        target = np.minimum(np.maximum(r, q_lo), q_hi)
+        # A far target must not overflow the arithmetic, hence the clip before the difference.
+        w = (target - self._last_request) / dt if w is None else w
+        w = np.minimum(np.maximum(w, -limits.dq_max), limits.dq_max)
+        direct = (target - q) / dt
+        gap = target - w * dt - q
+        closing = np.copysign(stoppable_speed(np.abs(gap), self._catch_up, dt), gap)
+        want = np.where(np.abs(gap) <= self._direct_gap * (1.0 + 1e-9), direct, w + closing)
+
+        brake = np.sign(v) * np.maximum(np.abs(v) - step, 0.0)
+        room_hi = stoppable_speed(q_hi - q, limits.ddq_max, dt)
+        room_lo = -stoppable_speed(q - q_lo, limits.ddq_max, dt)
+        hi = np.maximum(np.minimum(np.minimum(limits.dq_max, v + step), room_hi), brake)
+        lo = np.minimum(np.maximum(np.maximum(-limits.dq_max, v - step), room_lo), brake)
+        v_new = np.minimum(np.maximum(want, lo), hi)
+        if any_bad:
+            v_new = np.where(bad, brake, v_new)
+        q_new = np.where(v_new == direct, target, np.minimum(np.maximum(q + v_new * dt, q_lo), q_hi))
+
+        reasons = np.zeros(q.shape, dtype=np.uint32)
+        off = np.abs(q_new - r) > self.report_tolerance
+        if off.any():
+            reasons |= np.where(np.abs(direct) > limits.dq_max, Reason.VELOCITY, 0).astype(np.uint32)
+            reasons |= np.where(np.abs(direct - v) > step, Reason.ACCELERATION, 0).astype(np.uint32)
+            outside = (target != r) | (want > room_hi) | (want < room_lo)
+            reasons |= np.where(outside, Reason.POSITION, 0).astype(np.uint32)
+            reasons = np.where(off, np.where(reasons == 0, Reason.CATCH_UP, reasons), 0).astype(np.uint32)
+        if any_bad:
+            reasons = np.where(bad, np.uint32(Reason.NONFINITE | Reason.BRAKE), reasons)
+            target = np.where(bad, q_new, target)
+        self._q, self._v, self._last_request = q_new, v_new, target
+        return FilterOutput(q_new, v_new, reasons)
+
+    def brake(self, synchronised: bool = False) -> FilterOutput:
+        """Take one tick of the stop that is in store.
+
+        Args:
+            synchronised: keep the direction of motion in joint space, all joints resting at the same time,
+                wherever the position limits leave the room for it; otherwise each joint brakes at its own
+                limit.
+        """
+        v = np.sign(self._v) * np.maximum(np.abs(self._v) - self._step, 0.0)
+        if synchronised:
+            ticks = np.ceil((np.abs(self._v) / self._step).max(axis=-1, keepdims=True) - 1e-9)
+            line = self._v * (1.0 - 1.0 / np.maximum(ticks, 1.0))
+            room_hi = stoppable_speed(
+                np.maximum(self.limits.q_max - self.q, 0.0), self.limits.ddq_max, self.dt
+            )
+            room_lo = stoppable_speed(
+                np.maximum(self.q - self.limits.q_min, 0.0), self.limits.ddq_max, self.dt
+            )
+            line = np.minimum(np.maximum(line, -room_lo), room_hi)
+            v = np.copysign(np.maximum(np.abs(line), np.abs(v)), self._v)
+        return self._move(v, Reason.BRAKE)
+
+    def _braked(self, reason: Reason) -> FilterOutput:
+        v = np.sign(self._v) * np.maximum(np.abs(self._v) - self._step, 0.0)
+        return self._move(v, reason | Reason.BRAKE)
+
+    def _move(self, v: Array, reason: Reason) -> FilterOutput:
+        q, moving = self.q, (np.abs(self._v) > 1e-9).any(axis=-1, keepdims=True)
+        lo, hi = np.minimum(self.limits.q_min, q), np.maximum(self.limits.q_max, q)
+        q_new = np.minimum(np.maximum(q + v * self.dt, lo), hi)
+        always = bool(reason & ~Reason.BRAKE)
+        reasons = np.broadcast_to(np.where(always | moving, np.uint32(reason), np.uint32(0)), q.shape)
+        self._q, self._v, self._last_request = q_new, v, q_new
+        return FilterOutput(q_new, v, np.array(reasons))
+
+
+def _as_array(value: ArrayLike) -> Array | None:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
