@@ -41,6 +41,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         width: int = 480,
         height: int = 360,
         camera: str = "main",
+        samples: int = 0,
     ) -> None:
         """Load the arm.
 
@@ -57,6 +58,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             width: of rendered images [pixels].
             height: of rendered images [pixels].
             camera: name of a camera in the arm's MJCF.
+            samples: multisampling of edges, 0 or 4; smoother, and several times slower in software.
 
         Raises:
             ValueError: a name is unknown or a number is out of range.
@@ -102,7 +104,8 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         # Views into MuJoCo's own memory: attribute access on MjData makes a new array each time.
         self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
         self._ee_pos = self.data.site_xpos[int(self.model.site(self.arm.ee_site).id)]
-        self._camera_args = (int(width), int(height), camera)
+        self._picture = (int(width), int(height), camera)
+        self._samples = int(samples)
         self._renderer: SceneRenderer | None = None
 
     # -- for tasks ------------------------------------------------------------
@@ -206,7 +209,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = SceneRenderer(self.arm, *self._camera_args)
+            self._renderer = SceneRenderer(self.arm, *self._picture, samples=self._samples)
         return self._renderer.render(self._qpos, overlay, self.markers())
 
     def close(self) -> None:

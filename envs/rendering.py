@@ -17,7 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arms.arm import Arm
 
-Rgba = tuple[float, float, float, float]
+Rgba = Sequence[float] | NDArray[np.floating[Any]]
+
+
+COLLISION_GROUP = 3
+"""Group of the collision geoms in the MJCF files; MuJoCo does not draw it by default."""
+SHADOW_SHADE = 0.62
+SHADOW_HEIGHT = 0.002
+"""Brightness, as a share of the table's, and thickness [m] of the drawn shadows."""
+GLOW = 0.3
+"""Emission of paths and markers, so that their colour reads the same from all sides."""
+ORIGIN = (0.0, 0.0, 0.0)
+UPRIGHT = np.eye(3)
 
 
 class Polyline(NamedTuple):
@@ -25,15 +36,15 @@ class Polyline(NamedTuple):
 
     points: ArrayLike
     rgba: Rgba = (0.05, 0.45, 0.95, 1.0)
-    radius: float = 0.004
+    radius: float = 0.006
 
 
 class Marker(NamedTuple):
     """A sphere to draw: centre (3,) [m], colour, radius [m]."""
 
     center: ArrayLike
-    rgba: Rgba = (0.10, 0.75, 0.35, 0.6)
-    radius: float = 0.02
+    rgba: Rgba = (0.10, 0.80, 0.35, 0.85)
+    radius: float = 0.025
 
 
 class SceneRenderer:
@@ -79,6 +90,10 @@ class SceneRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
         self._camera.fixedcamid = cameras.index(camera)
+        self._drop_shadows = not shadows
+        self._capsules = np.flatnonzero(self._model.geom_type == int(mujoco.mjtGeom.mjGEOM_CAPSULE))
+        self._capsules = self._capsules[self._model.geom_group[self._capsules] == COLLISION_GROUP]
+        self._table = int(self._model.geom("table").id)
         self._scene = mujoco.MjvScene(self._model, maxgeom=max_geom)
         self._scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = shadows
         self._scene.flags[int(mujoco.mjtRndFlag.mjRND_REFLECTION)] = False
@@ -113,6 +128,7 @@ class SceneRenderer:
         mujoco.mj_camlight(self._model, self._data)
         every = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(self._model, self._data, self._option, None, self._camera, every, self._scene)
+        self._add_shadows(markers)
         for path in paths:
             self._add_path(Polyline(*path))
         for marker in markers:
@@ -130,25 +146,62 @@ class SceneRenderer:
             self._gl.free()
             self._gl = None
 
+    def _add_shadows(self, markers: Sequence[Marker]) -> None:
+        """Draw the shadows of the collision capsules and the markers as flat shapes on the table.
+
+        They tell where in depth a thing is, at a small part of the cost of a shadow map.
+        """
+        if not self._drop_shadows:
+            return
+        pos, axis = self._data.geom_xpos, self._data.geom_xmat[:, [2, 5, 8]]
+        for i in self._capsules:
+            radius, half = self._model.geom_size[i, :2]
+            self._add_shadow(pos[i] - half * axis[i], pos[i] + half * axis[i], radius)
+        for marker in (Marker(*m) for m in markers):
+            center = np.asarray(marker.center, dtype=np.float64)
+            self._add_shadow(center, center, marker.radius)
+
+    def _add_shadow(self, start: NDArray[Any], end: NDArray[Any], radius: float) -> None:
+        direction = self._model.light_dir[0]
+        table, size = self._model.geom_pos[self._table], self._model.geom_size[self._table, :2] - radius
+        ends = [p - direction * (p[2] / direction[2]) for p in (start, end)]
+        a, b = (np.clip(p[:2] - table[:2], -size, size) + table[:2] for p in ends)
+        rgba = self._model.geom_rgba[self._table].copy()
+        rgba[:3] *= SHADOW_SHADE
+        flat = (radius, SHADOW_HEIGHT / 2, 0.0)  # a cylinder has radius and half length
+        cylinder, box = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_BOX
+        self._add_geom(cylinder, rgba, (*a, table[2]), flat)
+        length = float(np.linalg.norm(b - a))
+        if length > 1e-6:
+            x, y = (b - a) / length
+            self._add_geom(cylinder, rgba, (*b, table[2]), flat)
+            middle = (*(a + b) / 2, table[2])
+            size = (length / 2, radius, SHADOW_HEIGHT / 2)
+            self._add_geom(box, rgba, middle, size, np.array([[x, -y, 0.0], [y, x, 0.0], [0.0, 0.0, 1.0]]))
+
     def _add_path(self, path: Polyline) -> None:
         points = np.asarray(path.points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"path has shape {points.shape}, need points (K, 3) in metres")
         for start, end in pairwise(points):
-            geom = self._next_geom(mujoco.mjtGeom.mjGEOM_CAPSULE, path.rgba)
+            geom = self._add_geom(mujoco.mjtGeom.mjGEOM_CAPSULE, path.rgba)
             if geom is not None:
-                kind = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
-                mujoco.mjv_connector(geom, kind, path.radius, start, end)
+                mujoco.mjv_connector(geom, int(mujoco.mjtGeom.mjGEOM_CAPSULE), path.radius, start, end)
+                geom.emission = GLOW
 
     def _add_marker(self, marker: Marker) -> None:
-        geom = self._next_geom(
-            mujoco.mjtGeom.mjGEOM_SPHERE, marker.rgba, np.asarray(marker.center), marker.radius
-        )
+        size = np.full(3, marker.radius)
+        geom = self._add_geom(mujoco.mjtGeom.mjGEOM_SPHERE, marker.rgba, marker.center, size)
         if geom is not None:
-            geom.emission = 0.3
+            geom.emission = GLOW
 
-    def _next_geom(
-        self, kind: Any, rgba: Rgba, pos: NDArray[Any] | None = None, radius: float = 0.01
+    def _add_geom(
+        self,
+        kind: Any,
+        rgba: ArrayLike,
+        pos: ArrayLike = ORIGIN,
+        size: ArrayLike = ORIGIN,
+        mat: ArrayLike = UPRIGHT,
     ) -> mujoco.MjvGeom | None:
         """Claim a geom of the scene; None when it is full, for a picture without the rest is still useful."""
         if self._scene.ngeom >= self._scene.maxgeom:
@@ -158,9 +211,9 @@ class SceneRenderer:
         mujoco.mjv_initGeom(
             geom,
             int(kind),
-            np.full(3, radius),
-            np.zeros(3) if pos is None else np.asarray(pos, dtype=np.float64),
-            np.eye(3).ravel(),
+            np.asarray(size, dtype=np.float64),
+            np.asarray(pos, dtype=np.float64),
+            np.asarray(mat, dtype=np.float64).ravel(),
             np.asarray(rgba, dtype=np.float32),
         )
         return geom

@@ -104,7 +104,7 @@ def load_arm(name: str) -> Arm:
 def _compile(xml: Path, *, visuals: bool) -> mujoco.MjModel:
     root = ET.parse(xml).getroot()
     if not visuals:
-        for parent in root.iter("body"):
+        for parent in [*root.iter("body"), *root.iter("worldbody")]:
             for geom in parent.findall("geom[@class='visual']"):
                 parent.remove(geom)
     return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
