@@ -335,7 +335,7 @@ class ArmBridge:
 
     def _moving(self) -> bool:
         applied = self.snapshot().applied
-        return applied is not None and bool(np.abs(applied.dq).max() > 1e-9)
+        return applied is not None and bool(np.abs(applied.dq).max() > 1e-6)
 
     def _doing(self, snapshot: Snapshot) -> str:
         silent = self.now() - snapshot.t

@@ -60,7 +60,7 @@ class BridgeConfig:
 
     rate_hz: float = 250.0
     max_jump_rad: float = 0.1
-    following_error_rad: float = 0.3
+    following_error_rad: float = 0.2
     following_error_s: float = 0.02
     stale_after_s: float = 0.0
     disconnect_after_s: float = 0.1

@@ -20,13 +20,16 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import NonFinite, ShapeMismatch
 from .interface import Array, Reason
 from .limits import JointLimits
-from .trajectory import braking_time, stoppable_speed
+from .trajectory import TICK_TOLERANCE, braking_time, stoppable_speed
 
 REPORT_TOLERANCE = 1e-6
 """Deviation that counts as an intervention [rad]; a 16-bit encoder resolves 1e-4 rad."""
 
 CATCH_UP_FRACTION = 0.5
 """Share of ddq_max used to close a gap: the rest stays for following the target's own acceleration."""
+
+_SLACK = 1.0 + 5e-10
+"""Speed and acceleration hold to this factor: a plan on a limit passes in spite of its rounding."""
 
 
 class FilterOutput(NamedTuple):
@@ -55,6 +58,7 @@ class SafetyFilter:
         self.dt = float(dt)
         self.report_tolerance = float(report_tolerance)
         self._step = limits.ddq_max * self.dt
+        self._step_max, self._v_max = self._step * _SLACK, limits.dq_max * _SLACK
         self._catch_up = CATCH_UP_FRACTION * limits.ddq_max
         self._direct_gap = CATCH_UP_FRACTION * self._step * self.dt
         self._q: Array | None = None
@@ -90,7 +94,7 @@ class SafetyFilter:
     @property
     def at_rest(self) -> bool:
         """Whether the command stands still."""
-        return bool(np.abs(self._v).max() < 1e-9)
+        return bool((np.abs(self._v) <= TICK_TOLERANCE * self._step).all())
 
     @property
     def stopping_time(self) -> float:
@@ -136,7 +140,7 @@ class SafetyFilter:
         target = np.minimum(np.maximum(r, q_lo), q_hi)
         # A far target must not overflow the arithmetic, hence the clip before the difference.
         w = (target - self._last_request) / dt if w is None else w
-        w = np.minimum(np.maximum(w, -limits.dq_max), limits.dq_max)
+        w = np.minimum(np.maximum(w, -self._v_max), self._v_max)
         direct = (target - q) / dt
         gap = target - w * dt - q
         closing = np.copysign(stoppable_speed(np.abs(gap), self._catch_up, dt), gap)
@@ -145,8 +149,8 @@ class SafetyFilter:
         brake = np.sign(v) * np.maximum(np.abs(v) - step, 0.0)
         room_hi = stoppable_speed(q_hi - q, limits.ddq_max, dt)
         room_lo = -stoppable_speed(q - q_lo, limits.ddq_max, dt)
-        hi = np.maximum(np.minimum(np.minimum(limits.dq_max, v + step), room_hi), brake)
-        lo = np.minimum(np.maximum(np.maximum(-limits.dq_max, v - step), room_lo), brake)
+        hi = np.maximum(np.minimum(np.minimum(self._v_max, v + self._step_max), room_hi), brake)
+        lo = np.minimum(np.maximum(np.maximum(-self._v_max, v - self._step_max), room_lo), brake)
         v_new = np.minimum(np.maximum(want, lo), hi)
         if any_bad:
             v_new = np.where(bad, brake, v_new)
@@ -155,8 +159,8 @@ class SafetyFilter:
         reasons = np.zeros(q.shape, dtype=np.uint32)
         off = np.abs(q_new - r) > self.report_tolerance
         if off.any():
-            reasons |= np.where(np.abs(direct) > limits.dq_max, Reason.VELOCITY, 0).astype(np.uint32)
-            reasons |= np.where(np.abs(direct - v) > step, Reason.ACCELERATION, 0).astype(np.uint32)
+            reasons |= np.where(np.abs(direct) > self._v_max, Reason.VELOCITY, 0).astype(np.uint32)
+            reasons |= np.where(np.abs(direct - v) > self._step_max, Reason.ACCELERATION, 0).astype(np.uint32)
             outside = (target != r) | (want > room_hi) | (want < room_lo)
             reasons |= np.where(outside, Reason.POSITION, 0).astype(np.uint32)
             reasons = np.where(off, np.where(reasons == 0, Reason.CATCH_UP, reasons), 0).astype(np.uint32)
@@ -176,7 +180,7 @@ class SafetyFilter:
         """
         v = np.sign(self._v) * np.maximum(np.abs(self._v) - self._step, 0.0)
         if synchronised:
-            ticks = np.ceil((np.abs(self._v) / self._step).max(axis=-1, keepdims=True) - 1e-9)
+            ticks = np.ceil((np.abs(self._v) / self._step).max(axis=-1, keepdims=True) - TICK_TOLERANCE)
             line = self._v * (1.0 - 1.0 / np.maximum(ticks, 1.0))
             room_hi = stoppable_speed(
                 np.maximum(self.limits.q_max - self.q, 0.0), self.limits.ddq_max, self.dt
@@ -193,7 +197,7 @@ class SafetyFilter:
         return self._move(v, reason | Reason.BRAKE)
 
     def _move(self, v: Array, reason: Reason) -> FilterOutput:
-        q, moving = self.q, (np.abs(self._v) > 1e-9).any(axis=-1, keepdims=True)
+        q, moving = self.q, (np.abs(self._v) > TICK_TOLERANCE * self._step).any(axis=-1, keepdims=True)
         lo, hi = np.minimum(self.limits.q_min, q), np.maximum(self.limits.q_max, q)
         q_new = np.minimum(np.maximum(q + v * self.dt, lo), hi)
         always = bool(reason & ~Reason.BRAKE)

@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike
 
 from .interface import ArmPlan, Array
 
+TICK_TOLERANCE = 1e-6
+"""Share of a tick of braking that counts as rest: a speed of m ticks must not need m + 1 because of rounding."""
+
 
 def sample_plan(plan: ArmPlan, tau: float) -> tuple[Array, Array]:
     """Evaluate a plan.
@@ -50,8 +53,7 @@ def braking_time(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> float:
     speed, brake = np.abs(np.asarray(dq, dtype=np.float64)), np.asarray(ddq_max, dtype=np.float64)
     if dt <= 0.0:
         return float(np.max(speed / brake))
-    # 1e-9 of a tick: a speed of exactly m ticks of braking must not round up to m + 1.
-    return float(np.max(np.ceil(speed / (brake * dt) - 1e-9)) * dt)
+    return float(np.max(np.ceil(speed / (brake * dt) - TICK_TOLERANCE)) * dt)
 
 
 def braking_distance(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> Array:
