@@ -1,0 +1,52 @@
+"""Layout of the observation vector, and rewards."""
+
+import numpy as np
+import pytest
+
+from envs import (
+    OBSERVATION_UNITS,
+    JointReference,
+    arm_observation,
+    distance,
+    observation_groups,
+    observation_size,
+    reach_reward,
+)
+
+
+@pytest.mark.parametrize("n", (1, 6, 7))
+def test_groups_tile_the_vector(n: int) -> None:
+    groups = observation_groups(n)
+    assert list(groups) == list(OBSERVATION_UNITS)
+    ends = [0] + [group.stop for group in groups.values()]
+    assert [group.start for group in groups.values()] == ends[:-1]
+    assert ends[-1] == observation_size(n)
+
+
+def test_each_group_holds_what_its_name_says() -> None:
+    rng = np.random.default_rng(0)
+    q, dq, ref_q, ref_dq = rng.normal(size=(4, 3, 5, 7))
+    ee = rng.normal(size=(3, 5, 3))
+    obs = arm_observation(q, dq, JointReference(ref_q, ref_dq), ee)
+    assert obs.shape == (3, 5, 31) and obs.dtype == np.float32
+    groups = observation_groups(7)
+    parts = {"q": q, "dq": dq, "q_error": ref_q - q, "ref_dq": ref_dq, "ee_pos": ee}
+    for name, value in parts.items():
+        np.testing.assert_allclose(obs[..., groups[name]], value, atol=1e-6)  # float32
+
+
+def test_rewards_are_vectorised_and_maximal_at_the_goal() -> None:
+    rng = np.random.default_rng(1)
+    achieved, desired = rng.uniform(-0.1, 0.1, (2, 6, 4, 3))
+    d = distance(achieved, desired)
+    np.testing.assert_allclose(d, np.linalg.norm(achieved - desired, axis=-1))
+    np.testing.assert_array_equal(reach_reward(achieved, desired), -d)
+    np.testing.assert_array_equal(
+        reach_reward(achieved, desired, "sparse", 0.1), np.where(d < 0.1, 0.0, -1.0)
+    )
+    assert reach_reward(desired, desired).max() == 0.0
+
+
+def test_unknown_reward_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'shaped' is unknown, known rewards: dense, sparse"):
+        reach_reward(np.zeros(3), np.zeros(3), "shaped")
