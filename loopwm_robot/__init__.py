@@ -26,7 +26,7 @@ def _check_siblings() -> None:
             spec = None
         if spec is None:
             raise ImportError(
-                f"package '{name}' of loopwm-robot was not found, expected at {expected}; reinstall loopwm-robot"
+                f"package '{name}' was not found, expected at {expected}; install loopwm-robot again"
             )
         places = [Path(place).resolve() for place in spec.submodule_search_locations or []]
         if expected not in places:
