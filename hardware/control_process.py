@@ -185,6 +185,7 @@ class ControlLoop:
             except Exception as error:
                 executor.note(now, "close_failed", f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception):
+            executor.publish(now)
             self._write_metrics()
             self.memory.snapshot.write(executor.snapshot_row.tobytes())
         if self.memory.requested(Command.CLOSE):

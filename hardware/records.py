@@ -183,6 +183,6 @@ def pack_text(text: str) -> bytes:
     return text.encode()[:_TEXT].decode(errors="ignore").encode()
 
 
-def unpack_text(data: bytes | np.bytes_) -> str:
+def unpack_text(data: Any) -> str:
     """Decode a text field."""
-    return bytes(data).decode(errors="replace")
+    return bytes(data).rstrip(b"\0").decode(errors="replace")

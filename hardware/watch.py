@@ -48,6 +48,8 @@ class Watch:
         self._reading = True
         if last is not None and state.t_device <= last.t_device:
             if state.t_device == last.t_device:
+                if state.fault != last.fault:  # an old frame may still bring news of the device
+                    self.state = state
                 return None
             self.state = state
             return (

@@ -1,0 +1,290 @@
+"""The loop of the control process, run in this process on a fake clock, with a script in place of the clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from hardware import ArmPlan, BridgeConfig, DriverSpec, FakeClock, Mode, audit, braking_time
+from hardware import control_process
+from hardware.control_process import ControlLoop, request_realtime
+from hardware.memory import BridgeMemory, BridgeSpec, Command, Word
+from hardware.records import Snapshot
+from hardware.timing import Histogram, Ticker
+
+DT = 1 / 250
+
+
+class ScriptedClock(FakeClock):
+    """Runs functions when their time comes, and may wake up late."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__(start)
+        self.script: list[tuple[float, object]] = []
+        self.late_by: dict[float, float] = {}
+
+    def at(self, t: float, action) -> None:
+        self.script.append((t, action))
+        self.script.sort(key=lambda item: item[0])
+
+    def sleep_until(self, t: float) -> None:
+        while self.script and self.script[0][0] <= t:
+            when, action = self.script.pop(0)
+            super().sleep_until(when)
+            action()
+        super().sleep_until(t)
+        for when in [w for w in self.late_by if w <= t]:
+            self.advance(self.late_by.pop(when))
+
+
+@pytest.fixture
+def stage(spec, limits):
+    """(memory, clock, loop): the memory of a bridge, and the loop that would serve it."""
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig(orphan_hold_s=0.2)))
+    clock = ScriptedClock(10.0)
+    alive = {"owner": True}
+    loop = ControlLoop(memory, clock, lambda: alive["owner"])
+    loop.alive = alive
+    yield memory, clock, loop
+    memory.segment.unlink()
+    memory.close()
+
+
+def events(memory):
+    return [event.kind for event in memory.read_events(0)[0]]
+
+
+def sweep(memory, plan_id, t0, validity=0.4, speed=0.6):
+    row = memory.read_snapshot()
+    t = np.arange(21) * 0.05
+    v0, q0 = row["record"]["applied_dq"], row["record"]["applied"]
+    v = v0 + np.minimum(t / 0.3, 1.0)[:, None] * (speed - v0)
+    q = q0 + np.concatenate([np.zeros((1, 3)), np.cumsum((v[1:] + v[:-1]) / 2 * 0.05, axis=0)])
+    memory.put_plan(ArmPlan(plan_id, t0, 0.05, q, t0 + validity, memory.spec.limits.names, v))
+
+
+def go(memory, clock, *commands, start=10.1):
+    for i, command in enumerate(commands):
+        clock.at(start + 0.02 * i, lambda c=command: memory.request(c))
+
+
+def test_from_connecting_to_closing(stage, limits):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.2, lambda: sweep(memory, 1, 10.2))
+    clock.at(10.3, lambda: memory.request(Command.HOLD))
+    clock.at(10.5, lambda: sweep(memory, 2, 10.5))
+    clock.at(10.7, lambda: memory.request(Command.STOP))
+    clock.at(11.0, lambda: memory.request(Command.DISABLE))
+    clock.at(11.1, lambda: memory.request(Command.ENABLE))
+    clock.at(11.3, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    assert events(memory) == (
+        "connected enabled started running held running stopping stopped disabled enabled disabled closed".split()
+    )
+    assert all(memory.result(c) == ("", "") for c in Command if c is not Command.RESET)
+    records, _, lost = memory.read_records(0)
+    assert lost == 0 and audit(records, limits, DT).limit_violations == 0
+    assert json.loads(memory.info.read())["joint_names"] == list(limits.names)
+    metrics = memory.read_metrics()
+    assert metrics["plans_accepted"] == 2 and metrics["deadline_misses"] == 0 and metrics["faults"] == 0
+
+
+def test_clients_may_vanish_the_owner_may_not(stage, limits):
+    """Without plans: brake, hold, go on. Without the owner: brake, hold, switch off, end."""
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.2, lambda: sweep(memory, 1, 10.2))
+    clock.at(11.5, lambda: sweep(memory, 2, 11.5, validity=1.0))
+    clock.at(12.0, lambda: loop.alive.update(owner=False))
+    loop.run()
+    log = memory.read_events(0)[0]
+    assert [e.kind for e in log][-6:] == [
+        "running",
+        "client_gone",
+        "stopping",
+        "stopped",
+        "disabled",
+        "closed",
+    ]
+    records = memory.read_records(0)[0]
+    assert audit(records, limits, DT).limit_violations == 0
+    held = records[(records["t"] > 11.2) & (records["t"] < 11.5)]
+    assert len(held) > 50 and (held["mode"] == Mode.HOLDING).all() and not held["applied_dq"].any()
+    gone, closed = (next(e.t for e in log if e.kind == k) for k in ("client_gone", "closed"))
+    assert gone <= 12.0 + 0.1 + 2 * DT
+    assert closed - gone >= 0.2 and closed - gone <= 0.2 + braking_time(1.5, 7.5) + 0.5
+    assert loop.orphaned
+
+
+def test_late_ticks_are_counted_and_left_out(stage, limits):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.2, lambda: sweep(memory, 1, 10.2, validity=1.0))
+    clock.late_by = {10.5: 0.001, 10.6: 0.019}
+    clock.at(11.5, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    metrics = memory.read_metrics()
+    assert metrics["deadline_misses"] == 1 and metrics["skipped_ticks"] == 4
+    assert metrics["lateness_s_max"] == pytest.approx(0.019, abs=0.001)
+    records = memory.read_records(0)[0]
+    found = audit(records, limits, DT)
+    assert found.limit_violations == 0 and found.skipped_ticks == 4
+    # The grid does not drift: nominal times are whole periods apart.
+    steps = np.diff(records["t"]) / DT
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
+
+
+def test_errors_of_commands_reach_the_client(stage):
+    memory, clock, loop = stage
+    go(memory, clock, Command.ENABLE, Command.CONNECT, Command.START)
+    clock.at(10.3, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    assert memory.result(Command.ENABLE)[0] == "ModeError"
+    assert (
+        memory.result(Command.START)[0] == "ModeError" and "needs ENABLED" in memory.result(Command.START)[1]
+    )
+    assert events(memory) == ["connected", "closed"]
+
+
+def test_a_driver_bug_is_reported_not_fatal(stage, monkeypatch):
+    memory, clock, loop = stage
+    monkeypatch.setattr(loop.executor.driver, "enable", lambda: 1 / 0)
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.CLOSE)
+    loop.run()
+    assert memory.result(Command.ENABLE) == ("BridgeError", "ZeroDivisionError: division by zero")
+    assert "driver_bug" in events(memory) and events(memory)[-1] == "closed"
+
+
+def test_a_crash_of_the_loop_asks_the_device_to_stop(stage, monkeypatch):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.2, lambda: sweep(memory, 1, 10.2))
+    stops = []
+    monkeypatch.setattr(loop.executor.driver, "stop", lambda: stops.append(clock.now()))
+    clock.at(10.5, lambda: monkeypatch.setattr(loop.executor.plans, "target", lambda now: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        loop.run()
+    assert len(stops) == 1 and loop.executor.mode is Mode.CLOSED
+
+
+def test_a_device_that_cannot_be_let_go_is_reported(stage, monkeypatch):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.CLOSE)
+    monkeypatch.setattr(loop.executor.driver, "disable", lambda: 1 / 0)
+    loop.run()
+    assert events(memory)[-1] == "close_failed"
+
+
+def test_damaged_plans_are_refused(stage):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+
+    def poison(data: bytes):
+        memory.plan.write(data)
+
+    good = ArmPlan(1, 10.2, 0.05, np.zeros((2, 3)), 11.0, memory.spec.limits.names)
+    clock.at(10.2, lambda: poison(b"short"))
+    clock.at(
+        10.22, lambda: (memory.put_plan(good), poison(memory.plan.read()[:-8] + np.float64(np.nan).tobytes()))
+    )
+    clock.at(10.24, lambda: memory.plan._counter.__iadd__(np.uint64(1)))  # a client killed while writing
+    clock.at(10.4, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    log = [e.text for e in memory.read_events(0)[0] if e.kind == "plan_rejected"]
+    assert len(log) == 2 and all("malformed" in text for text in log) and "non-finite" in log[1]
+    assert memory.read_metrics()["plans_rejected"] == 2
+
+
+def test_a_fault_is_reset_through_the_command_word(stage):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.2, lambda: loop.executor.driver.inject(kind="device_fault"))
+    modes = []
+    clock.at(10.3, lambda: modes.append(Snapshot.from_row(memory.read_snapshot()).mode))
+    clock.at(10.3, lambda: memory.request(Command.RESET))
+    clock.at(10.4, lambda: modes.append(Snapshot.from_row(memory.read_snapshot()).mode))
+    clock.at(10.5, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    assert modes == [Mode.FAULT, Mode.ENABLED]
+
+
+@pytest.fixture
+def main_in_process(monkeypatch):
+    """Keep ``main`` from touching the signals, the scheduler and the garbage collector of the test process."""
+    handlers = {}
+    monkeypatch.setattr(signal, "signal", lambda number, action: handlers.update({number: action}))
+    monkeypatch.setattr(control_process, "request_realtime", lambda mode: (False, "not in a test"))
+    for name in ("collect", "freeze", "disable"):
+        monkeypatch.setattr(control_process.gc, name, lambda: None)
+    return handlers
+
+
+def test_main_runs_until_terminated_and_removes_the_memory_of_a_dead_owner(
+    spec, limits, main_in_process, monkeypatch
+):
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig(orphan_hold_s=0.01)))
+    memory.request(Command.CONNECT)
+    clock = ScriptedClock()
+    clock.at(0.1, lambda: main_in_process[signal.SIGTERM](signal.SIGTERM, None))
+    monkeypatch.setattr(control_process, "MonotonicClock", lambda: clock)
+    assert control_process.main(memory.name) == 0  # the owner is not the parent here: as good as dead
+    assert events(memory)[0] == "no_realtime" and events(memory)[-1] == "closed"
+    assert memory.word(Word.CONTROL_PID) == os.getpid() and not memory.segment.path.exists()
+    memory.close()
+
+
+def test_main_reports_a_driver_that_cannot_be_made(limits, main_in_process):
+    spec = DriverSpec("no_such_module:Arm")
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig()))
+    memory.request(Command.CONNECT)
+    assert control_process.main(memory.name) == 1
+    assert memory.result(Command.CONNECT)[0] == "DriverUnavailable"
+    memory.segment.unlink()
+    memory.close()
+
+
+def test_main_survives_to_tell_of_a_crash(spec, limits, main_in_process, monkeypatch, capsys):
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig()))
+    monkeypatch.setattr(ControlLoop, "run", lambda self: 1 / 0)
+    assert control_process.main(memory.name) == 1
+    assert events(memory)[-1] == "crashed" and "ZeroDivisionError" in capsys.readouterr().err
+    memory.segment.unlink()
+    memory.close()
+
+
+def test_realtime_falls_back_with_advice(monkeypatch):
+    def refuse(*_):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    granted, text = request_realtime("auto")
+    assert not granted and "ulimit -r" in text
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *_: None)
+    assert request_realtime("on") == (True, "SCHED_FIFO priority 20")
+    assert request_realtime("off")[0] is False
+
+
+def test_ticker_and_histogram():
+    clock = ScriptedClock()
+    ticker = Ticker(clock, 0.01)
+    assert [round(ticker.wait().t, 9) for _ in range(3)] == [0.01, 0.02, 0.03]
+    clock.advance(0.035)
+    tick = ticker.wait()
+    assert tick.t == pytest.approx(0.06) and tick.skipped == 2 and tick.lateness == pytest.approx(0.025)
+    assert ticker.wait().t == pytest.approx(0.07) and ticker.misses == 1
+    h = Histogram()
+    assert h.percentile(50) == 0.0
+    samples = np.random.default_rng(0).lognormal(-9.0, 1.0, 5000)
+    for s in samples:
+        h.add(float(s))
+    for p in (50, 99):
+        assert h.percentile(p) == pytest.approx(np.percentile(samples, p), rel=0.13)
+    assert h.percentile(100) == h.max == samples.max()
+    h.add(1e9)
+    h.add(0.0)
+    assert h.summary("x")["x_s_max"] == 1e9
