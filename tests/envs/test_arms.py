@@ -71,11 +71,11 @@ def test_limits_are_the_published_ones() -> None:
 
 
 def test_masses_are_the_identified_ones() -> None:
-    # Gaz et al. 2019: the links that move; the hand adds 0.73 kg and, fixed, becomes part of link 7.
+    # Gaz et al. 2019: the links that move; the fixed hand adds 0.73 kg to link 7.
     model = load_arm("panda").load_model()
-    masses = [float(model.body(f"link{i}").mass[0]) for i in range(1, 8)]
+    carried = [float(model.body(f"link{i}").subtreemass[0]) for i in range(1, 8)] + [0.0]
     expected = [4.970684, 0.646926, 3.228604, 3.587895, 1.225946, 1.666555, 0.735522 + 0.73]
-    np.testing.assert_allclose(masses, expected, atol=1e-6)
+    np.testing.assert_allclose(-np.diff(carried), expected, atol=1e-6)
 
 
 def test_actuators_follow_the_joints() -> None:
