@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import inspect
 import re
 import types
 from collections.abc import Iterator, Mapping
@@ -181,10 +182,12 @@ def keys(schema: type, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _meanings(schema: type) -> dict[str, str]:
-    """The entries `name: text` of the Attributes sections of a class and its bases; a text may take several lines."""
+    """The entries `name: text` in the Attributes sections of a class and its bases."""
     found: dict[str, str] = {}
     for cls in reversed(schema.__mro__):
-        section = re.search(r"^ *Attributes: *\n((?: +\S.*\n?| *\n)*)", cls.__doc__ or "", re.M)
+        section = re.search(
+            r"^ *Attributes: *\n((?: +\S.*\n?| *\n)*)", inspect.cleandoc(cls.__doc__ or ""), re.M
+        )
         for entry in re.finditer(r"^( +)(\w+):[ ]*(.*(?:\n\1 +.*)*)", section[1] if section else "", re.M):
             found[entry[2]] = " ".join(entry[3].split())
     return found

@@ -10,8 +10,8 @@ from types import ModuleType
 from .. import __version__
 from .errors import RequestError, run_guarded
 
-# A command is a module with `run(overrides) -> int`. One that is configured also has CONFIG_NAME, the YAML file
-# in configs/, and SCHEMA, its dataclass: `loopwm COMMAND --help` is made from them.
+# A command is a module with `run(overrides) -> int`. One with a configuration also has CONFIG_NAME, a file in
+# configs/, and SCHEMA, its dataclass: `loopwm COMMAND --help` is made from them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("loopwm_robot.cli.demo", "the main job end to end: collect, train, evaluate, drive, report"),
     "collect": ("loopwm_robot.cli.collect", "record episodes of random or planned motion"),
