@@ -28,7 +28,7 @@ class Audit:
         worst_acceleration: largest acceleration / limit.
         worst_position: largest excursion beyond the limits [rad], at most 0 where all is well.
         interventions: ticks on which the filter changed a request.
-        skipped_ticks: control periods without a command.
+        skipped_ticks: control periods in which nothing was sent, because a tick came too late.
     """
 
     ticks: int
@@ -77,7 +77,9 @@ def audit(records: NDArray[np.void], limits: JointLimits, dt: float) -> Audit:
         beyond[begin:end] = np.maximum(q[begin:end] - hi, lo - q[begin:end])
     bad |= (beyond > 1e-9).any(1)
     changed = (np.abs(records["requested"] - q) > _TOLERANCE).any(1)
-    skipped = int(np.maximum(np.round(np.diff(records["t"]) / dt) - np.diff(records["tick"]), 0).sum())
+    skipped = int((~records["sent"]).sum()) + int(
+        np.maximum(np.round(np.diff(records["t"]) / dt) - np.diff(records["tick"]), 0).sum()
+    )
     return Audit(
         ticks=len(q),
         limit_violations=int(bad.sum()),

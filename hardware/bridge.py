@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from types import TracebackType
 from typing import Any
@@ -82,7 +83,7 @@ class ArmBridge:
             raise ModeError("connect: this bridge has been connected already; make a new one after close()")
         link = self._link or ProcessLink.create(self._spec)
         self._link = link
-        self._finalizer = weakref.finalize(self, _close_quietly, link)
+        self._finalizer = weakref.finalize(self, _close_quietly, link, os.getpid())
         try:
             self._info = link.connect()
             self._await_state(5.0)
@@ -343,5 +344,7 @@ class ArmBridge:
         return f"mode {snapshot.mode.name}, {alive}, last tick {silent:.3f} s ago"
 
 
-def _close_quietly(link: Link) -> None:
-    link.close()
+def _close_quietly(link: Link, pid: int) -> None:
+    # A forked child (a data loader's worker, say) inherits this bridge; its end is not the arm's.
+    if os.getpid() == pid:
+        link.close()

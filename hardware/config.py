@@ -20,12 +20,14 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "max_jump_rad": (1e-6, 10.0, "rad"),
     "following_error_rad": (1e-6, 10.0, "rad"),
     "following_error_s": (0.0, 10.0, "s"),
+    "make_up_s": (0.0, 0.1, "s"),
     "stale_after_s": (0.0, 10.0, "s"),
     "disconnect_after_s": (1e-3, 60.0, "s"),
     "max_obs_age_s": (1e-3, 60.0, "s"),
     "max_validity_s": (1e-3, 600.0, "s"),
     "max_lead_s": (0.0, 600.0, "s"),
     "rest_speed": (1e-6, 10.0, "rad/s"),
+    "client_timeout_s": (0.0, 3600.0, "s"),
     "orphan_hold_s": (0.0, 600.0, "s"),
     "record_s": (1.0, 3600.0, "s"),
     "max_horizon": (1, 4096, "knots"),
@@ -42,6 +44,8 @@ class BridgeConfig:
         max_jump_rad: a plan that starts further than this from the present command is refused [rad].
         following_error_rad: largest distance between command and measurement [rad] ..
         following_error_s: .. that may last this long [s] before the fault is latched.
+        make_up_s: a late tick also computes the ticks missed before it, up to so long [s], and sends the
+            last: the command keeps to its plan and to its limits in time, at the price of one larger step.
         stale_after_s: age from which a measurement is stale: brake, hold, no new plans [s]; 0 means the
             larger of three periods and 20 ms.
         disconnect_after_s: age from which the link counts as lost: latched fault [s].
@@ -49,6 +53,7 @@ class BridgeConfig:
         max_validity_s: furthest expiry a plan may ask for, from its arrival [s].
         max_lead_s: furthest start of a plan in the future [s].
         rest_speed: largest measured speed at which the arm may be enabled or reset [rad/s].
+        client_timeout_s: end, as without an owner, when no client has called for so long [s]; 0 means never.
         orphan_hold_s: how long the control process holds after its owner is gone, before it ends [s].
         on_exit: "disable" switches the servos off at the end, "hold" leaves them on.
         realtime: SCHED_FIFO for the control process: "auto" tries, "on" warns when it is refused, "off" does
@@ -62,12 +67,14 @@ class BridgeConfig:
     max_jump_rad: float = 0.1
     following_error_rad: float = 0.2
     following_error_s: float = 0.02
+    make_up_s: float = 0.02
     stale_after_s: float = 0.0
     disconnect_after_s: float = 0.1
     max_obs_age_s: float = 0.5
     max_validity_s: float = 10.0
     max_lead_s: float = 1.0
     rest_speed: float = 0.05
+    client_timeout_s: float = 0.0
     orphan_hold_s: float = 1.0
     on_exit: str = "disable"
     realtime: str = "auto"

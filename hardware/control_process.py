@@ -67,7 +67,7 @@ class ControlLoop:
                 if self._commands(tick.t):
                     continue
                 self._plan(tick.t)
-                executor.tick(tick.t, tick.lateness)
+                executor.tick(tick.t, tick.lateness, tick.skipped)
                 self._publish(tick.t)
                 self.cost.add(clock.now() - began)
         finally:
@@ -139,10 +139,19 @@ class ControlLoop:
         if now >= self._check_at:
             self._check_at = now + _CHECK_EVERY_S
             self._write_metrics()
-            if not self.orphaned and not self._owner_alive():
+            gone = None if self.orphaned else self._client_gone()
+            if gone is not None:
                 self.orphaned = True
-                self.executor.note(now, "client_gone", "the owner of the bridge is gone; brakes, holds, ends")
-                self.end("owner gone")
+                self.executor.note(now, "client_gone", f"{gone}; brakes, holds, ends")
+                self.end(gone)
+
+    def _client_gone(self) -> str | None:
+        if not self._owner_alive():
+            return "the owner of the bridge is gone"
+        beat, timeout = self.memory.word(Word.CLIENT_BEAT_NS) * 1e-9, self.config.client_timeout_s
+        if timeout > 0.0 and beat > 0.0 and self.clock.now() - beat > timeout:
+            return f"no client has called for {timeout:g} s"
+        return None
 
     def _write_metrics(self) -> None:
         ticker = self.ticker
@@ -244,7 +253,7 @@ def main(name: str) -> int:
             loop.executor.note(time.monotonic(), "crashed", f"{type(error).__name__}: {error}")
             traceback.print_exc()
             status = 1
-        if loop.orphaned or os.getppid() != owner:
+        if os.getppid() != owner:  # nobody else is left to do it
             memory.segment.unlink()
     finally:
         memory.close()

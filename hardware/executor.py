@@ -180,12 +180,13 @@ class Executor:
     # Tick
     # -------------------------------------------------------------------------------------------------------
 
-    def tick(self, now: float, lateness: float = 0.0) -> None:
+    def tick(self, now: float, lateness: float = 0.0, missed: int = 0) -> None:
         """Run one control tick.
 
         Args:
             now: nominal time of the tick [s]: multiples of the period, so that a plan is sampled evenly.
             lateness: how late the tick really runs [s], for the record.
+            missed: ticks left out just before; they are computed now, as far as ``config.make_up_s`` goes.
         """
         self.counts["ticks"] += 1
         if self.mode is Mode.CLOSED:
@@ -193,6 +194,10 @@ class Executor:
         self._read(now)
         self._supervise(now)
         if self._enabled:
+            dt = self.config.dt
+            for back in range(min(missed, int(self.config.make_up_s / dt + 1e-9)), 0, -1):
+                self._bookkeep(now - back * dt, *self._command(now - back * dt), lateness, sent=False)
+                self.counts["ticks"] += 1
             requested, out = self._command(now)
             self._write(out.q, now)
             self._bookkeep(now, requested, out, lateness)
@@ -368,7 +373,9 @@ class Executor:
         """Put an event of the surrounding process into the log."""
         self._event(now, kind, text, value)
 
-    def _bookkeep(self, now: float, requested: Array, out: FilterOutput, lateness: float) -> None:
+    def _bookkeep(
+        self, now: float, requested: Array, out: FilterOutput, lateness: float, sent: bool = True
+    ) -> None:
         limited = out.reasons & ~np.uint32(Reason.BRAKE)
         if limited.any():
             self.counts["intervention_ticks"] += 1
@@ -390,7 +397,7 @@ class Executor:
             out.dq,
             out.reasons,
         )
-        row["epoch"] = self._epoch
+        row["epoch"], row["sent"] = self._epoch, sent
         row["lateness"], row["state_age"] = lateness, self.watch.age(now)
         if self.watch.state is not None:
             row["q"], row["dq"] = self.watch.state.q, self.watch.state.dq

@@ -20,6 +20,7 @@ def record_dtype(n: int) -> np.dtype[np.void]:
     """One control tick: times [s], positions (n,) [rad], velocities (n,) [rad/s], ``Reason`` bits (n,).
 
     ``epoch`` counts the seedings (enable, reset): at each the command starts anew from the measured pose.
+    ``sent`` is false for a missed tick that was computed afterwards: the driver got only the last of them.
     """
     joint = (np.float64, (n,))
     return np.dtype(
@@ -28,6 +29,7 @@ def record_dtype(n: int) -> np.dtype[np.void]:
             ("t", np.float64),
             ("mode", np.int32),
             ("epoch", np.int32),
+            ("sent", np.bool_),
             ("plan_id", np.int64),
             ("requested", *joint),
             ("applied", *joint),

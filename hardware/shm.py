@@ -72,6 +72,8 @@ class Segment:
         try:
             if create:
                 os.ftruncate(self._fd, size)
+                if hasattr(os, "posix_fallocate"):  # a full disk must show here, not as SIGBUS in mid-motion
+                    os.posix_fallocate(self._fd, 0, size)
             self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size)
         except (OSError, ValueError) as error:
             os.close(self._fd)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from .interface import ArmPlan, Array
 
 TICK_TOLERANCE = 1e-6
-"""Share of a tick of braking that counts as rest: a speed of m ticks must not need m + 1 because of rounding."""
+"""Share of a tick of braking that counts as rest: m ticks of speed must not take m + 1 by rounding."""
 
 
 def sample_plan(plan: ArmPlan, tau: float) -> tuple[Array, Array]:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardware import ArmBridge, ArmInfo, ArmPlan, ArmState, BridgeError, DriverSpec, JointLimits, Mode, Reason
-from hardware import braking_time
+from hardware import (
+    ArmBridge,
+    ArmInfo,
+    ArmPlan,
+    ArmState,
+    BridgeError,
+    DriverSpec,
+    JointLimits,
+    Mode,
+    Reason,
+    braking_time,
+)
 from hardware.clock import FakeClock
 from hardware.config import BridgeConfig
 from hardware.errors import (
@@ -158,7 +168,7 @@ def test_a_plan_far_from_the_command_is_refused_and_the_old_one_stays(running):
 
 
 def test_a_setpoint_is_approached_within_the_limits_and_reached(running):
-    target = HOME + [0.09, -0.05, 0.02]
+    target = HOME + np.array([0.09, -0.05, 0.02])
     running.submit(running.make_plan([target], dt=0.05, validity=2.0))
     running.advance(1.0)
     np.testing.assert_allclose(running.snapshot().applied.applied, target, atol=1e-12)
@@ -253,7 +263,7 @@ def test_commands_in_the_wrong_mode(bridge):
     assert bridge.mode is Mode.CONNECTED
 
 
-# Things that go wrong -------------------------------------------------------------------------------------------
+# Things that go wrong -----------------------------------------------------------------------------------
 
 
 def test_a_frozen_device_is_stale_then_disconnected_and_the_arm_is_braked(running):
@@ -559,6 +569,53 @@ def test_use_before_connecting_and_after_closing(spec, limits):
     with pytest.raises(ValueError, match="not both"):
         ArmBridge(spec, limits, config=BridgeConfig(), rate_hz=100.0)
     assert issubclass(ModeError, BridgeError)
+
+
+def test_the_servos_may_stay_on_at_the_end(spec, limits):
+    with ArmBridge(spec, limits, lockstep=True, on_exit="hold") as bridge:
+        bridge.enable()
+        driver = driver_of(bridge)
+    assert kinds(bridge)[-1] == "closed" and "disabled" not in kinds(bridge) and driver._enabled
+
+
+def test_hostile_plans_and_faults_never_leave_the_limits(running, limits):
+    """Whatever a planner and a bad day can do: no limit is broken, every fault ends at rest in time."""
+    rng, names = np.random.default_rng(7), limits.names
+    driver, executor = driver_of(running), running._link.executor
+    for k in range(300):
+        now, here = running.now(), running.snapshot().applied.applied
+        knots = {
+            0: here + rng.normal(0.0, 0.05, (6, 3)),
+            1: np.where(rng.random((6, 3)) < 0.5, -1e6, 1e6) * (np.arange(6) > 0)[:, None] + here,
+            2: np.linspace(here, rng.choice([-1.5, 1.5], 3), 6),
+            3: rng.uniform(-1.5, 1.5, (6, 3)),
+        }[int(rng.integers(4))]
+        dq = rng.normal(0.0, 3.0, (6, 3)) if rng.random() < 0.5 else None
+        executor.submit(
+            ArmPlan(
+                plan_id=int(rng.integers(k, k + 5)),
+                t0=now + rng.uniform(-0.3, 0.1),
+                dt=float(rng.choice([1e-6, 0.02, 0.3])),
+                q=knots,
+                dq=dq,
+                valid_until=now + rng.uniform(-0.1, 0.6),
+                joint_names=names if rng.random() < 0.95 else names[::-1],
+            ),
+            now,
+        )
+        if k % 30 == 29:
+            kind = rng.choice(["freeze", "drop", "disconnect", "device_fault", "encoder_jump"])
+            driver.inject(kind=str(kind), value=1.0)
+            running.advance(0.15 + braking_time(limits.dq_max, limits.ddq_max))
+            assert running.mode is Mode.FAULT and executor.filter.at_rest
+            driver.heal()
+            running.advance(0.1)
+            running.reset(acknowledge=True)
+            running.start()
+        running.advance(0.04)
+    found = running.audit()
+    assert found.limit_violations == 0 and found.interventions > 100 and found.ticks > 3000
+    assert running.metrics()["faults"] == 10 and found.worst_speed > 0.5
 
 
 def test_an_empty_audit_has_nothing_to_complain_about(bridge):

@@ -127,6 +127,9 @@ def test_errors_cross_a_process_border_by_name():
 
 
 def test_import_loads_neither_torch_nor_mujoco():
-    code = "import sys, hardware, hardware.control_process; print([m for m in ('torch', 'mujoco') if m in sys.modules])"
+    code = (
+        "import sys, hardware, hardware.control_process\n"
+        "print([m for m in ('torch', 'mujoco') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Laws of the safety filter: no request whatsoever makes it leave the limits; a request within them passes unchanged."""
+"""Laws of the safety filter: no request makes it leave the limits; a request within them passes unchanged."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_stop_is_in_store_at_every_tick():
 
 @pytest.mark.parametrize("rate", [100.0, 250.0, 1000.0])
 def test_admissible_plans_pass_unchanged(rate):
-    """Random motion at the very limits of acceleration, as the command generator of the environment makes it."""
+    """Random motion at the very limit of acceleration, as an environment's command generator makes it."""
     dt, ctrl_dt, rng = 1.0 / rate, 0.05, np.random.default_rng(1)
     limits = JointLimits(NAMES, [-1e3] * 3, [1e3] * 3, [1.5] * 3, [7.5] * 3)
     q, v, knots, speeds = np.zeros(3), np.zeros(3), [np.zeros(3)], [np.zeros(3)]

@@ -151,9 +151,9 @@ def test_only_leftovers_of_dead_processes_are_removed(segment):
 
 def test_the_plan_slot_is_locked_against_a_second_writer(segment):
     other = Segment.attach(segment.name)
-    with other.writer_lock():
-        with pytest.raises(ControlProcessError, match="another client"), segment.writer_lock(timeout=0.01):
-            pass
+    refused = pytest.raises(ControlProcessError, match="another client")
+    with other.writer_lock(), refused, segment.writer_lock(timeout=0.01):
+        pass
     with segment.writer_lock():
         pass
     other.close()

@@ -206,7 +206,8 @@ def test_missing_model_and_joint_without_actuator(tmp_path, clock):
         SimArmDriver(tmp_path / "none.xml", NAMES, clock=clock).open()
     path = tmp_path / "bare.xml"
     path.write_text(
-        "<mujoco><worldbody><body><joint name='j' axis='0 0 1'/><geom size='0.1'/></body></worldbody></mujoco>"
+        "<mujoco><worldbody><body><joint name='j' axis='0 0 1'/><geom size='0.1'/></body></worldbody>"
+        "</mujoco>"
     )
     with pytest.raises(LimitsMismatch, match="no actuator"):
         SimArmDriver(path, ["j"], clock=clock).open()
