@@ -1,0 +1,88 @@
+"""Observation -> plan -> action: a model and a planner in a receding-horizon loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from planners import Objective, Plan, RolloutModel, Scorer, TrajectoryScorer
+
+from .types import Float32
+
+ObjectiveFactory = Callable[[Tensor], Objective]
+"""Makes the objective of an episode from its goal (n_goal,)."""
+
+
+class EncodingModel(RolloutModel, Protocol):
+    """A rollout model that can start from an observation."""
+
+    def encode(self, obs: Tensor, goal: Tensor | None = None) -> Any:
+        """State for obs (1, n_obs) and goal (1, n_goal)."""
+        ...
+
+
+class SequencePlanner(Protocol):
+    """A planner that returns `planners.Plan`."""
+
+    def plan(self, score: Scorer, warm_start: Tensor | None = None) -> Plan: ...
+
+
+class MPCAgent:
+    """Plans at every control step, executes the first action, warm-starts the next plan with the rest.
+
+    Args:
+        model: imagines.
+        planner: optimises.
+        make_objective: what the episode's goal means.
+
+    Attributes:
+        last_plan: the plan behind the last action; None before the first.
+        timings: seconds spent in each control step, for each episode step since construction.
+    """
+
+    def __init__(self, model: EncodingModel, planner: SequencePlanner, make_objective: ObjectiveFactory) -> None:
+        self.model, self.planner, self.make_objective = model, planner, make_objective
+        self.last_plan: Plan | None = None
+        self.timings: list[float] = []
+        self._goal = torch.zeros(0)
+        self._objective: Objective | None = None
+
+    def reset(self, goal: Float32) -> None:
+        """Start an episode with a goal (n_goal,)."""
+        self._goal = torch.as_tensor(goal, dtype=torch.float32)
+        self._objective = self.make_objective(self._goal)
+        self.last_plan = None
+
+    @torch.inference_mode()
+    def state(self, obs: Float32) -> Any:
+        """The model's state for an observation (n_obs,) and the episode's goal.
+
+        Raises:
+            ValueError: obs has non-finite numbers; the message gives their indices.
+        """
+        tensor = torch.as_tensor(obs, dtype=torch.float32)
+        if not bool(torch.isfinite(tensor).all()):
+            bad = torch.nonzero(~torch.isfinite(tensor)).flatten().tolist()
+            raise ValueError(f"obs has non-finite numbers at indices {bad}, allowed finite; check the sensor")
+        return self.model.encode(tensor[None], self._goal[None])
+
+    @torch.inference_mode()
+    def plan(self, state: Any, executed: int = 1) -> Plan:
+        """Plan from a model state; `executed` actions of the last plan have been carried out since it was made."""
+        if self._objective is None:
+            raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
+        warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
+        self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start)
+        return self.last_plan
+
+    def act(self, obs: Float32) -> Float32:
+        """Action (nu,) for observation (n_obs,)."""
+        started = time.perf_counter()
+        plan = self.plan(self.state(obs))
+        action: Float32 = plan.actions[0].numpy()
+        self.timings.append(time.perf_counter() - started)
+        return action

@@ -1,0 +1,111 @@
+"""From configuration to working parts: environment, spaces, agent."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+import envs
+from envs.arm_env import ArmEnv
+from envs.observation import observation_groups
+from planners import CEM, LearnedReward, Objective, ReachPoint
+
+from .agent import EncodingModel, MPCAgent
+from .checkpoint import Checkpoint, Spaces
+from .config import EnvConfig, PlannerConfig
+from .data.collect import control_interval, split_observation
+from .models.simulator import SimulatorModel
+
+gym.register_envs(envs)
+
+
+def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
+    """Make the environment.
+
+    Args:
+        config: which one.
+        render: with pictures.
+        kwargs: further arguments of the environment.
+
+    Raises:
+        ValueError: Gymnasium does not know the id, or the environment refuses its arguments.
+    """
+    if render:
+        kwargs["render_mode"] = "rgb_array"
+    try:
+        env = gym.make(config.id, **config.kwargs(), **kwargs)
+    except gym.error.Error as error:
+        ours = sorted(name for name in gym.registry if name.startswith("LoopWM/"))
+        raise ValueError(f"env.id '{config.id}' cannot be made ({error}); ours: {', '.join(ours)}") from error
+    except TypeError as error:
+        raise ValueError(
+            f"env.id '{config.id}' refuses its arguments ({error}); clear env.control_mode and env.reward"
+        ) from error
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Box) or not (np.all(space.low == -1) and np.all(space.high == 1)):
+        raise ValueError(f"env.id '{config.id}' has actions {space}, allowed a Box of [-1, 1]; wrap it in RescaleAction")
+    return env
+
+
+def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
+    """Sizes and meaning of what the environment takes and gives."""
+    obs, _, goal = split_observation(env.observation_space.sample())
+    base = env.unwrapped
+    position = (0, 0)
+    if isinstance(base, ArmEnv):
+        columns = observation_groups(base.arm.n)["ee_pos"]
+        position = (columns.start, columns.stop)
+    return Spaces(
+        env_id=config.id,
+        control_mode=config.control_mode,
+        n_obs=len(obs),
+        nu=int(np.prod(env.action_space.shape or ())),
+        n_goal=len(goal),
+        ctrl_dt=control_interval(env),
+        position=position,
+    )
+
+
+def make_agent(
+    model: EncodingModel, spaces: Spaces, config: PlannerConfig, generator: torch.Generator
+) -> MPCAgent:
+    """A receding-horizon controller around a model.
+
+    Args:
+        model: LoopWM, or the simulator.
+        spaces: what the model was trained on.
+        config: planner settings.
+        generator: of the planner's noise.
+
+    Raises:
+        ValueError: the analytic objective is asked for where the observation has no position that fits the goal.
+    """
+    if config.objective == "analytic" and spaces.position[1] - spaces.position[0] != spaces.n_goal:
+        raise ValueError(
+            f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no end-effector position "
+            "to compare with the goal; use planner.objective=learned_reward"
+        )
+
+    def objective(goal: Tensor) -> Objective:
+        if config.objective == "learned_reward":
+            return LearnedReward(config.discount)
+        return ReachPoint(
+            spaces.position_columns, goal, config.discount, config.terminal_weight, config.action_weight
+        )
+
+    return MPCAgent(model, CEM(config, spaces.nu, spaces.ctrl_dt, generator), objective)
+
+
+def planning_agent(
+    checkpoint: Checkpoint, config: PlannerConfig, env: gym.Env[Any, Any], seed: int
+) -> MPCAgent:
+    """The controller that a planner configuration asks for: on the checkpoint's model, or on the true model of env."""
+    generator = torch.Generator().manual_seed(seed)
+    if config.model == "simulator":
+        return make_agent(SimulatorModel(env, os.cpu_count() or 1), checkpoint.spaces, config, generator)
+    return make_agent(checkpoint.model, checkpoint.spaces, config, generator)

@@ -1,0 +1,148 @@
+"""Checkpoints: weights in one safetensors file, with the configuration and the spaces they belong to in its header.
+
+Nothing is ever unpickled. A damaged file, one of another environment, or one of another version gives one clear error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .config import ModelConfig
+from .models.build import build_loopwm
+from .models.loopwm import LoopWM
+
+FORMAT = "loopwm-robot checkpoint 1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What a model was trained on, and what an environment or an arm must match.
+
+    Attributes:
+        env_id: Gymnasium id.
+        control_mode: meaning of an action; empty for environments that are not ours.
+        n_obs, nu, n_goal: sizes of observation, action and goal.
+        ctrl_dt: duration of an action [s].
+        position: first and one past the last column of the end-effector position in the observation.
+    """
+
+    env_id: str
+    control_mode: str
+    n_obs: int
+    nu: int
+    n_goal: int
+    ctrl_dt: float
+    position: tuple[int, int]
+
+    @property
+    def position_columns(self) -> slice:
+        """Columns of the end-effector position [m] in the observation."""
+        return slice(*self.position)
+
+    def require(self, other: Spaces, path: Path | str) -> None:
+        """Check that a checkpoint with these spaces fits an environment.
+
+        Raises:
+            CheckpointError: names every field that differs.
+        """
+        mine, theirs = asdict(self), asdict(other)
+        differing = [f"{key} {mine[key]!r} (environment {theirs[key]!r})" for key in mine if mine[key] != theirs[key]]
+        if differing:
+            raise CheckpointError(
+                f"checkpoint {path} was trained for {', '.join(differing)}; "
+                "use the environment it was trained on, or train a checkpoint for this one"
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with what is needed to use it.
+
+    Attributes:
+        model: in evaluation mode.
+        config: its architecture.
+        spaces: what it was trained on.
+        info: further numbers and strings, such as the number of updates and library versions.
+    """
+
+    model: LoopWM
+    config: ModelConfig
+    spaces: Spaces
+    info: dict[str, Any]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically: the file at `path` is either the old one or the whole new one."""
+    header = {
+        "format": FORMAT,
+        "model": json.dumps(asdict(checkpoint.config)),
+        "spaces": json.dumps(asdict(checkpoint.spaces)),
+        "info": json.dumps(checkpoint.info),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    save_tensors(path, tensors, header)
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file through a temporary neighbour and a rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, metadata=header)
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds non-finite numbers.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({error}); train again or take another file") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"checkpoint {path}: tensor {name} has non-finite numbers; take an earlier file")
+    return tensors, header
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another format, or its weights do not fit its configuration.
+    """
+    tensors, header = load_tensors(path)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} has format {header.get('format')!r}, allowed '{FORMAT}'; "
+            "it was not written by this version of loopwm-robot"
+        )
+    try:
+        config = ModelConfig(**json.loads(header["model"]))
+        fields = json.loads(header["spaces"])
+        spaces = Spaces(**{**fields, "position": tuple(fields["position"])})
+        info = json.loads(header["info"])
+        model = build_loopwm(config, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {path} does not fit its own configuration ({error})") from error
+    return Checkpoint(model.eval(), config, spaces, info)

@@ -1,0 +1,184 @@
+"""One dataclass for each configuration group: default, unit, range check. YAML files only change values.
+
+Hydra stops in `loopwm_robot.cli`; everything else takes these dataclasses or plain arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from planners import CEMConfig
+
+from .training.trainer import UpdateConfig
+
+
+def config_dir() -> Path:
+    """Folder of the YAML files: inside the package in a wheel, beside it in a clone. Always absolute.
+
+    Raises:
+        FileNotFoundError: neither exists; the installation is broken.
+    """
+    here = Path(__file__).resolve().parent
+    for candidate in (here / "configs", here.parent / "configs"):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"configs is in neither {here} nor {here.parent}; install loopwm-robot again")
+
+
+def _number(name: str, value: float, low: float, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, allowed [{low:g}, {high:g}]")
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is '{value}', allowed {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The environment.
+
+    Attributes:
+        id: Gymnasium id.
+        control_mode: joint_delta or cartesian_delta; empty for environments that are not ours.
+        reward: dense or sparse; empty for environments that are not ours.
+    """
+
+    id: str = "LoopWM/PandaReach-v0"
+    control_mode: str = "joint_delta"
+    reward: str = "dense"
+
+    def __post_init__(self) -> None:
+        _choice("env.control_mode", self.control_mode, ("joint_delta", "cartesian_delta", ""))
+        _choice("env.reward", self.reward, ("dense", "sparse", ""))
+
+    def kwargs(self) -> dict[str, str]:
+        """Keyword arguments of gymnasium.make."""
+        named = {"control_mode": self.control_mode, "reward": self.reward}
+        return {key: value for key, value in named.items() if value}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """LoopWM.
+
+    Attributes:
+        latent_dim: width d of a token, a multiple of heads.
+        tokens: tokens S of the latent state, at least 1.
+        heads: attention heads, at least 1.
+        mlp_ratio: hidden width of the feed-forward layer in units of latent_dim, above 0.
+        mean_loops: mean mu of the loop count in training, at least 1.
+        max_loops: largest loop count in training and with exit "converged", at least 1.
+        exit: fixed (plan_loops loops) or converged (per sample, by relative latent change).
+        plan_loops: loops at inference with exit "fixed", at least 1.
+        exit_threshold: relative latent change below which exit "converged" stops, at least 0.
+    """
+
+    latent_dim: int = 64
+    tokens: int = 1
+    heads: int = 4
+    mlp_ratio: float = 2.0
+    mean_loops: float = 3.0
+    max_loops: int = 12
+    exit: str = "fixed"
+    plan_loops: int = 2
+    exit_threshold: float = 0.03
+
+    def __post_init__(self) -> None:
+        _number("model.latent_dim", self.latent_dim, 1, 8192)
+        _number("model.tokens", self.tokens, 1, 1024)
+        _number("model.heads", self.heads, 1, 128)
+        _number("model.mlp_ratio", self.mlp_ratio, 0.1, 64)
+        _number("model.mean_loops", self.mean_loops, 1, 256)
+        _number("model.max_loops", self.max_loops, 1, 1024)
+        _choice("model.exit", self.exit, ("fixed", "converged"))
+        _number("model.plan_loops", self.plan_loops, 1, 1024)
+        _number("model.exit_threshold", self.exit_threshold, 0)
+        if self.latent_dim % self.heads:
+            raise ValueError(
+                f"model.latent_dim is {self.latent_dim}, allowed multiples of model.heads = {self.heads}"
+            )
+
+
+@dataclass(frozen=True)
+class PlannerConfig(CEMConfig):
+    """The planner: the settings of CEM, the model it imagines with and what it optimises.
+
+    Attributes:
+        model: learned (LoopWM) or simulator (the true MuJoCo model).
+        objective: analytic (distance of the decoded end effector to the goal) or learned_reward (the reward head).
+        discount: of later steps, in (0, 1].
+        terminal_weight: extra weight of the last step's distance, at least 0.
+        action_weight: price of large actions [m], at least 0.
+    """
+
+    model: str = "learned"
+    objective: str = "analytic"
+    discount: float = 1.0
+    terminal_weight: float = 0.0
+    action_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _choice("planner.model", self.model, ("learned", "simulator"))
+        _choice("planner.objective", self.objective, ("analytic", "learned_reward"))
+        _number("planner.discount", self.discount, 1e-6, 1)
+        _number("planner.terminal_weight", self.terminal_weight, 0)
+        _number("planner.action_weight", self.action_weight, 0)
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Random exploration.
+
+    Attributes:
+        episodes: number of episodes, at least 1.
+        correlation: of successive actions, in [0, 1).
+        scale: standard deviation of an action before clipping, above 0.
+    """
+
+    episodes: int = 300
+    correlation: float = 0.9
+    scale: float = 0.8
+
+    def __post_init__(self) -> None:
+        _number("collect.episodes", self.episodes, 1)
+        _number("collect.correlation", self.correlation, 0, math.nextafter(1, 0))
+        _number("collect.scale", self.scale, 1e-6, 100)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Rounds of gradient updates; after each but the last the planner collects episodes.
+
+    Attributes:
+        rounds: at least 1.
+        updates_per_round: gradient updates in a round, at least 1.
+        episodes_per_round: planner-made episodes after each round but the last, at least 0.
+        noise: exploration noise added to the planner's actions, at least 0.
+        held_out: random episodes kept apart to measure open-loop errors, at least 1.
+        buffer_size: rows of the replay buffer, at least 2.
+        threads: torch threads, at least 1.
+        update: settings of a gradient update.
+    """
+
+    rounds: int = 4
+    updates_per_round: int = 800
+    episodes_per_round: int = 20
+    noise: float = 0.3
+    held_out: int = 20
+    buffer_size: int = 200_000
+    threads: int = 2
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+
+    def __post_init__(self) -> None:
+        _number("train.rounds", self.rounds, 1)
+        _number("train.updates_per_round", self.updates_per_round, 1)
+        _number("train.episodes_per_round", self.episodes_per_round, 0)
+        _number("train.noise", self.noise, 0, 10)
+        _number("train.held_out", self.held_out, 1)
+        _number("train.buffer_size", self.buffer_size, 2)
+        _number("train.threads", self.threads, 1, 1024)

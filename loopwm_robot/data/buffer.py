@@ -1,0 +1,147 @@
+"""Replay buffer: episodes laid end to end in flat arrays; sequences are drawn in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..types import Episode, Float32, SequenceBatch
+
+RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
+"""compute_reward(achieved (..., n_goal), desired (..., n_goal)) -> (...): the task's own reward."""
+
+
+class ReplayBuffer:
+    """Holds whole episodes up to a number of rows; the oldest episodes make room for new ones.
+
+    Args:
+        capacity: rows (observations) at most, at least one episode.
+        n_obs, nu, n_goal: sizes of observation, action and goal.
+    """
+
+    def __init__(self, capacity: int, n_obs: int, nu: int, n_goal: int) -> None:
+        if capacity < 2:
+            raise ValueError(f"buffer capacity is {capacity} rows, allowed >= 2; raise train.buffer_size")
+        self.capacity = capacity
+        self._rows = {
+            "obs": np.zeros((capacity, n_obs), np.float32),
+            "achieved": np.zeros((capacity, n_goal), np.float32),
+            "goal": np.zeros((capacity, n_goal), np.float32),
+            "action": np.zeros((capacity, nu), np.float32),  # row t: the action taken after observation t
+            "reward": np.zeros(capacity, np.float32),
+            "terminated": np.zeros(capacity, np.float32),
+            "remaining": np.zeros(capacity, np.int64),  # transitions from here to the end of the episode
+        }
+        self._next = 0
+        self._used = 0
+
+    def __len__(self) -> int:
+        """Transitions that a sequence can start from."""
+        return int((self._rows["remaining"][: self._used] > 0).sum())
+
+    @property
+    def observations(self) -> Float32:
+        """All observations held (rows, n_obs); a view."""
+        return self._rows["obs"][: self._used]
+
+    @property
+    def goals(self) -> Float32:
+        """Desired goals of the held rows (rows, n_goal); a view."""
+        return self._rows["goal"][: self._used]
+
+    def add(self, episode: Episode) -> None:
+        """Store an episode.
+
+        Raises:
+            ValueError: it is longer than the buffer or its sizes differ from the buffer's.
+        """
+        count = len(episode) + 1
+        if count > self.capacity:
+            raise ValueError(f"episode has {count} rows, allowed <= {self.capacity}; raise train.buffer_size")
+        if self._next + count > self.capacity:  # no episode wraps around the end
+            self._used = self._next
+            self._next = 0
+        self._forget(self._next, self._next + count)
+        rows = slice(self._next, self._next + count)
+        r = self._rows
+        r["obs"][rows] = episode.obs
+        r["achieved"][rows] = episode.achieved
+        r["goal"][rows] = episode.goal
+        for name in ("action", "reward", "terminated"):
+            r[name][rows][:-1] = getattr(episode, name)
+            r[name][rows][-1] = 0
+        r["remaining"][rows] = np.arange(count - 1, -1, -1)
+        self._next += count
+        self._used = max(self._used, self._next)
+
+    def _forget(self, start: int, stop: int) -> None:
+        """Make rows start..stop free: an episode that begins there and reaches further is dropped as a whole."""
+        remaining = self._rows["remaining"]
+        if stop < self._used and remaining[stop - 1] > 0:
+            end = stop + int(remaining[stop - 1])
+            remaining[stop:end] = 0
+
+    def sample(
+        self,
+        batch: int,
+        length: int,
+        rng: np.random.Generator,
+        relabel: RewardFn | None = None,
+        relabel_fraction: float = 0.5,
+    ) -> SequenceBatch:
+        """Draw sequences uniformly over their first transition.
+
+        Args:
+            batch: number of sequences B.
+            length: transitions L in each; a sequence that reaches the end of its episode is padded and masked.
+            rng: source of randomness.
+            relabel: recomputes rewards for other goals; a share `relabel_fraction` of the sequences then gets a goal
+                that some row in the buffer achieved (hindsight), the rest keeps its own.
+
+        Raises:
+            ValueError: the buffer holds no transition.
+        """
+        start = self._draw_starts(batch, rng)
+        left = self._rows["remaining"][start]
+        steps = np.arange(length + 1)
+        rows = start[:, None] + np.minimum(steps, left[:, None])  # (B, L+1)
+        mask = (steps[:-1] < left[:, None]).astype(np.float32)
+        r = self._rows
+        goal, reward = r["goal"][start], r["reward"][rows[:, :-1]]
+        if relabel is not None:
+            chosen = np.flatnonzero(rng.random(batch) < relabel_fraction)
+            goal = goal.copy()
+            goal[chosen] = r["achieved"][rng.integers(self._used, size=len(chosen))]
+            reward = reward.copy()
+            reward[chosen] = relabel(r["achieved"][rows[chosen, 1:]], goal[chosen, None])
+        arrays = (r["obs"][rows], r["action"][rows[:, :-1]], reward, r["terminated"][rows[:, :-1]], goal, mask)
+        return SequenceBatch(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
+
+    def _draw_starts(self, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows that a transition starts from, uniform; the few rows that end an episode are drawn again."""
+        remaining = self._rows["remaining"][: self._used]
+        if not remaining.any():
+            raise ValueError("the buffer holds 0 transitions, allowed >= 1; collect episodes first")
+        start = rng.integers(self._used, size=batch)
+        while len(bad := np.flatnonzero(remaining[start] == 0)):
+            start[bad] = rng.integers(self._used, size=len(bad))
+        return start
+
+    def save(self, path: Path) -> None:
+        """Write the held rows as npz (no pickles)."""
+        arrays = {name: rows[: self._used] for name, rows in self._rows.items()}
+        np.savez(path, next=np.int64(self._next), **arrays)
+
+    def load(self, path: Path) -> None:
+        """Replace the content by that of a file written by `save` for the same sizes."""
+        with np.load(path, allow_pickle=False) as file:
+            used = len(file["obs"])
+            if used > self.capacity or any(file[n].shape[1:] != a.shape[1:] for n, a in self._rows.items()):
+                raise ValueError(f"{path} holds {used} rows of other sizes, allowed {self.capacity}; use its own config")
+            for name, rows in self._rows.items():
+                rows[:used] = file[name]
+            self._used, self._next = used, int(file["next"])

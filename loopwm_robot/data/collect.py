@@ -1,0 +1,134 @@
+"""Run policies in a Gymnasium environment and record what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from ..types import Episode, Float32
+
+
+class Policy(Protocol):
+    """Chooses actions in one episode after another."""
+
+    def reset(self, goal: Float32) -> None:
+        """A new episode starts; goal (n_goal,) is empty where the task has none."""
+        ...
+
+    def act(self, obs: Float32) -> Float32:
+        """Action (nu,), each in [-1, 1], for observation (n_obs,)."""
+        ...
+
+
+class ExplorationPolicy:
+    """First-order autoregressive noise in [-1, 1]: random motion that goes somewhere.
+
+    Args:
+        nu: action dimensions.
+        rng: source of randomness.
+        correlation: of successive actions; a correlation time of an episode's third explores best.
+        scale: standard deviation of an action before clipping.
+    """
+
+    def __init__(self, nu: int, rng: np.random.Generator, correlation: float = 0.9, scale: float = 0.8) -> None:
+        self.nu, self.rng, self.correlation, self.scale = nu, rng, correlation, scale
+        self.noise = np.zeros(nu)
+
+    def reset(self, goal: Float32) -> None:
+        self.noise = self.rng.normal(size=self.nu)
+
+    def act(self, obs: Float32) -> Float32:
+        fresh = self.rng.normal(size=self.nu)
+        self.noise = self.correlation * self.noise + np.sqrt(1 - self.correlation**2) * fresh
+        return np.clip(self.scale * self.noise, -1, 1).astype(np.float32)
+
+
+class UniformPolicy:
+    """Independent uniform actions: the random policy of the comparisons."""
+
+    def __init__(self, nu: int, rng: np.random.Generator) -> None:
+        self.nu, self.rng = nu, rng
+
+    def reset(self, goal: Float32) -> None:
+        return None
+
+    def act(self, obs: Float32) -> Float32:
+        return self.rng.uniform(-1, 1, self.nu).astype(np.float32)
+
+
+class NoisyPolicy:
+    """Another policy with noise added to its actions, so that planner-made data also covers its surroundings."""
+
+    def __init__(self, policy: Policy, noise: ExplorationPolicy, scale: float) -> None:
+        self.policy, self.noise, self.scale = policy, noise, scale
+
+    def reset(self, goal: Float32) -> None:
+        self.policy.reset(goal)
+        self.noise.reset(goal)
+
+    def act(self, obs: Float32) -> Float32:
+        action = self.policy.act(obs) + self.scale * self.noise.act(obs)
+        return np.clip(action, -1, 1).astype(np.float32)
+
+
+def split_observation(obs: Any) -> tuple[Float32, Float32, Float32]:
+    """Observation, achieved goal and desired goal; the goals are empty where the task has none."""
+    if isinstance(obs, Mapping):
+        return obs["observation"], obs["achieved_goal"], obs["desired_goal"]
+    empty = np.zeros(0, np.float32)
+    return np.asarray(obs, np.float32), empty, empty
+
+
+def run_episode(
+    env: gym.Env[Any, Any], policy: Policy, seed: int, options: dict[str, Any] | None = None
+) -> tuple[Episode, dict[str, Any]]:
+    """Run one episode to its end.
+
+    Args:
+        env: a Gymnasium environment with Box or goal-dict observations and actions in [-1, 1].
+        policy: chooses the actions.
+        seed: of the reset.
+        options: of the reset.
+
+    Returns:
+        the episode and the info of its last step.
+    """
+    raw, info = env.reset(seed=seed, options=options)
+    obs, achieved, goal = split_observation(raw)
+    policy.reset(goal)
+    all_obs, all_achieved = [obs], [achieved]
+    actions, rewards, terminated, truncated = [], [], [], []
+    done = False
+    while not done:
+        action = policy.act(obs)
+        raw, reward, term, trunc, info = env.step(action)
+        obs, achieved, _ = split_observation(raw)
+        all_obs.append(obs)
+        all_achieved.append(achieved)
+        actions.append(action)
+        rewards.append(float(reward))
+        terminated.append(term)
+        truncated.append(trunc)
+        done = term or trunc
+    episode = Episode(
+        obs=np.asarray(all_obs, np.float32),
+        achieved=np.asarray(all_achieved, np.float32),
+        goal=np.asarray(goal, np.float32),
+        action=np.asarray(actions, np.float32),
+        reward=np.asarray(rewards, np.float32),
+        terminated=np.asarray(terminated, np.bool_),
+        truncated=np.asarray(truncated, np.bool_),
+        ctrl_dt=control_interval(env),
+        env_id=env.spec.id if env.spec is not None else type(env.unwrapped).__name__,
+        seed=seed,
+    )
+    return episode, info
+
+
+def control_interval(env: gym.Env[Any, Any]) -> float:
+    """Duration of one control step [s], from the environment's attribute `ctrl_dt` or its render rate."""
+    dt = getattr(env.unwrapped, "ctrl_dt", None)
+    return float(dt) if dt is not None else 1.0 / float(env.metadata.get("render_fps", 20))

@@ -1,0 +1,78 @@
+"""The true MuJoCo model behind the planner's model interface: the upper bound that learned models are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from envs.arm_env import ArmEnv, EnvState
+from envs.simulator import BatchSimulator
+
+
+@dataclass(frozen=True)
+class SimulatedTrajectory:
+    """Observations that really follow from the candidates."""
+
+    obs: Tensor  # (N, H, n_obs)
+
+    def observations(self, columns: slice | None = None) -> Tensor:
+        """Observations after each action (N, H, n) in physical units."""
+        return self.obs if columns is None else self.obs[..., columns]
+
+    def rewards(self) -> Tensor:
+        """The simulator knows states, not rewards.
+
+        Raises:
+            ValueError: always; the analytic objective works.
+        """
+        raise ValueError(
+            "planner.objective is 'learned_reward' with planner.model 'simulator', allowed 'analytic'; "
+            "the simulator has no learned reward: set planner.objective=analytic"
+        )
+
+
+class SimulatorModel:
+    """Rolls candidates out in the physics of one environment, from the state that environment is in.
+
+    Args:
+        env: the environment that is being controlled; only its state is read.
+        nthread: threads of physics.
+
+    Raises:
+        ValueError: env is not one of our arm environments.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], nthread: int = 1) -> None:
+        base = env.unwrapped
+        if not isinstance(base, ArmEnv):
+            raise ValueError(
+                f"planner.model is 'simulator' with {type(base).__name__}, allowed the environments of envs/; "
+                "use planner.model=learned"
+            )
+        self._env = cast(ArmEnv, base)
+        self._simulator = BatchSimulator(base.arm, nthread, base.ctrl_dt)
+
+    @property
+    def nu(self) -> int:
+        """Number of action dimensions."""
+        return self._env.action_mode.nu
+
+    @property
+    def ctrl_dt(self) -> float:
+        """Duration of one action [s]."""
+        return self._env.ctrl_dt
+
+    def encode(self, obs: Tensor, goal: Tensor | None = None) -> EnvState:
+        """The environment's present state; obs (1, n_obs) is not needed."""
+        return self._env.get_state()
+
+    def rollout(self, state: EnvState, actions: Tensor) -> SimulatedTrajectory:
+        """Simulate action sequences (N, H, nu)."""
+        observations = self._simulator.rollout(
+            state.physics, state.ref, actions.numpy(), self._env.action_mode, state.warmstart
+        )
+        return SimulatedTrajectory(torch.from_numpy(observations))

@@ -1,0 +1,249 @@
+"""Training in rounds: random exploration, then gradient updates and planner-made episodes in turn.
+
+The state of a run (weights, optimiser, buffer, random generators) is written after every round, so that an interrupted
+run goes on where its last finished round ended and reaches the same result as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from ..build import make_agent
+from ..checkpoint import Checkpoint, Spaces, load_tensors, save_tensors
+from ..closed_loop import ClosedLoopResult, evaluate
+from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
+from ..data.buffer import ReplayBuffer, RewardFn
+from ..data.collect import ExplorationPolicy, NoisyPolicy, run_episode
+from ..models.build import build_loopwm
+from ..progress import progress
+from ..types import Episode
+from .metrics import normalised_rmse, open_loop_predictions
+from .trainer import WorldModelTrainer
+
+HELD_OUT_SEED = 900_000
+"""Seeds of the random episodes that only measure open-loop errors."""
+
+
+@dataclass
+class TrainingRun:
+    """A training run that can be stopped after any round.
+
+    Args:
+        env: supplies episodes.
+        spaces: of env.
+        model_config, planner_config, collect, train: settings.
+        seed: of everything random.
+        folder: where the state is kept.
+
+    Attributes:
+        history: one entry for each logged update and each round.
+        rounds_done: finished rounds.
+    """
+
+    env: gym.Env[Any, Any]
+    spaces: Spaces
+    model_config: ModelConfig
+    planner_config: PlannerConfig
+    collect: CollectConfig
+    train: TrainConfig
+    seed: int
+    folder: Path
+    history: list[dict[str, float]] = field(default_factory=list)
+    rounds_done: int = 0
+    train_time_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        s = self.spaces
+        self.model = build_loopwm(self.model_config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt)
+        self.buffer = ReplayBuffer(self.train.buffer_size, s.n_obs, s.nu, s.n_goal)
+        self.rng = np.random.default_rng(self.seed)
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
+        self.planner_noise = torch.Generator().manual_seed(self.seed)
+        self.agent = make_agent(self.model, s, self.planner_config, self.planner_noise)
+        self.trainer = WorldModelTrainer(
+            self.model,
+            self.train.update,
+            self.train.rounds * self.train.updates_per_round,
+            self.rng,
+            self.generator,
+            s.position_columns,
+            reward_function(self.env),
+        )
+        self.held_out: list[Episode] = []
+
+    def run(self, on_round: Callable[[ClosedLoopResult | None], None] | None = None) -> Checkpoint:
+        """Do what is left of the run.
+
+        Args:
+            on_round: called after each round with the planner-made episodes, None after the last round.
+
+        Returns:
+            the trained model.
+        """
+        self.held_out = self._record_held_out()
+        if self.rounds_done == 0 and len(self.buffer) == 0:
+            self._explore()
+            self.trainer.fit_normalizers(self.buffer)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.train.threads)
+        try:
+            while self.rounds_done < self.train.rounds:
+                started = time.perf_counter()
+                self._update()
+                self.rounds_done += 1
+                result = self._collect() if self.rounds_done < self.train.rounds else None
+                self._log_round(result)
+                self.train_time_s += time.perf_counter() - started
+                self.save()
+                if on_round is not None:
+                    on_round(result)
+        finally:
+            torch.set_num_threads(threads)
+        return self.checkpoint()
+
+    def checkpoint(self) -> Checkpoint:
+        """The model as it is now."""
+        info = {
+            "updates": self.trainer.updates,
+            "transitions": len(self.buffer),
+            "train_time_s": self.train_time_s,
+            "seed": self.seed,
+            "torch": str(torch.__version__),
+        }
+        return Checkpoint(self.model.eval(), self.model_config, self.spaces, info)
+
+    def save(self) -> None:
+        """Write the whole state; the state file comes last and makes it valid."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tag = f"round_{self.rounds_done}"
+        self.buffer.save(self.folder / f"{tag}.npz")
+        tensors, groups = _flatten_optimizer(self.trainer.optimizer)
+        tensors |= {f"model.{name}": t.detach() for name, t in self.model.state_dict().items()}
+        for name, generator in (("generator", self.generator), ("planner", self.planner_noise)):
+            tensors[f"random.{name}"] = generator.get_state()
+        header = {
+            "groups": json.dumps(groups),
+            "state": json.dumps(
+                {
+                    "updates": self.trainer.updates,
+                    "rounds_done": self.rounds_done,
+                    "train_time_s": self.train_time_s,
+                    "history": self.history,
+                    "rng": self.rng.bit_generator.state,
+                    "explorer": self.explorer.noise.tolist(),
+                }
+            ),
+        }
+        save_tensors(self.folder / f"{tag}.safetensors", tensors, header)
+        for old in self.folder.glob("round_*"):
+            if not old.name.startswith(f"{tag}."):
+                old.unlink()
+
+    def restore(self) -> bool:
+        """Go on from the newest saved round; False when there is none."""
+        saved = sorted(self.folder.glob("round_*.safetensors"), key=lambda p: int(p.stem.split("_")[1]))
+        if not saved:
+            return False
+        tensors, header = load_tensors(saved[-1])
+        state = json.loads(header["state"])
+        self.model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
+        _restore_optimizer(self.trainer.optimizer, tensors, json.loads(header["groups"]))
+        self.generator.set_state(tensors["random.generator"])
+        self.planner_noise.set_state(tensors["random.planner"])
+        self.buffer.load(saved[-1].with_suffix(".npz"))
+        self.trainer.updates, self.rounds_done = state["updates"], state["rounds_done"]
+        self.train_time_s, self.history = state["train_time_s"], state["history"]
+        self.rng.bit_generator.state = state["rng"]
+        self.explorer.noise = np.asarray(state["explorer"])
+        return True
+
+    def _record_held_out(self) -> list[Episode]:
+        rng = np.random.default_rng(HELD_OUT_SEED)
+        explorer = ExplorationPolicy(self.spaces.nu, rng, self.collect.correlation, self.collect.scale)
+        return [run_episode(self.env, explorer, HELD_OUT_SEED + i)[0] for i in range(self.train.held_out)]
+
+    def _explore(self) -> None:
+        with progress("explore", self.collect.episodes) as bar:
+            for i in range(self.collect.episodes):
+                self.buffer.add(run_episode(self.env, self.explorer, self._episode_seed(0, i))[0])
+                bar.advance()
+
+    def _update(self) -> None:
+        self.model.train()
+        name = f"train {self.rounds_done + 1}/{self.train.rounds}"
+        smooth: dict[str, float] = {}
+        with progress(name, self.train.updates_per_round) as bar:
+            for i in range(self.train.updates_per_round):
+                values = self.trainer.update(self.buffer)
+                for key, value in values.items():
+                    smooth[key] = value if key not in smooth else 0.95 * smooth[key] + 0.05 * value
+                bar.advance(loss=smooth["loss"])
+                if (i + 1) % 25 == 0:
+                    self.history.append({"update": self.trainer.updates, "round": self.rounds_done + 1, **smooth})
+        self.model.eval()
+
+    def _collect(self) -> ClosedLoopResult | None:
+        count = self.train.episodes_per_round
+        if count == 0:
+            return None
+        policy = NoisyPolicy(self.agent, self.explorer, self.train.noise)
+        with progress(f"plan {self.rounds_done}/{self.train.rounds}", count) as bar:
+
+            def keep(episode: Episode, success: bool) -> None:
+                self.buffer.add(episode)
+                bar.advance()
+
+            seeds = [self._episode_seed(self.rounds_done, i) for i in range(count)]
+            return evaluate(self.env, policy, seeds, keep)
+
+    def _log_round(self, result: ClosedLoopResult | None) -> None:
+        predicted, truth = open_loop_predictions(self.model, self.held_out, 5, 5, self.model.exit_rule)
+        rmse = normalised_rmse(predicted, truth, self.model.obs_normalizer.std)
+        entry = {
+            **(self.history[-1] if self.history else {"update": self.trainer.updates}),
+            "round": self.rounds_done,
+            "val_rmse_h1": float(rmse[0]),
+            "val_rmse_h5": float(rmse[4]),
+        }
+        if result is not None:
+            summary = result.summary()
+            entry |= {key: float(summary[key]) for key in ("success_rate", "final_distance_m_median")}
+        self.history.append(entry)
+
+    def _episode_seed(self, round_index: int, i: int) -> int:
+        """Distinct for every training episode of a run and below the seeds of held-out episodes."""
+        return (self.seed * 7919 + round_index * 1009 + i) % HELD_OUT_SEED
+
+
+def reward_function(env: gym.Env[Any, Any]) -> RewardFn | None:
+    """The task's compute_reward for hindsight goals; None where the environment has none."""
+    compute = getattr(env.unwrapped, "compute_reward", None)
+    if compute is None:
+        return None
+    return lambda achieved, desired: compute(achieved, np.broadcast_to(desired, achieved.shape), {})
+
+
+def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    state = optimizer.state_dict()
+    tensors = {f"optimizer.{i}.{k}": torch.as_tensor(v) for i, s in state["state"].items() for k, v in s.items()}
+    return tensors, state["param_groups"]
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[Any]) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

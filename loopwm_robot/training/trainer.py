@@ -1,0 +1,135 @@
+"""Gradient updates of the world model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..data.buffer import ReplayBuffer, RewardFn
+from ..models.loopwm import LoopWM
+from .losses import LossWeights, world_model_loss
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """Settings of a gradient update.
+
+    Attributes:
+        batch_size: sequences in a batch, at least 1.
+        sequence_length: transitions L in a sequence, at least 1.
+        learning_rate: peak of the one-cycle schedule (linear warm-up, cosine decay), above 0.
+        weight_decay: AdamW decay of the matrices, at least 0.
+        grad_clip: largest norm of the gradient, above 0.
+        observe_prob: chance that an observation after the first is shown to the model, in [0, 1].
+        relabel_fraction: share of the sequences whose goal is replaced in hindsight, in [0, 1].
+        loss: weights of the loss terms.
+    """
+
+    batch_size: int = 256
+    sequence_length: int = 4
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-4
+    grad_clip: float = 1.0
+    observe_prob: float = 0.1
+    relabel_fraction: float = 0.5
+    loss: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("batch_size", 1, 1 << 20),
+            ("sequence_length", 1, 1024),
+            ("learning_rate", 1e-8, 1.0),
+            ("weight_decay", 0, 1.0),
+            ("grad_clip", 1e-6, 1e6),
+            ("observe_prob", 0, 1),
+            ("relabel_fraction", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"train.update.{name} is {value}, allowed [{low:g}, {high:g}]; change configs/train/")
+
+
+class WorldModelTrainer:
+    """Owns the optimiser and its schedule.
+
+    Args:
+        model: trained in place.
+        config: settings.
+        total_updates: length of the learning-rate schedule.
+        rng: draws the batches.
+        generator: draws loop counts and hidden observations.
+        position: columns of the observation that get the loss weight `position`.
+        reward_fn: the task's reward, for hindsight goals; None keeps the recorded ones.
+    """
+
+    def __init__(
+        self,
+        model: LoopWM,
+        config: UpdateConfig,
+        total_updates: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+        position: slice,
+        reward_fn: RewardFn | None = None,
+    ) -> None:
+        self.model, self.config, self.total_updates = model, config, total_updates
+        self.rng, self.generator, self.reward_fn = rng, generator, reward_fn
+        self.updates = 0
+        self.obs_weight = torch.ones(model.n_obs)
+        self.obs_weight[position] = config.loss.position
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        vectors = [p for p in model.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            foreach=True,
+        )
+
+    def fit_normalizers(self, buffer: ReplayBuffer) -> None:
+        """Take the scaling of observations and goals from the data."""
+        self.model.obs_normalizer.fit(torch.from_numpy(buffer.observations))
+        if self.model.n_goal:
+            self.model.goal_normalizer.fit(torch.from_numpy(buffer.goals))
+
+    def learning_rate(self) -> float:
+        """Learning rate of the next update: 5 % linear warm-up, then a cosine to a twentieth of the peak."""
+        progress = min(1.0, self.updates / max(1, self.total_updates))
+        warm = 0.05
+        if progress < warm:
+            return self.config.learning_rate * (0.1 + 0.9 * progress / warm)
+        fall = (progress - warm) / (1 - warm)
+        return self.config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * fall)))
+
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """One gradient step on a fresh batch.
+
+        Returns:
+            the loss, its terms, the gradient norm before clipping, and the learning rate.
+
+        Raises:
+            TrainingError: the loss or the gradient is not finite; the weights are unchanged.
+        """
+        c = self.config
+        batch = buffer.sample(c.batch_size, c.sequence_length, self.rng, self.reward_fn, c.relabel_fraction)
+        loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, c.observe_prob, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise TrainingError(
+                f"update {self.updates}: loss {float(loss.detach()):g}, gradient norm {float(norm):g}, allowed finite; "
+                "lower train.update.learning_rate or look at the data"
+            )
+        rate = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.updates += 1
+        values = {name: float(value) for name, value in terms.items()}
+        return {"loss": float(loss.detach()), **values, "grad_norm": float(norm), "learning_rate": rate}
