@@ -57,7 +57,8 @@ wheel: $(STAMP)
 	"$(PY)" -m build --no-isolation --outdir dist .
 
 clean:
-	rm -rf "$(VENV)" build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* htmlcov
+	if [ -f "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
@@ -66,19 +67,19 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	  version=$$("$$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$$candidate; break; fi; \
-	  old="$$old $$candidate is $$version,"; \
+	  old="$$old $$candidate ($$version)"; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "make: Python 3.11 or newer is needed;$${old:- none was found,} install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+	  echo "make: Python 3.11 or newer is needed, found:$${old:- none}; install one, or name it:" \
+	    "make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
 	  exit 1; \
 	fi; \
-	if [ ! -x "$(PY)" ]; then \
+	if ! "$(PY)" -m pip --version >/dev/null 2>&1; then \
 	  echo "Making $(VENV) with $$python ($$version)"; \
 	  "$$python" -m venv "$(VENV)" || { \
-	    rm -rf "$(VENV)"; \
 	    echo "make: $$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; \
 	fi
 	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) install -c $(CONSTRAINTS) --index-url "$(TORCH_INDEX)" torch; fi
 	@echo "Installing loopwm-robot and what it needs into $(VENV) (a minute or a few, once)"
-	@$(PIP) install --quiet -e '.[dev]' -c $(CONSTRAINTS)
+	@$(PIP) install $(if $(CI),--quiet) -e '.[dev]' -c $(CONSTRAINTS)
 	@touch "$@"

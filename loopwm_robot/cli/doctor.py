@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
 from .errors import RequestError, one_line
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 DISTRIBUTION = "loopwm-robot"
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
@@ -28,7 +33,8 @@ MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
 RENDER = """
 import time, mujoco
 model = mujoco.MjModel.from_xml_string(
-    "<mujoco><visual><quality shadowsize='0' offsamples='0'/></visual><worldbody><light pos='0 0 3'/><geom type='sphere' size='.2'/></worldbody></mujoco>")
+    "<mujoco><visual><quality shadowsize='0' offsamples='0'/></visual>"
+    "<worldbody><light pos='0 0 3'/><geom type='sphere' size='.2'/></worldbody></mujoco>")
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
 with mujoco.Renderer(model, 240, 320) as renderer:
@@ -127,31 +133,30 @@ def check_packages() -> Iterator[Finding]:
     tested = tested_versions()
     extras: dict[str, list[str]] = {}
     for requirement in map(Requirement, wanted):
-        extra = str(requirement.marker).rpartition("extra == ")[2].strip("\"'") if requirement.marker else ""
-        if extra and not requirement.marker.evaluate():  # type: ignore[union-attr]
-            extras.setdefault(extra, [])
-            if requirement.marker.evaluate({"extra": extra}) and not _version(requirement.name):  # type: ignore[union-attr]
-                extras[extra].append(requirement.name)
-            continue
-        if requirement.marker and not requirement.marker.evaluate():
-            yield Finding(requirement.name, "note", f"not for this Python ({requirement.marker})")
-            continue
-        version, pin = _version(requirement.name), tested.get(_canonical(requirement.name))
-        if version is None:
-            yield Finding(requirement.name, "bad", f"not installed; pip install '{requirement}'")
-        elif not requirement.specifier.contains(version, prereleases=True):
-            yield Finding(requirement.name, "bad", f"{version}, allowed {requirement.specifier}")
-        elif pin and version.partition("+")[0] != pin:
-            yield Finding(requirement.name, "note", f"{version}, in range; tested with {pin}")
+        name, marker = requirement.name, requirement.marker
+        extra = re.search(r"extra == .([\w-]+)", str(marker or ""))
+        if extra and marker:
+            missing = extras.setdefault(extra[1], [])
+            if marker.evaluate({"extra": extra[1]}) and _version(name) is None:
+                missing.append(name)
+        elif marker and not marker.evaluate():
+            yield Finding(name, "note", f"not for this Python ({marker})")
         else:
-            yield Finding(requirement.name, "ok", version)
-    for extra, missing in extras.items():
-        text = (
-            f"not installed: {', '.join(missing)}; pip install '{DISTRIBUTION}[{extra}]'"
-            if missing
-            else "installed"
-        )
-        yield Finding(f"extra {extra}", "note" if missing else "ok", text)
+            yield _compare(str(requirement), name, requirement.specifier, tested.get(_canonical(name)))
+    for extra_name, missing in extras.items():
+        advice = f"not installed: {', '.join(missing)}; pip install '{DISTRIBUTION}[{extra_name}]'"
+        yield Finding(f"extra {extra_name}", *(("note", advice) if missing else ("ok", "installed")))
+
+
+def _compare(requirement: str, name: str, allowed: SpecifierSet, tested: str | None) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding(name, "bad", f"not installed; pip install '{requirement}'")
+    if not allowed.contains(version, prereleases=True):
+        return Finding(name, "bad", f"{version}, allowed {allowed}; pip install '{requirement}'")
+    if tested and version.partition("+")[0] != tested:
+        return Finding(name, "note", f"{version}, in range; tested with {tested}")
+    return Finding(name, "ok", version)
 
 
 def check_configs() -> Finding:

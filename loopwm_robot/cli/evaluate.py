@@ -1,0 +1,40 @@
+"""loopwm evaluate: measure a checkpoint in closed loop on held-out goals."""
+
+from __future__ import annotations
+
+import time
+
+from ..config import EvaluateCommand
+from ..runs import RunFolder
+from .compose import compose
+
+CONFIG_NAME = "evaluate"
+SCHEMA = EvaluateCommand
+
+
+def run(overrides: list[str]) -> int:
+    """Evaluate into a new run folder."""
+    config = compose(CONFIG_NAME, overrides, SCHEMA)
+    from ..evaluation import evaluate_checkpoint, write_evaluation
+    from .checkpoints import open_checkpoint
+
+    checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
+    with RunFolder.create("evaluate", config.out) as folder:
+        folder.save_config(config)
+        started = time.perf_counter()
+        evaluation = evaluate_checkpoint(checkpoint, env, config.planner, config.evaluate, config.seed)
+        write_evaluation(evaluation, checkpoint, config, folder.path)
+        summary = {
+            **evaluation.summary(),
+            "parameters": checkpoint.parameters,
+            "checkpoint": str(path),
+            "env_id": config.env.id,
+            "seed": config.seed,
+            "wall_time_s": time.perf_counter() - started,
+        }
+        folder.write_summary(summary)
+        print(
+            f"success {summary['success_rate']:.3f} of {summary['episodes']} goals, median final distance "
+            f"{summary['final_distance_m_median'] * 100:.2f} cm; results in {folder.path}"
+        )
+    return 0

@@ -1,0 +1,55 @@
+"""loopwm train: explore, then train in rounds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ..config import TrainCommand
+from ..errors import RequestError
+from ..runs import RunFolder
+from .compose import compose, load
+
+CONFIG_NAME = "train"
+SCHEMA = TrainCommand
+
+
+def run(overrides: list[str]) -> int:
+    """Train into a new run folder, or go on with an interrupted one."""
+    config = compose(CONFIG_NAME, overrides, SCHEMA)
+    if config.resume is not None:
+        rest = [text for text in overrides if not text.startswith("resume=")]
+        if rest:
+            raise RequestError(f"resume takes the settings of its run, got also {' '.join(rest)}; leave them out")
+    from ..build import make_env, spaces_of
+    from ..checkpoint import save_checkpoint
+    from ..report.curves import learning_curve
+    from ..training.online import TrainingRun
+    from .checkpoints import CHECKPOINT_FILE
+
+    with RunFolder.create("train", config.out, config.resume) as folder:
+        if config.resume is not None:
+            config = load(folder.path / "config.yaml", SCHEMA)
+        else:
+            folder.save_config(config)
+        env = make_env(config.env)
+        spaces = spaces_of(env, config.env)
+        training = TrainingRun(
+            env,
+            spaces,
+            config.model,
+            config.planner,
+            config.collect,
+            config.train,
+            config.seed,
+            folder.path / "training",
+        )
+        started = time.perf_counter()
+        if not training.restore() and config.data is not None:
+            training.use_data(Path(config.data).expanduser())
+        checkpoint = training.run()
+        save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
+        learning_curve(training.history, folder.file("plots/learning_curve.png"))
+        folder.write_summary({**training.summary(), "wall_time_s": time.perf_counter() - started})
+        print(f"checkpoint {folder.path / CHECKPOINT_FILE}")
+    return 0
