@@ -54,8 +54,12 @@ class MPCAgent:
     def reset(self, goal: Float32) -> None:
         """Start an episode with a goal (n_goal,)."""
         self._goal = torch.as_tensor(goal, dtype=torch.float32)
-        self._objective = self.make_objective(self._goal)
+        self.use_objective(self.make_objective(self._goal))
         self.last_plan = None
+
+    def use_objective(self, objective: Objective) -> None:
+        """Optimise something else for the rest of the episode."""
+        self._objective = objective
 
     @torch.inference_mode()
     def state(self, obs: Float32) -> Any:

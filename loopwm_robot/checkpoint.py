@@ -82,6 +82,11 @@ class Checkpoint:
     spaces: Spaces
     info: dict[str, Any]
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers in the model."""
+        return sum(p.numel() for p in self.model.parameters())
+
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically: the file at `path` is either the old one or the whole new one."""

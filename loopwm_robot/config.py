@@ -140,9 +140,9 @@ class CollectConfig:
         scale: standard deviation of an action before clipping, above 0.
     """
 
-    episodes: int = 300
-    correlation: float = 0.9
-    scale: float = 0.8
+    episodes: int = 150
+    correlation: float = 0.8
+    scale: float = 0.6
 
     def __post_init__(self) -> None:
         _number("collect.episodes", self.episodes, 1)
@@ -165,9 +165,9 @@ class TrainConfig:
         update: settings of a gradient update.
     """
 
-    rounds: int = 4
-    updates_per_round: int = 800
-    episodes_per_round: int = 20
+    rounds: int = 5
+    updates_per_round: int = 900
+    episodes_per_round: int = 15
     noise: float = 0.3
     held_out: int = 20
     buffer_size: int = 200_000
@@ -182,3 +182,96 @@ class TrainConfig:
         _number("train.held_out", self.held_out, 1)
         _number("train.buffer_size", self.buffer_size, 2)
         _number("train.threads", self.threads, 1, 1024)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Closed-loop evaluation on held-out goals.
+
+    Attributes:
+        episodes: for the planner on the learned model, at least 1.
+        random_episodes: for uniform random actions, at least 0.
+        untrained_episodes: for the same planner on an untrained model, at least 0.
+        simulator_episodes: for the same planner on the true model (slow), at least 0.
+        held_out: random episodes for the open-loop errors, at least 1.
+        video_episodes: reaches in the video, 0 for none.
+        threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
+    """
+
+    episodes: int = 100
+    random_episodes: int = 0
+    untrained_episodes: int = 0
+    simulator_episodes: int = 0
+    held_out: int = 20
+    video_episodes: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _number("evaluate.episodes", self.episodes, 1, 100_000)
+        _number("evaluate.held_out", self.held_out, 1, 100_000)
+        for name in ("random_episodes", "untrained_episodes", "simulator_episodes", "video_episodes"):
+            _number(f"evaluate.{name}", getattr(self, name), 0, 100_000)
+        _number("evaluate.threads", self.threads, 1, 1024)
+
+
+@dataclass(frozen=True)
+class CollectCommand:
+    """`loopwm collect`: record random episodes.
+
+    Attributes:
+        seed: of everything random, at least 0.
+        out: run folder; none makes runs/collect/TIME.
+        env: the environment.
+        collect: the exploration.
+    """
+
+    seed: int = 0
+    out: str | None = None
+    env: EnvConfig = field(default_factory=EnvConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class TrainCommand(CollectCommand):
+    """`loopwm train`: explore, then train in rounds.
+
+    Attributes:
+        resume: folder of an interrupted run that goes on.
+        data: episodes.npz of `loopwm collect`, used instead of exploring.
+        model: LoopWM.
+        planner: makes the episodes between the rounds.
+        train: the rounds.
+    """
+
+    resume: str | None = None
+    data: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """`loopwm evaluate`: measure a checkpoint in closed loop.
+
+    Attributes:
+        checkpoint: the .safetensors file, or the run folder that holds it.
+        seed: of the planner, at least 0; the goals are the same for every seed.
+        out: run folder; none makes runs/evaluate/TIME.
+        env: the environment.
+        planner: the planner.
+        evaluate: how many episodes.
+    """
+
+    checkpoint: str = ""
+    seed: int = 0
+    out: str | None = None
+    env: EnvConfig = field(default_factory=EnvConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0)

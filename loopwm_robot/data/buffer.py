@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -137,11 +138,25 @@ class ReplayBuffer:
         np.savez(path, next=np.int64(self._next), **arrays)
 
     def load(self, path: Path) -> None:
-        """Replace the content by that of a file written by `save` for the same sizes."""
-        with np.load(path, allow_pickle=False) as file:
-            used = len(file["obs"])
-            if used > self.capacity or any(file[n].shape[1:] != a.shape[1:] for n, a in self._rows.items()):
-                raise ValueError(f"{path} holds {used} rows of other sizes, allowed {self.capacity}; use its own config")
-            for name, rows in self._rows.items():
-                rows[:used] = file[name]
-            self._used, self._next = used, int(file["next"])
+        """Replace the content by that of a file written by `save` for the same sizes.
+
+        Raises:
+            ValueError: the file is missing, damaged or of other sizes; the content is unchanged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in self._rows}
+                following = int(file["next"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise ValueError(f"episodes {path} cannot be read ({error}); record them again") from error
+        used = len(arrays["obs"])
+        for name, rows in self._rows.items():
+            if used > self.capacity or arrays[name].shape != (used, *rows.shape[1:]):
+                raise ValueError(
+                    f"episodes {path}: {name} has shape {arrays[name].shape}, allowed up to {rows.shape}; "
+                    "use the environment they were recorded in, or raise train.buffer_size"
+                )
+        for name, rows in self._rows.items():
+            rows[:used] = arrays[name]
+            rows[used:] = 0
+        self._used, self._next = used, following

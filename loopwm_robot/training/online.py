@@ -91,9 +91,10 @@ class TrainingRun:
         Returns:
             the trained model.
         """
-        self.held_out = self._record_held_out()
-        if self.rounds_done == 0 and len(self.buffer) == 0:
-            self._explore()
+        self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
+        if len(self.buffer) == 0:
+            explore(self.env, self.explorer, self.buffer, self.collect.episodes, lambda i: self._episode_seed(0, i))
+        if self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.train.threads)
@@ -111,6 +112,31 @@ class TrainingRun:
         finally:
             torch.set_num_threads(threads)
         return self.checkpoint()
+
+    def use_data(self, path: Path) -> None:
+        """Start from recorded episodes instead of exploring.
+
+        Args:
+            path: episodes.npz of `loopwm collect` for the same environment.
+
+        Raises:
+            ValueError: the file is missing, damaged or of other sizes.
+        """
+        self.buffer.load(path)
+
+    def summary(self) -> dict[str, float | int | str]:
+        """Flat keys of summary.json."""
+        last = self.history[-1] if self.history else {}
+        names = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
+        return {
+            "train_updates": self.trainer.updates,
+            "train_transitions": len(self.buffer),
+            "train_time_s": self.train_time_s,
+            "parameters": self.checkpoint().parameters,
+            "env_id": self.spaces.env_id,
+            "seed": self.seed,
+            **{key: last[name] for name, key in names.items() if name in last},
+        }
 
     def checkpoint(self) -> Checkpoint:
         """The model as it is now."""
@@ -168,17 +194,6 @@ class TrainingRun:
         self.explorer.noise = np.asarray(state["explorer"])
         return True
 
-    def _record_held_out(self) -> list[Episode]:
-        rng = np.random.default_rng(HELD_OUT_SEED)
-        explorer = ExplorationPolicy(self.spaces.nu, rng, self.collect.correlation, self.collect.scale)
-        return [run_episode(self.env, explorer, HELD_OUT_SEED + i)[0] for i in range(self.train.held_out)]
-
-    def _explore(self) -> None:
-        with progress("explore", self.collect.episodes) as bar:
-            for i in range(self.collect.episodes):
-                self.buffer.add(run_episode(self.env, self.explorer, self._episode_seed(0, i))[0])
-                bar.advance()
-
     def _update(self) -> None:
         self.model.train()
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
@@ -224,6 +239,37 @@ class TrainingRun:
     def _episode_seed(self, round_index: int, i: int) -> int:
         """Distinct for every training episode of a run and below the seeds of held-out episodes."""
         return (self.seed * 7919 + round_index * 1009 + i) % HELD_OUT_SEED
+
+
+def explore(
+    env: gym.Env[Any, Any], explorer: ExplorationPolicy, buffer: ReplayBuffer, episodes: int, seed: Callable[[int], int]
+) -> None:
+    """Record random episodes into a buffer; episode i is reset with seed(i)."""
+    with progress("explore", episodes) as bar:
+        for i in range(episodes):
+            buffer.add(run_episode(env, explorer, seed(i))[0])
+            bar.advance()
+
+
+def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig, seed: int) -> ReplayBuffer:
+    """A buffer of random episodes, just large enough for them.
+
+    Raises:
+        ValueError: the episodes of env have no time limit.
+    """
+    explorer = ExplorationPolicy(spaces.nu, np.random.default_rng(seed), config.correlation, config.scale)
+    steps = env.spec.max_episode_steps if env.spec is not None else None
+    if steps is None:
+        raise ValueError(f"{spaces.env_id} has no time limit, allowed a finite one; wrap it in TimeLimit")
+    buffer = ReplayBuffer(config.episodes * (steps + 1), spaces.n_obs, spaces.nu, spaces.n_goal)
+    explore(env, explorer, buffer, config.episodes, lambda i: seed * 7919 + i)
+    return buffer
+
+
+def record_held_out(env: gym.Env[Any, Any], nu: int, config: CollectConfig, count: int) -> list[Episode]:
+    """Random episodes that no training ever sees; the same for every run with the same exploration settings."""
+    explorer = ExplorationPolicy(nu, np.random.default_rng(HELD_OUT_SEED), config.correlation, config.scale)
+    return [run_episode(env, explorer, HELD_OUT_SEED + i)[0] for i in range(count)]
 
 
 def reward_function(env: gym.Env[Any, Any]) -> RewardFn | None:

@@ -1,0 +1,101 @@
+"""Where the time of one control step goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..agent import MPCAgent
+from ..models.loopwm import LoopWM
+from ..types import Float32
+
+
+class Stopwatch:
+    """Adds up the time spent in some methods of an object while it is active."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._undo: list[Callable[[], None]] = []
+
+    def watch(self, owner: Any, method: str, label: str) -> None:
+        """Time calls of owner.method under a label."""
+        timed = self.timed(getattr(owner, method), label)
+        # nn.Module keeps attributes in its own tables; object.__setattr__ puts the wrapper beside them.
+        object.__setattr__(owner, method, timed)
+        self._undo.append(lambda: object.__delattr__(owner, method))
+
+    def timed(self, function: Callable[..., Any], label: str) -> Callable[..., Any]:
+        """A function that does the same and is timed under a label."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds[label] = self.seconds.get(label, 0.0) + time.perf_counter() - started
+
+        return call
+
+    def __enter__(self) -> Stopwatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+
+def profile_control_step(agent: MPCAgent, obs: Float32, goal: Float32, repeats: int = 30) -> dict[str, float]:
+    """Median over repeats of the seconds that each part of one control step takes.
+
+    Args:
+        agent: with a LoopWM model.
+        obs: an observation (n_obs,).
+        goal: of the episode (n_goal,).
+        repeats: control steps after five of warm-up.
+
+    Returns:
+        {"encode", "prelude", "loops", "coda", "rollout bookkeeping", "decode and score", "planner"}: disjoint parts of
+        the step.
+
+    Raises:
+        ValueError: the agent's model is not LoopWM.
+    """
+    model = agent.model
+    if not isinstance(model, LoopWM):
+        raise ValueError(f"profiling needs LoopWM, got {type(model).__name__}; set planner.model=learned")
+    agent.reset(goal)
+    for _ in range(5):
+        agent.act(obs)
+    rows: list[dict[str, float]] = []
+    for _ in range(repeats):
+        with Stopwatch() as watch, torch.inference_mode():
+            watch.watch(model, "encode", "encode")
+            watch.watch(model.prelude, "forward", "prelude")
+            watch.watch(model.action_embedder, "forward", "prelude")
+            watch.watch(model.block, "condition", "prelude")
+            watch.watch(model.block, "forward", "loops")
+            watch.watch(model.coda, "forward", "coda")
+            watch.watch(model, "rollout", "rollout")
+            objective = agent.make_objective(torch.as_tensor(goal))
+            agent.use_objective(watch.timed(objective, "decode and score"))
+            started = time.perf_counter()
+            agent.act(obs)
+            total = time.perf_counter() - started
+        s = watch.seconds
+        inner = s["prelude"] + s["loops"] + s["coda"]
+        rows.append(
+            {
+                "encode": s["encode"],
+                "prelude": s["prelude"],
+                "loops": s["loops"],
+                "coda": s["coda"],
+                "rollout bookkeeping": s["rollout"] - inner,
+                "decode and score": s["decode and score"],
+                "planner": total - s["rollout"] - s["decode and score"] - s["encode"],
+            }
+        )
+    return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
