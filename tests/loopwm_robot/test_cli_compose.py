@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loopwm_robot import config as project_config
 from loopwm_robot.cli.compose import compose, groups, load, print_keys
 from loopwm_robot.errors import RequestError
 from loopwm_robot.runs import save_config
@@ -193,3 +194,8 @@ def test_load_refuses_what_no_run_wrote(
     file.write_bytes(content)
     with pytest.raises(RequestError, match=re.escape(message)):
         load(file, Config, overrides)
+
+
+def test_the_folder_of_the_project_is_the_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_config, "config_dir", lambda: folder)
+    assert compose("demo", ["planner=mppi"], Config).planner.horizon == 30
