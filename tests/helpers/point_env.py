@@ -1,0 +1,49 @@
+"""A point that is pushed around: small, analytic, not one of our environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class PointEnv(gym.Env[dict[str, Any], Any]):
+    """x' = x + 0.1 a in 2-D; reward -|x - goal|; goal-dict observation (x, constant 1)."""
+
+    ctrl_dt = 0.1
+
+    def __init__(self, steps: int = 10) -> None:
+        self.steps = steps
+        box = gym.spaces.Box(-5, 5, (2,), np.float32)
+        self.observation_space = gym.spaces.Dict(
+            {"observation": gym.spaces.Box(-5, 5, (3,), np.float32), "achieved_goal": box, "desired_goal": box}
+        )
+        self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.t = self.np_random.uniform(-0.5, 0.5, 2), 0
+        self.goal = self.np_random.uniform(-0.5, 0.5, 2)
+        return self._obs(), self._info()
+
+    def step(self, action):
+        self.x = self.x + 0.1 * np.clip(action, -1, 1)
+        self.t += 1
+        info = self._info()
+        return self._obs(), -info["distance"], False, self.t >= self.steps, info
+
+    def compute_reward(self, achieved, desired, info):
+        return -np.linalg.norm(achieved - desired, axis=-1)
+
+    def _obs(self):
+        x = self.x.astype(np.float32)
+        return {
+            "observation": np.append(x, np.float32(1)),
+            "achieved_goal": x.copy(),
+            "desired_goal": self.goal.astype(np.float32),
+        }
+
+    def _info(self):
+        distance = float(np.linalg.norm(self.x - self.goal))
+        return {"distance": distance, "is_success": distance < 0.1}

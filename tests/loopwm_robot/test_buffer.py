@@ -1,0 +1,147 @@
+"""Replay buffer: what goes in comes out, in order and within its episode."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loopwm_robot.data.buffer import ReplayBuffer
+from loopwm_robot.types import Episode
+
+
+def make_episode(index: int, steps: int = 6, terminal: bool = False) -> Episode:
+    """Every number tells its episode and step: obs = (index, t), action = index + t / 100."""
+    t = np.arange(steps + 1, dtype=np.float32)
+    terminated = np.zeros(steps, np.bool_)
+    terminated[-1] = terminal
+    return Episode(
+        obs=np.stack([np.full(steps + 1, index, np.float32), t], 1),
+        achieved=t[:, None] + 100 * index,
+        goal=np.array([index], np.float32),
+        action=(index + t[:-1, None] / 100).astype(np.float32),
+        reward=-t[1:],
+        terminated=terminated,
+        truncated=~terminated,
+        ctrl_dt=0.05,
+        env_id="test",
+        seed=index,
+    )
+
+
+def filled(capacity: int = 100, episodes: int = 5) -> ReplayBuffer:
+    buffer = ReplayBuffer(capacity, 2, 1, 1)
+    for i in range(episodes):
+        buffer.add(make_episode(i))
+    return buffer
+
+
+def test_sequences_are_consecutive_and_stay_in_their_episode():
+    batch = filled().sample(500, 4, np.random.default_rng(0))
+    episode, t = batch.obs[..., 0], batch.obs[..., 1]
+    assert (episode == episode[:, :1]).all()
+    real = batch.mask.bool()
+    assert ((t[:, 1:] - t[:, :-1])[real] == 1).all() and ((t[:, 1:] - t[:, :-1])[~real] == 0).all()
+    expected = episode[:, :-1] + t[:, :-1] / 100
+    assert np.allclose(batch.action[..., 0][real], expected[real], atol=1e-6)
+    assert (batch.reward[real] == -t[:, 1:][real]).all()
+    assert (batch.goal[:, 0] == episode[:, 0]).all()
+
+
+def test_every_transition_starts_a_sequence_equally_often():
+    buffer = filled(episodes=2)
+    batch = buffer.sample(24_000, 1, np.random.default_rng(0))
+    key = (batch.obs[:, 0, 0] * 10 + batch.obs[:, 0, 1]).numpy()
+    _, counts = np.unique(key, return_counts=True)
+    assert len(counts) == len(buffer) == 12
+    assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)  # five sigma
+
+
+def test_short_episodes_are_padded_and_masked():
+    buffer = ReplayBuffer(50, 2, 1, 1)
+    buffer.add(make_episode(0, steps=2, terminal=True))
+    batch = buffer.sample(200, 5, np.random.default_rng(0))
+    assert set(batch.mask.sum(1).tolist()) == {1.0, 2.0}
+    assert (batch.terminated * batch.mask).sum(1).eq(1).all()  # the end is seen once, not once a padded step
+
+
+def test_the_oldest_episodes_make_room():
+    buffer = ReplayBuffer(20, 2, 1, 1)  # two episodes of 7 rows
+    for i in range(5):
+        buffer.add(make_episode(i))
+        episodes = set(buffer.sample(300, 2, np.random.default_rng(i)).obs[..., 0].unique().tolist())
+        assert episodes == {float(max(0, i - 1)), float(i)}
+
+
+def test_a_longer_episode_drops_what_it_overwrites_as_a_whole():
+    buffer = ReplayBuffer(22, 2, 1, 1)
+    for i in range(3):
+        buffer.add(make_episode(i))  # rows 0-6, 7-13, 14-20
+    buffer.add(make_episode(9, steps=9))  # rows 0-9: episode 1 loses its first rows
+    batch = buffer.sample(500, 3, np.random.default_rng(0))
+    assert set(batch.obs[..., 0].unique().tolist()) == {2.0, 9.0}
+
+
+def test_hindsight_goals_get_their_own_reward():
+    def reward(achieved, desired):
+        return -np.abs(achieved - desired)[..., 0]
+
+    batch = filled().sample(400, 3, np.random.default_rng(0), reward, relabel_fraction=1.0)
+    achieved = batch.obs[:, 1:, 1] + 100 * batch.obs[:, 1:, 0]
+    assert np.allclose(batch.reward.numpy(), -(achieved - batch.goal).abs().numpy(), atol=1e-4)
+    own = filled().sample(400, 3, np.random.default_rng(0), reward, relabel_fraction=0.0)
+    real = own.mask.bool()
+    assert (own.reward == -own.obs[:, 1:, 1])[real].all()
+
+
+def test_sampling_is_deterministic_and_does_not_change_the_buffer():
+    buffer = filled()
+    before = buffer.observations.copy()
+    a, b = (buffer.sample(50, 3, np.random.default_rng(1), lambda x, y: -np.abs(x - y)[..., 0]) for _ in range(2))
+    assert a.reward.equal(b.reward) and a.obs.equal(b.obs) and np.array_equal(before, buffer.observations)
+
+
+def test_save_and_load_give_the_same_samples(tmp_path):
+    buffer = ReplayBuffer(20, 2, 1, 1)
+    for i in range(4):
+        buffer.add(make_episode(i))
+    buffer.save(tmp_path / "b.npz")
+    other = ReplayBuffer(20, 2, 1, 1)
+    other.load(tmp_path / "b.npz")
+    for b in (buffer, other):
+        b.add(make_episode(7))
+    a, b = (x.sample(100, 3, np.random.default_rng(0)) for x in (buffer, other))
+    assert a.obs.equal(b.obs) and len(buffer) == len(other)
+
+
+def test_bad_files_are_refused_and_lose_nothing(tmp_path):
+    buffer = filled()
+    before = buffer.observations.copy()
+    buffer.save(tmp_path / "b.npz")
+    data = (tmp_path / "b.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
+    for name, match in (("cut.npz", "cannot be read"), ("none.npz", "cannot be read")):
+        with pytest.raises(ValueError, match=match):
+            buffer.load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"obs has shape \(35, 2\), allowed up to \(10, 2\)"):
+        ReplayBuffer(10, 2, 1, 1).load(tmp_path / "b.npz")
+    assert np.array_equal(before, buffer.observations)
+
+
+def test_errors_name_what_is_wrong():
+    with pytest.raises(ValueError, match="capacity is 1 rows, allowed >= 2"):
+        ReplayBuffer(1, 2, 1, 1)
+    with pytest.raises(ValueError, match="episode has 7 rows, allowed <= 5"):
+        ReplayBuffer(5, 2, 1, 1).add(make_episode(0))
+    with pytest.raises(ValueError, match="holds 0 transitions"):
+        ReplayBuffer(5, 2, 1, 1).sample(1, 1, np.random.default_rng(0))
+
+
+def test_episodes_are_checked():
+    good = make_episode(0)
+    fields = {name: getattr(good, name) for name in good.__dataclass_fields__}
+    with pytest.raises(ValueError, match=r"episode\.obs has 6 rows, allowed 7"):
+        Episode(**{**fields, "obs": good.obs[:-1]})
+    bad = good.reward.copy()
+    bad[2] = np.nan
+    with pytest.raises(ValueError, match=r"episode\.reward has non-finite"):
+        Episode(**{**fields, "reward": bad})

@@ -1,0 +1,235 @@
+"""Losses, updates, rounds and resuming, on a point mass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from point_env import PointEnv
+
+from loopwm_robot.checkpoint import Spaces
+from loopwm_robot.config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
+from loopwm_robot.data.buffer import ReplayBuffer
+from loopwm_robot.data.collect import (
+    ExplorationPolicy,
+    NoisyPolicy,
+    UniformPolicy,
+    control_interval,
+    run_episode,
+    split_observation,
+)
+from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.loop_control import FixedDepth
+from loopwm_robot.training.losses import LossWeights, world_model_loss
+from loopwm_robot.training.metrics import normalised_rmse, open_loop_predictions, open_loop_table
+from loopwm_robot.training.online import TrainingRun, record_random, reward_function
+from loopwm_robot.training.trainer import TrainingError, UpdateConfig, WorldModelTrainer
+
+SPACES = Spaces("Point", "", 3, 2, 2, 0.1, (0, 2))
+SMALL = ModelConfig(latent_dim=16, heads=2, mean_loops=2, max_loops=4, plan_loops=2)
+UPDATE = UpdateConfig(batch_size=32, sequence_length=3)
+
+
+def recorded(episodes: int = 20) -> ReplayBuffer:
+    buffer, env = ReplayBuffer(1000, 3, 2, 2), PointEnv()
+    policy = ExplorationPolicy(2, np.random.default_rng(0))
+    for i in range(episodes):
+        buffer.add(run_episode(env, policy, i)[0])
+    return buffer
+
+
+def make_trainer(seed: int = 0, update: UpdateConfig = UPDATE, total: int = 150) -> WorldModelTrainer:
+    torch.manual_seed(seed)
+    model = build_loopwm(SMALL, 3, 2, 2, 0.1)
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    return WorldModelTrainer(model, update, total, rng, generator, slice(0, 2), reward_function(PointEnv()))
+
+
+def test_training_learns_the_point_mass():
+    """Open-loop error at five steps is about half of that of predicting no motion or less."""
+    buffer, trainer = recorded(), make_trainer(total=300)
+    trainer.fit_normalizers(buffer)
+    first = trainer.update(buffer)
+    for _ in range(299):
+        last = trainer.update(buffer)
+    assert last["obs"] < 0.2 * first["obs"] and last["reward"] < first["reward"]
+    env = PointEnv()
+    episodes = [run_episode(env, ExplorationPolicy(2, np.random.default_rng(9)), 100 + i)[0] for i in range(5)]
+    predicted, truth = open_loop_predictions(trainer.model, episodes, 5, 2, FixedDepth(2))
+    start = torch.from_numpy(np.stack([e.obs[t] for e in episodes for t in range(0, 6, 2)]))[:, None]
+    std = trainer.model.obs_normalizer.std
+    still = normalised_rmse(start.expand_as(truth), truth, std)
+    assert normalised_rmse(predicted, truth, std)[4] < 0.6 * still[4]
+
+
+def test_training_is_deterministic():
+    buffer = recorded(5)
+    losses = []
+    for _ in range(2):
+        trainer = make_trainer()
+        trainer.fit_normalizers(buffer)
+        losses.append([trainer.update(buffer)["loss"] for _ in range(5)])
+    assert losses[0] == losses[1]
+
+
+def test_learning_rate_warms_up_and_decays():
+    trainer = make_trainer(total=100)
+    rates = []
+    for trainer.updates in range(101):
+        rates.append(trainer.learning_rate())
+    peak = UPDATE.learning_rate
+    assert rates[0] == pytest.approx(0.1 * peak) and max(rates) == pytest.approx(peak)
+    assert rates[-1] == pytest.approx(0.05 * peak) and rates.index(max(rates)) == 5
+    assert all(a >= b for a, b in zip(rates[5:], rates[6:], strict=False))
+
+
+def test_a_non_finite_loss_stops_and_leaves_the_weights():
+    buffer, trainer = recorded(5), make_trainer()
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    buffer.observations[:] = np.inf
+    with pytest.raises(TrainingError, match="update 0: loss"):
+        trainer.update(buffer)
+    assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+
+
+def test_masked_steps_do_not_count():
+    trainer, buffer = make_trainer(), recorded(5)
+    batch = buffer.sample(16, 4, np.random.default_rng(0))
+    mask = torch.ones_like(batch.mask)
+    mask[:, 2:] = 0
+    spoiled = replace(batch, mask=mask, obs=batch.obs.clone(), reward=batch.reward.clone())
+    spoiled.obs[:, 3:] = 1e3
+    spoiled.reward[:, 2:] = 1e3
+    weights, ones = LossWeights(), torch.ones(3)
+    a, b = (
+        world_model_loss(trainer.model, x, weights, ones, 0.0, torch.Generator().manual_seed(0))[0]
+        for x in (replace(batch, mask=mask), spoiled)
+    )
+    assert torch.equal(a, b)
+
+
+def test_shown_observations_lower_the_error_of_a_filtering_model():
+    """With every observation shown the embeddings get a gradient; with none they get none."""
+    trainer, buffer = make_trainer(), recorded(5)
+    batch = buffer.sample(16, 4, np.random.default_rng(0))
+    layer = trainer.model.prelude.from_observation.weight
+    for _ in range(3):  # leave the identity initialisation, which blocks the gradient
+        trainer.update(buffer)
+    for probability, reaches in ((0.0, False), (1.0, True)):
+        trainer.model.zero_grad(set_to_none=True)
+        loss, _ = world_model_loss(
+            trainer.model, batch, LossWeights(), torch.ones(3), probability, torch.Generator().manual_seed(0)
+        )
+        loss.backward()
+        assert (layer.grad is not None and bool((layer.grad != 0).any())) is reaches
+
+
+def test_position_weight_scales_its_columns():
+    trainer, buffer = make_trainer(), recorded(5)
+    assert trainer.obs_weight.tolist() == [6.0, 6.0, 1.0]
+    batch = buffer.sample(16, 2, np.random.default_rng(0))
+
+    def obs_loss(weight):
+        generator = torch.Generator().manual_seed(0)
+        return world_model_loss(trainer.model, batch, LossWeights(), torch.tensor(weight), 0.0, generator)[1]["obs"]
+
+    parts = [obs_loss([float(i == j) for j in range(3)]) for i in range(3)]
+    assert torch.allclose(obs_loss([6.0, 6.0, 1.0]), 6 * parts[0] + 6 * parts[1] + parts[2])
+
+
+@pytest.mark.parametrize("name, value", [("batch_size", 0), ("learning_rate", 0.0), ("observe_prob", 1.5)])
+def test_update_config_ranges(name, value):
+    with pytest.raises(ValueError, match=rf"train\.update\.{name} is {value}, allowed"):
+        UpdateConfig(**{name: value})
+    with pytest.raises(ValueError, match="loss weight reward is -1"):
+        LossWeights(reward=-1)
+
+
+def test_open_loop_table_of_a_model_that_predicts_no_motion():
+    """A fresh model is the identity: its error is that of a constant prediction, at every loop count."""
+    model = build_loopwm(SMALL, 3, 2, 2, 0.1)
+    env = PointEnv()
+    episodes = [run_episode(env, UniformPolicy(2, np.random.default_rng(0)), i)[0] for i in range(4)]
+    table = open_loop_table(model, episodes, slice(0, 2), horizons=(1, 5))
+    assert sorted(table) == [1, 2, 8] and set(table[1]) == {1, 5}
+    assert all(np.isfinite(v).all() for row in table.values() for v in row.values())
+    with pytest.raises(ValueError, match="no episode has 99 steps"):
+        open_loop_predictions(model, episodes, 99, 1, FixedDepth(1))
+
+
+def make_run(folder, rounds: int = 3, **train) -> TrainingRun:
+    env = gym.wrappers.TimeLimit(PointEnv(10**9), 10)
+    return TrainingRun(
+        env,
+        SPACES,
+        SMALL,
+        PlannerConfig(horizon=3, num_samples=32, num_elites=6, iterations=2, keep_elites=2),
+        CollectConfig(episodes=6),
+        TrainConfig(rounds=rounds, updates_per_round=30, episodes_per_round=2, held_out=2, threads=1, update=UPDATE, **train),
+        0,
+        folder,
+    )
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
+    unbroken = make_run(tmp_path / "a").run()
+
+    def stop(_):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        make_run(tmp_path / "b").run(stop)
+    resumed = make_run(tmp_path / "b")
+    assert resumed.restore() and resumed.rounds_done == 1
+    again = resumed.run()
+    for (name, a), b in zip(unbroken.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert len(list((tmp_path / "b").glob("round_*"))) == 2  # only the newest round is kept
+    assert resumed.summary()["train_updates"] == 90 and again.parameters > 0
+
+
+def test_nothing_to_restore(tmp_path):
+    assert make_run(tmp_path).restore() is False
+
+
+def test_training_from_recorded_data(tmp_path):
+    env = gym.wrappers.TimeLimit(PointEnv(10**9), 10)
+    env.unwrapped.spec = gym.envs.registration.EnvSpec("Point-v0", max_episode_steps=10)
+    buffer = record_random(env, SPACES, CollectConfig(episodes=4), seed=3)
+    buffer.save(tmp_path / "episodes.npz")
+    run = make_run(tmp_path / "run", rounds=1)
+    run.use_data(tmp_path / "episodes.npz")
+    assert len(run.buffer) == 40
+    run.run()
+    assert len(run.buffer) == 40  # one round: no planner episodes, and no exploration on top
+
+
+def test_endless_episodes_cannot_be_recorded():
+    with pytest.raises(ValueError, match="has no time limit"):
+        record_random(PointEnv(), SPACES, CollectConfig(episodes=1), 0)
+
+
+def test_policies_are_bounded_seeded_and_correlated():
+    policy = ExplorationPolicy(3, np.random.default_rng(0), correlation=0.9, scale=0.5)
+    policy.reset(np.zeros(0))
+    actions = np.array([policy.act(np.zeros(1)) for _ in range(4000)])
+    assert np.abs(actions).max() <= 1 and actions.dtype == np.float32
+    assert np.corrcoef(actions[1:, 0], actions[:-1, 0])[0, 1] == pytest.approx(0.9, abs=0.05)
+    noisy = NoisyPolicy(UniformPolicy(3, np.random.default_rng(1)), policy, 5.0)
+    noisy.reset(np.zeros(0))
+    assert np.abs([noisy.act(np.zeros(1)) for _ in range(50)]).max() <= 1
+
+
+def test_plain_observations_have_no_goal():
+    obs, achieved, goal = split_observation(np.arange(3.0))
+    assert obs.dtype == np.float32 and len(achieved) == len(goal) == 0
+    env = gym.make("Pendulum-v1")
+    assert control_interval(env) == pytest.approx(0.05 if hasattr(env.unwrapped, "ctrl_dt") else 1 / 30)
