@@ -196,12 +196,14 @@ def _meanings(schema: type) -> dict[str, str]:
 def unknown_key(key: str, schema: type) -> str:
     """Message for a key that the schema does not have, with the nearest ones."""
     known = [name for name, _ in keys(schema)]
-    last = key.rsplit(".", 1)[-1]
-    near = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    near += [name for name in difflib.get_close_matches(key, known, 3, 0.75) if name not in near]
+    parent, _, last = key.rpartition(".")
+    # The same word elsewhere, then a slip of the pen beside it, then one in the words before.
+    near = [name for name in known if name.rpartition(".")[2] == last]
+    beside = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
+    slips = [f"{parent}.{name}".lstrip(".") for name in difflib.get_close_matches(last, beside, 3, 0.7)]
+    near += [name for name in slips or difflib.get_close_matches(key, known, 3, 0.85) if name not in near]
     if near:
         return f"unknown key '{key}'; did you mean {' or '.join(map(repr, near[:3]))}?"
-    parent = key.rpartition(".")[0]
     while parent and not dataclasses.is_dataclass(type_of(schema, parent)):
         parent = parent.rpartition(".")[0]
     names = ", ".join(field_types(type_of(schema, parent) if parent else schema))

@@ -26,6 +26,8 @@ from .errors import RequestError, one_line
 
 T = TypeVar("T")
 
+PIPE_WIDTH = 120  # of a table that no terminal asks for
+
 
 def compose(config_name: str, overrides: Sequence[str], schema: type[T], config_dir: Path | None = None) -> T:
     """Read a configuration.
@@ -93,6 +95,8 @@ def groups(config_dir: Path | None = None) -> dict[str, list[str]]:
 def print_keys(config_name: str, schema: type, config_dir: Path | None = None) -> None:
     """Print the groups with their options, and every key with its default and meaning."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
     defaults = plain(compose(config_name, [], schema, config_dir))
     options = groups(config_dir)
     if options:

@@ -103,6 +103,9 @@ def test_null_and_quotes_keep_their_meaning(folder: Path) -> None:
     [
         ("planner.horizn=3", "unknown key 'planner.horizn'; did you mean 'planner.horizon'?"),
         ("horizon=3", "unknown key 'horizon'; did you mean 'planner.horizon'?"),
+        ("plannr.std=3", "unknown key 'plannr.std'; did you mean 'planner.std'?"),
+        ("seeds=3", "unknown key 'seeds'; did you mean 'seed'?"),
+        ("plannr.horizn=3", "unknown key 'plannr.horizn'; did you mean 'planner.horizon'?"),
         ("planner.zzz=3", "unknown key 'planner.zzz'; known under planner: horizon, std"),
         ("zzz=3", "unknown key 'zzz'; known keys: seed, out, sizes, planner"),
         ("seed.a.b=3", "unknown key 'seed.a.b'; known keys: seed, out, sizes, planner"),
