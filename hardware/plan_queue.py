@@ -11,6 +11,9 @@ from .trajectory import sample_plan
 _SAME_TIME = 1e-8
 """Two times that differ by less are one [s]: a float64 of 10^7 s resolves 2e-9 s."""
 
+_SAME_PHASE = 1e-5
+"""Phases of a plan that differ by less are one [s]: at 2 rad/s this is 20 microradian."""
+
 
 class PlanQueue:
     """Latest plan wins; the plan in force stays until a successor starts or it expires itself.
@@ -94,8 +97,20 @@ class PlanQueue:
                 f"plan {plan.plan_id}: joint '{self._names[worst]}' starts {jump[worst]:.3f} rad from the "
                 f"command, allowed {self._config.max_jump_rad:g} rad; plan from the present command"
             )
-        self._current, self._tau = plan, now - plan.t0 - self._config.dt
+        self._tau = self._phase(plan, now) - self._config.dt
+        self._current = plan
         return True, None
+
+    def _phase(self, plan: ArmPlan, now: float) -> float:
+        # Successive plans on one grid of knots, as a controller makes them, join without rounding: float64
+        # times shift one against the other by nanoseconds, and a plan at full acceleration has no room.
+        old = self._current
+        if old is not None:
+            knots = round((plan.t0 - old.t0) / plan.dt)
+            tau = self._tau + self._config.dt - knots * plan.dt
+            if abs(tau - (now - plan.t0)) < _SAME_PHASE:
+                return tau
+        return now - plan.t0
 
     def expired(self, now: float) -> bool:
         """Whether the plan in force has run out."""
@@ -111,7 +126,7 @@ class PlanQueue:
         if plan is None:
             raise ValueError("no plan is in force; sample only while RUNNING")
         tau = self._tau + dt
-        if abs(tau - (now - plan.t0)) > _SAME_TIME:
+        if abs(tau - (now - plan.t0)) > _SAME_PHASE:
             tau = now - plan.t0
         self._tau = tau
         q = sample_plan(plan, tau)[0]

@@ -25,8 +25,11 @@ from .trajectory import TICK_TOLERANCE, braking_time, stoppable_speed
 REPORT_TOLERANCE = 1e-6
 """Deviation that counts as an intervention [rad]; a 16-bit encoder resolves 1e-4 rad."""
 
-CATCH_UP_FRACTION = 0.5
-"""Share of ddq_max used to close a gap: the rest stays for following the target's own acceleration."""
+CATCH_UP_S = 0.05
+"""Time constant with which the last of a gap to the target is closed [s]."""
+
+_JOIN = 1e-9
+"""Gap that counts as none [rad]."""
 
 _SLACK = 1.0 + 5e-10
 """Speed and acceleration hold to this factor: a plan on a limit passes in spite of its rounding."""
@@ -59,11 +62,12 @@ class SafetyFilter:
         self.report_tolerance = float(report_tolerance)
         self._step = limits.ddq_max * self.dt
         self._step_max, self._v_max = self._step * _SLACK, limits.dq_max * _SLACK
-        self._catch_up = CATCH_UP_FRACTION * limits.ddq_max
-        self._direct_gap = CATCH_UP_FRACTION * self._step * self.dt
+        self._tau = max(CATCH_UP_S, 4.0 * self.dt)
+        self._seam = 0.5 * self._step * self.dt * _SLACK
         self._q: Array | None = None
         self._v: Array = np.zeros(limits.n)
-        self._last_request: Array = np.zeros(limits.n)
+        self._last_target: Array = np.zeros(limits.n)
+        self._last_w: Array = np.zeros(limits.n)
 
     def reset(self, q: ArrayLike) -> None:
         """Seed with a measured pose (..., n) [rad], at rest.
@@ -77,7 +81,7 @@ class SafetyFilter:
             raise NonFinite("seed pose has non-finite entries; enable only on a valid measurement")
         self._q = array
         self._v = np.zeros_like(array)
-        self._last_request = array.copy()
+        self._last_target, self._last_w = array.copy(), np.zeros_like(array)
 
     @property
     def q(self) -> Array:
@@ -111,9 +115,9 @@ class SafetyFilter:
     def step(self, request: ArrayLike, velocity: ArrayLike | None = None) -> FilterOutput:
         """Apply the admissible command closest in purpose to the request.
 
-        A gap to the target (after a jump or a limited stretch) is closed by the discrete stop law in the
-        frame that moves with the target, so it ends on the target with the target's velocity instead of
-        swinging around it.
+        A gap to the target, after a jump or a limited stretch, is closed in the frame that moves with the
+        target, at a speed that can be braked with half of the acceleration the target leaves over: so the
+        command ends on the target with the target's velocity instead of swinging around it.
 
         Args:
             request: position asked for (..., n) [rad]; anything malformed is answered by braking.
@@ -139,12 +143,15 @@ class SafetyFilter:
         q_hi, q_lo = np.maximum(limits.q_max, q), np.minimum(limits.q_min, q)
         target = np.minimum(np.maximum(r, q_lo), q_hi)
         # A far target must not overflow the arithmetic, hence the clip before the difference.
-        w = (target - self._last_request) / dt if w is None else w
+        w = (target - self._last_target) / dt if w is None else w
         w = np.minimum(np.maximum(w, -self._v_max), self._v_max)
         direct = (target - q) / dt
         gap = target - w * dt - q
-        closing = np.copysign(stoppable_speed(np.abs(gap), self._catch_up, dt), gap)
-        want = np.where(np.abs(gap) <= self._direct_gap * (1.0 + 1e-9), direct, w + closing)
+        # On the target, or as good as that, it is followed directly. A new plan that begins within the tick
+        # has a mean velocity of its own: the seam it makes is at most half a tick of acceleration wide.
+        on_target = np.abs(self._last_target - q) <= _JOIN
+        follow = (np.abs(gap) <= _JOIN) | (on_target & (np.abs(gap) <= self._seam))
+        want = np.where(follow, direct, w + self._closing_speed(gap, (w - self._last_w) / dt))
 
         brake = np.sign(v) * np.maximum(np.abs(v) - step, 0.0)
         room_hi = stoppable_speed(q_hi - q, limits.ddq_max, dt)
@@ -167,7 +174,7 @@ class SafetyFilter:
         if any_bad:
             reasons = np.where(bad, np.uint32(Reason.NONFINITE | Reason.BRAKE), reasons)
             target = np.where(bad, q_new, target)
-        self._q, self._v, self._last_request = q_new, v_new, target
+        self._q, self._v, self._last_target, self._last_w = q_new, v_new, target, w
         return FilterOutput(q_new, v_new, reasons)
 
     def brake(self, synchronised: bool = False) -> FilterOutput:
@@ -192,6 +199,14 @@ class SafetyFilter:
             v = np.copysign(np.maximum(np.abs(line), np.abs(v)), self._v)
         return self._move(v, Reason.BRAKE)
 
+    def _closing_speed(self, gap: Array, target_acceleration: Array) -> Array:
+        side = np.sign(gap)
+        spare = self.limits.ddq_max + side * target_acceleration
+        brake = 0.5 * np.minimum(np.maximum(spare, 0.0), self.limits.ddq_max)
+        size, corner = np.abs(gap), brake * self._tau**2
+        fast = np.sqrt(2.0 * brake * np.maximum(size - 0.5 * corner, 0.0))
+        return np.asarray(side * np.where(size < corner, size / self._tau, fast))
+
     def _braked(self, reason: Reason) -> FilterOutput:
         v = np.sign(self._v) * np.maximum(np.abs(self._v) - self._step, 0.0)
         return self._move(v, reason | Reason.BRAKE)
@@ -202,7 +217,7 @@ class SafetyFilter:
         q_new = np.minimum(np.maximum(q + v * self.dt, lo), hi)
         always = bool(reason & ~Reason.BRAKE)
         reasons = np.broadcast_to(np.where(always | moving, np.uint32(reason), np.uint32(0)), q.shape)
-        self._q, self._v, self._last_request = q_new, v, q_new
+        self._q, self._v, self._last_target, self._last_w = q_new, v, q_new, v
         return FilterOutput(q_new, v, np.array(reasons))
 
 

@@ -144,7 +144,8 @@ def test_late_ticks_are_counted_and_made_up_for_within_reason(stage, limits):
     # A short delay leaves no trace in the command, a long one is caught up with within the limits.
     before = records["t"] < 10.8
     assert (records["applied"] == records["requested"])[before & (records["mode"] == Mode.RUNNING)].all()
-    assert found.interventions > 0 and not records["reasons"][records["t"] > 11.15][:10].any()
+    gap = np.abs(records["applied"] - records["requested"]).max(1)[records["mode"] == Mode.RUNNING]
+    assert found.interventions > 0 and gap[-1] < 0.5 * gap.max()
     # The grid does not drift: nominal times are whole periods apart.
     steps = np.diff(records["t"]) / DT
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)

@@ -149,6 +149,26 @@ def test_catch_up_after_a_limited_stretch_ends_on_the_target():
     assert np.abs(np.array([o.q for o in out]) - request)[2000:].max() < 1e-12
 
 
+@pytest.mark.parametrize("pattern", ["steps", "square wave"])
+def test_a_target_at_full_acceleration_does_not_pump_a_gap_up(pattern):
+    """It leaves no acceleration to close the gap with; the gap must wait, not grow."""
+    rng, dt, arms, first = np.random.default_rng(0), 0.004, 16, 1e-4
+    limits = JointLimits(("a",), [-100.0], [100.0], [1.5], [7.5])
+    f = SafetyFilter(limits, dt)
+    f.reset(np.full((arms, 1), first))
+    q, v, gaps = np.zeros((arms, 1)), np.zeros((arms, 1)), []
+    goal = np.full((arms, 1), 1.5)
+    for k in range(4000):
+        if pattern == "square wave":
+            goal[:] = 1.5 if k // 100 % 2 else -1.5
+        elif k % 12 == 0:
+            goal = rng.choice([-1.5, 1.5], (arms, 1))
+        step = np.clip(goal - v, -0.03, 0.03)
+        v, q = v + step, q + (v + step) * dt
+        gaps.append(np.abs(f.step(q, v).q - q).max())
+    assert max(gaps) < 3 * first and (pattern == "square wave" or gaps[-1] < 1e-6)
+
+
 def test_reasons_tell_why():
     def reason(request, dt=0.004, velocity=None):
         f = SafetyFilter(LIMITS, dt)
@@ -198,7 +218,7 @@ def test_a_seed_outside_the_limits_only_moves_inwards():
     f.reset([1.2, 0.0, 1.0])
     assert f.step([1.4, 0.0, 1.0]).q[0] == 1.2
     last = 1.2
-    for k in range(400):
+    for k in range(800):
         q = f.step([0.5 if k > 20 else 1.3, 0.0, 1.0]).q[0]
         assert q <= last + 1e-15
         last = q
