@@ -381,7 +381,7 @@ class Executor:
             self.counts["intervention_ticks"] += 1
             if now - self._last_limited > 1.0:  # the record has every tick; the log gets the onset
                 applied = Applied(0, now, self.plans.plan_id, requested, out.q, out.dq, out.reasons)
-                what = ", ".join(f"{k}: {v!s}" for k, v in applied.interventions(self.limits.names).items())
+                what = ", ".join(f"{k}: {v.name}" for k, v in applied.interventions(self.limits.names).items())
                 self._event(now, "limited", what, float(np.abs(out.q - requested).max()))
             self._last_limited = now
         row = self._record
