@@ -381,7 +381,8 @@ class Executor:
             self.counts["intervention_ticks"] += 1
             if now - self._last_limited > 1.0:  # the record has every tick; the log gets the onset
                 applied = Applied(0, now, self.plans.plan_id, requested, out.q, out.dq, out.reasons)
-                what = ", ".join(f"{k}: {v.name}" for k, v in applied.interventions(self.limits.names).items())
+                why = applied.interventions(self.limits.names)
+                what = ", ".join(f"{joint}: {reason.name}" for joint, reason in why.items())
                 self._event(now, "limited", what, float(np.abs(out.q - requested).max()))
             self._last_limited = now
         row = self._record
