@@ -171,7 +171,7 @@ class TrainConfig:
     noise: float = 0.3
     held_out: int = 20
     buffer_size: int = 200_000
-    threads: int = 2
+    threads: int = 1
     update: UpdateConfig = field(default_factory=UpdateConfig)
 
     def __post_init__(self) -> None:

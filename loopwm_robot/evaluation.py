@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -20,7 +22,10 @@ from .data.collect import Policy, UniformPolicy
 from .models.build import build_loopwm
 from .models.loopwm import LoopWM
 from .progress import progress
-from .training.metrics import open_loop_table
+from .report.control import distance_plot, timing_plot
+from .report.predictions import depth_plot, prediction_plot
+from .runs import write_text
+from .training.metrics import HORIZONS, open_loop_predictions, open_loop_table
 from .training.online import record_held_out
 from .types import Episode
 
@@ -143,3 +148,26 @@ def mean_loops(checkpoint: Checkpoint, episodes: list[Episode]) -> float:
     action = torch.from_numpy(np.concatenate([e.action for e in episodes]))
     model = checkpoint.model
     return float(model.rollout(model.encode(obs), action[:, None]).loops.double().mean())
+
+
+def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> None:
+    """Draw the figures of an evaluation into folder/plots and write its tables.
+
+    Writes plots/predictions.png, plots/loops.png, plots/distance.png, plots/timing.png, open_loop.json.
+    """
+    plots = folder / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    spaces, model = checkpoint.spaces, checkpoint.model
+    distance_plot(evaluation.results, plots / "distance.png")
+    result = evaluation.results["loopwm"]
+    timing_plot(result.plan_time, spaces.ctrl_dt, evaluation.control_step, plots / "timing.png")
+    if evaluation.open_loop:
+        predicted, truth = open_loop_predictions(model, evaluation.held_out, max(HORIZONS), 5, model.exit_rule)
+        groups = {"ee_pos": spaces.position_columns}
+        prediction_plot(predicted.numpy(), truth.numpy(), spaces.ctrl_dt, groups, plots / "predictions.png")
+        depth_plot(evaluation.open_loop, plots / "loops.png")
+    table = {
+        str(loops): {str(h): {"rmse": rmse, "position_m": metres} for h, (rmse, metres) in row.items()}
+        for loops, row in evaluation.open_loop.items()
+    }
+    write_text(folder / "open_loop.json", json.dumps(table, indent=2))

@@ -23,7 +23,7 @@ def run(overrides: list[str]) -> int:
         folder.save_config(config)
         started = time.perf_counter()
         evaluation = evaluate_checkpoint(checkpoint, env, config.planner, config.evaluate, config.seed)
-        write_evaluation(evaluation, checkpoint, config, folder.path)
+        write_evaluation(evaluation, checkpoint, folder.path)
         summary = {
             **evaluation.summary(),
             "parameters": checkpoint.parameters,

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from ..config import TrainCommand
-from ..errors import RequestError
 from ..runs import RunFolder
-from .compose import compose, load
+from .compose import compose
+from .resume import resumed
 
 CONFIG_NAME = "train"
 SCHEMA = TrainCommand
@@ -17,10 +17,6 @@ SCHEMA = TrainCommand
 def run(overrides: list[str]) -> int:
     """Train into a new run folder, or go on with an interrupted one."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    if config.resume is not None:
-        rest = [text for text in overrides if not text.startswith("resume=")]
-        if rest:
-            raise RequestError(f"resume takes the settings of its run, got also {' '.join(rest)}; leave them out")
     from ..build import make_env, spaces_of
     from ..checkpoint import save_checkpoint
     from ..report.curves import learning_curve
@@ -28,9 +24,8 @@ def run(overrides: list[str]) -> int:
     from .checkpoints import CHECKPOINT_FILE
 
     with RunFolder.create("train", config.out, config.resume) as folder:
-        if config.resume is not None:
-            config = load(folder.path / "config.yaml", SCHEMA)
-        else:
+        config = resumed(config, overrides, folder)
+        if not folder.resumed:
             folder.save_config(config)
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)

@@ -13,6 +13,10 @@ from ..models.loopwm import LoopWM
 from ..types import Episode
 
 
+HORIZONS = (1, 5, 10, 20)
+"""Steps ahead at which open-loop errors are reported."""
+
+
 @torch.inference_mode()
 def open_loop_predictions(
     model: LoopWM, episodes: Sequence[Episode], horizon: int, stride: int, exit_rule: ExitRule
@@ -55,7 +59,7 @@ def open_loop_table(
     model: LoopWM,
     episodes: Sequence[Episode],
     position: slice,
-    horizons: Sequence[int] = (1, 5, 10, 20),
+    horizons: Sequence[int] = HORIZONS,
     loops: Sequence[int] | None = None,
     stride: int = 5,
 ) -> dict[int, dict[int, tuple[float, float]]]:

@@ -1,0 +1,71 @@
+"""loopwm deploy: drive an arm with a checkpoint in real time through the bridge."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ..config import EnvConfig, PlannerConfig
+from ..deploy.arm_config import ArmConfig
+from ..deploy.run import DeployConfig, deploy_checkpoint
+from ..runs import RunFolder
+from .checkpoints import open_checkpoint
+from .compose import compose
+
+
+@dataclass(frozen=True)
+class DeployCommand:
+    """`loopwm deploy`: drive an arm with a checkpoint.
+
+    Attributes:
+        arm: the arm.
+        checkpoint: the .safetensors file, or the run folder that holds it.
+        seed: of the planner, at least 0.
+        out: run folder; none makes runs/deploy/TIME.
+        env: the environment that the checkpoint was trained on.
+        planner: the planner.
+        deploy: the run.
+    """
+
+    arm: ArmConfig
+    checkpoint: str = ""
+    seed: int = 0
+    out: str | None = None
+    env: EnvConfig = field(default_factory=EnvConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    deploy: DeployConfig = field(default_factory=DeployConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, allowed >= 0")
+
+
+CONFIG_NAME = "deploy"
+SCHEMA = DeployCommand
+
+
+def run(overrides: list[str]) -> int:
+    """Drive the arm and write a new run folder."""
+    config = compose(CONFIG_NAME, overrides, SCHEMA)
+    checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
+    with RunFolder.create("deploy", config.out) as folder:
+        folder.save_config(config)
+        started = time.perf_counter()
+        result = deploy_checkpoint(
+            checkpoint, env, config.planner, config.arm, config.deploy, config.seed, folder.path
+        )
+        summary = {
+            **result.summary(),
+            "parameters": checkpoint.parameters,
+            "checkpoint": str(path),
+            "env_id": config.env.id,
+            "seed": config.seed,
+            "wall_time_s": time.perf_counter() - started,
+        }
+        folder.write_summary(summary)
+        print(
+            f"success {summary['success_rate']:.2f} of {summary['episodes']} goals, median final distance "
+            f"{100 * summary['final_distance_m_median']:.2f} cm, {summary['limit_violations']} limit violations, "
+            f"{summary['deadline_misses']} planner deadline misses; results in {folder.path}"
+        )
+    return 0
