@@ -1,0 +1,193 @@
+"""Agent, closed loop, building blocks and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from point_env import PointEnv
+
+from loopwm_robot.agent import MPCAgent
+from loopwm_robot.bench.profile import profile_control_step
+from loopwm_robot.build import make_agent, make_env, planning_agent, spaces_of
+from loopwm_robot.checkpoint import Checkpoint, Spaces
+from loopwm_robot.closed_loop import evaluate
+from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
+from loopwm_robot.data.collect import UniformPolicy
+from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
+from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.simulator import SimulatorModel
+from planners import CEM, CEMConfig, ReachPoint
+
+NANO = ModelConfig(latent_dim=16, heads=2, mean_loops=1, max_loops=2, plan_loops=1)
+FAST = PlannerConfig(horizon=4, num_samples=32, num_elites=6, iterations=2, keep_elites=2)
+
+
+class PointModel:
+    """The exact model of PointEnv behind the planner's interface."""
+
+    nu, ctrl_dt = 2, 0.1
+
+    def encode(self, obs, goal=None):
+        return obs[0, :2]
+
+    def rollout(self, state, actions):
+        return PointTrajectory(state + 0.1 * actions.cumsum(1))
+
+
+class PointTrajectory:
+    def __init__(self, obs):
+        self.obs = obs
+
+    def observations(self, columns=None):
+        return self.obs if columns is None else self.obs[..., columns]
+
+    def rewards(self):
+        return torch.zeros(self.obs.shape[:2])
+
+
+def point_agent(seed: int = 0) -> MPCAgent:
+    planner = CEM(CEMConfig(horizon=4, num_samples=64), 2, 0.1, torch.Generator().manual_seed(seed))
+    return MPCAgent(PointModel(), planner, lambda goal: ReachPoint(slice(0, 2), goal))
+
+
+def panda_checkpoint() -> tuple[Checkpoint, gym.Env, EnvConfig]:
+    config = EnvConfig()
+    env = make_env(config)
+    spaces = spaces_of(env, config)
+    torch.manual_seed(0)
+    model = build_loopwm(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt).eval()
+    return Checkpoint(model, NANO, spaces, {}), env, config
+
+
+def test_the_agent_reaches_with_an_exact_model():
+    result = evaluate(PointEnv(15), point_agent(), range(10))
+    assert result.success.all() and result.final_distance.max() < 0.05
+    assert len(result.plan_time) == 150 and len(result.episodes) == 10
+    summary = result.summary("x.")
+    assert summary["x.success_rate"] == 1.0 and summary["x.control_rate_hz"] == pytest.approx(10)
+    assert 0 <= summary["x.deadline_met_fraction"] <= 1
+
+
+def test_evaluation_is_deterministic_and_ordered_by_seed():
+    a, b = (evaluate(PointEnv(5), point_agent(), [3, 4]) for _ in range(2))
+    assert np.array_equal(a.final_distance, b.final_distance)
+    assert [e.seed for e in a.episodes] == [3, 4]
+
+
+def test_evaluation_of_a_policy_without_plan_times():
+    result = evaluate(PointEnv(5), UniformPolicy(2, np.random.default_rng(0)), [0])
+    assert len(result.plan_time) == 0 and "plan_time_s_p50" not in result.summary()
+    with pytest.raises(ValueError, match="0 episodes"):
+        evaluate(PointEnv(5), UniformPolicy(2, np.random.default_rng(0)), [])
+
+
+def test_plans_are_warm_started_by_the_executed_actions():
+    agent, seen = point_agent(), []
+    plan = agent.planner.plan
+    agent.planner.plan = lambda score, warm=None: seen.append(warm) or plan(score, warm)
+    agent.reset(np.array([0.5, 0.0], np.float32))
+    agent.act(np.zeros(3, np.float32))
+    first = agent.last_plan
+    agent.act(np.zeros(3, np.float32))
+    assert seen[0] is None and torch.equal(seen[1], first.shift())
+    agent.reset(np.zeros(2, np.float32))
+    assert agent.last_plan is None
+
+
+def test_bad_observations_and_order_of_calls():
+    agent = point_agent()
+    with pytest.raises(ValueError, match="no goal"):
+        agent.plan(torch.zeros(2))
+    agent.reset(np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match=r"indices \[1\]"):
+        agent.act(np.array([0, np.nan, 0], np.float32))
+
+
+def test_spaces_of_our_environment_and_of_others():
+    checkpoint, env, _ = panda_checkpoint()
+    s = checkpoint.spaces
+    assert (s.n_obs, s.nu, s.n_goal, s.ctrl_dt) == (31, 7, 3, 0.05)
+    obs, _ = env.reset(seed=0)
+    assert np.allclose(obs["observation"][s.position_columns], obs["achieved_goal"], atol=1e-6)
+    env.close()
+    other = EnvConfig(id="Pendulum-v1", control_mode="", reward="")
+    with pytest.raises(ValueError, match=r"allowed a Box of \[-1, 1\]"):
+        make_env(other)
+
+
+def test_unknown_environments_and_arguments_are_refused():
+    with pytest.raises(ValueError, match="ours: LoopWM/PandaReach-v0"):
+        make_env(EnvConfig(id="LoopWM/PandaReech-v0"))
+    with pytest.raises(ValueError, match="refuses its arguments"):
+        make_env(EnvConfig(id="CartPole-v1"))
+
+
+def test_the_analytic_objective_needs_a_position():
+    spaces = Spaces("Other", "", 4, 2, 0, 0.1, (0, 2))
+    with pytest.raises(ValueError, match=r"planner\.objective=learned_reward"):
+        make_agent(PointModel(), spaces, FAST, torch.Generator())
+    agent = make_agent(PointModel(), spaces, replace(FAST, objective="learned_reward"), torch.Generator())
+    agent.reset(np.zeros(0, np.float32))
+    assert agent.act(np.zeros(4, np.float32)).shape == (2,)
+
+
+def test_the_simulator_is_the_true_model():
+    """What it foresees for the plan is what the environment does."""
+    checkpoint, env, _ = panda_checkpoint()
+    agent = planning_agent(checkpoint, replace(FAST, model="simulator"), env, 0)
+    obs, _ = env.reset(seed=0)
+    agent.reset(obs["desired_goal"])
+    agent.act(obs["observation"])
+    foreseen = agent.model.rollout(agent.model.encode(None), agent.last_plan.actions[None]).observations()[0]
+    for k, action in enumerate(agent.last_plan.actions.numpy()):
+        obs, *_ = env.step(action)
+        assert np.allclose(obs["observation"], foreseen[k], atol=1e-4)
+    assert agent.model.nu == 7 and agent.model.ctrl_dt == 0.05
+    with pytest.raises(ValueError, match=r"planner\.objective=analytic"):
+        agent.model.rollout(agent.model.encode(None), agent.last_plan.actions[None]).rewards()
+    with pytest.raises(ValueError, match="allowed the environments of envs/"):
+        SimulatorModel(PointEnv())
+
+
+def test_whole_evaluation_and_its_figures(tmp_path):
+    checkpoint, env, _ = panda_checkpoint()
+    counts = EvaluateConfig(episodes=2, random_episodes=1, untrained_episodes=1, simulator_episodes=1, held_out=1)
+    threads = torch.get_num_threads()
+    evaluation = evaluate_checkpoint(checkpoint, env, FAST, counts, seed=0)
+    assert torch.get_num_threads() == threads
+    summary = evaluation.summary()
+    for name in ("", "random.", "untrained.", "simulator."):
+        assert 0 <= summary[f"{name}success_rate"] <= 1
+    assert summary["mean_loops"] == 1.0 and summary["episodes"] == 2
+    for horizon in (1, 5, 10, 20):
+        assert summary[f"open_loop_rmse_h{horizon}"] == summary[f"open_loop_rmse_h{horizon}_loops1"]
+    step = sum(value for key, value in summary.items() if key.startswith("time_"))
+    assert 0 < step < 5  # seconds, the parts of one control step
+    write_evaluation(evaluation, checkpoint, tmp_path)
+    for name in ("distance", "timing", "predictions", "loops"):
+        assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 1000
+
+
+def test_the_untrained_copy_shares_the_scaling_only():
+    checkpoint, env, _ = panda_checkpoint()
+    checkpoint.model.obs_normalizer.mean.fill_(3.0)
+    state = torch.get_rng_state()
+    copy = untrained_copy(checkpoint, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)  # no side effect on other random numbers
+    assert torch.equal(copy.obs_normalizer.mean, checkpoint.model.obs_normalizer.mean)
+    assert not torch.equal(copy.encoder.linear.weight, checkpoint.model.encoder.linear.weight)
+
+
+def test_profile_parts_are_positive_and_leave_the_model_as_it_was():
+    checkpoint, env, _ = panda_checkpoint()
+    agent = planning_agent(checkpoint, FAST, env, 0)
+    obs, _ = env.reset(seed=0)
+    parts = profile_control_step(agent, obs["observation"], obs["desired_goal"], repeats=3)
+    assert all(value > 0 for value in parts.values())
+    assert "forward" not in vars(checkpoint.model.prelude) and "rollout" not in vars(checkpoint.model)
+    with pytest.raises(ValueError, match="needs LoopWM"):
+        profile_control_step(point_agent(), np.zeros(3, np.float32), np.zeros(2, np.float32))

@@ -1,0 +1,94 @@
+"""Checkpoints survive the round trip, and nothing damaged or foreign is accepted."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, load_checkpoint, save_checkpoint
+from loopwm_robot.config import ModelConfig
+from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.loop_control import Converged, FixedDepth
+
+CONFIG = ModelConfig(latent_dim=16, heads=2, exit="converged", exit_threshold=0.1, max_loops=5)
+SPACES = Spaces("Test-v0", "joint_delta", 6, 2, 3, 0.05, (3, 6))
+
+
+def make() -> Checkpoint:
+    torch.manual_seed(0)
+    model = build_loopwm(CONFIG, SPACES.n_obs, SPACES.nu, SPACES.n_goal, SPACES.ctrl_dt)
+    model.obs_normalizer.fit(torch.randn(100, 6) * 3 + 1)
+    return Checkpoint(model.eval(), CONFIG, SPACES, {"updates": 7})
+
+
+def test_round_trip_predicts_the_same(tmp_path):
+    saved = make()
+    save_checkpoint(tmp_path / "c.safetensors", saved)
+    loaded = load_checkpoint(tmp_path / "c.safetensors")
+    assert loaded.config == CONFIG and loaded.spaces == SPACES and loaded.info == {"updates": 7}
+    assert loaded.model.exit_rule == Converged(0.1, 1, 5) and not loaded.model.training
+    obs, actions = torch.randn(3, 6), torch.rand(3, 4, 2)
+    a, b = (c.model.rollout(c.model.encode(obs), actions).observations() for c in (saved, loaded))
+    assert torch.equal(a, b)
+    assert loaded.parameters == sum(p.numel() for p in saved.model.parameters())
+    assert os.listdir(tmp_path) == ["c.safetensors"]  # no temporary file is left
+
+
+def test_fixed_exit():
+    assert build_loopwm(replace(CONFIG, exit="fixed", plan_loops=4), 6, 2, 3, 0.05).exit_rule == FixedDepth(4)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_files_are_refused(tmp_path, keep):
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, make())
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(path)
+
+
+def test_missing_foreign_and_non_finite_files_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"w": torch.zeros(3)}, foreign)
+    with pytest.raises(CheckpointError, match="has format None"):
+        load_checkpoint(foreign)
+    bad = make()
+    with torch.no_grad():
+        bad.model.action_embedder.weight[0, 0] = torch.nan
+    save_checkpoint(tmp_path / "nan.safetensors", bad)
+    with pytest.raises(CheckpointError, match=r"tensor action_embedder\.weight has non-finite"):
+        load_checkpoint(tmp_path / "nan.safetensors")
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(tmp_path):
+    other = replace(make(), config=replace(CONFIG, latent_dim=32))
+    save_checkpoint(tmp_path / "c.safetensors", other)
+    with pytest.raises(CheckpointError, match="does not fit its own configuration"):
+        load_checkpoint(tmp_path / "c.safetensors")
+
+
+def test_another_environment_is_named():
+    other = replace(SPACES, env_id="Other-v0", nu=3)
+    with pytest.raises(CheckpointError, match=r"env_id 'Test-v0' \(environment 'Other-v0'\), nu 2 \(environment 3\)"):
+        SPACES.require(other, "c.safetensors")
+    SPACES.require(SPACES, "c.safetensors")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, make())
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, replace(make(), info={"updates": 8}))
+    assert path.read_bytes() == before
