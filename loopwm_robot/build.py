@@ -35,10 +35,11 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
     Raises:
         ValueError: Gymnasium does not know the id, or the environment refuses its arguments.
     """
+    arguments: dict[str, Any] = {**config.kwargs(), **kwargs}
     if render:
-        kwargs["render_mode"] = "rgb_array"
+        arguments["render_mode"] = "rgb_array"
     try:
-        env = gym.make(config.id, **config.kwargs(), **kwargs)
+        env = gym.make(config.id, **arguments)
     except gym.error.Error as error:
         ours = sorted(name for name in gym.registry if name.startswith("LoopWM/"))
         raise ValueError(f"env.id '{config.id}' cannot be made ({error}); ours: {', '.join(ours)}") from error
@@ -48,7 +49,9 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
         ) from error
     space = env.action_space
     if not isinstance(space, gym.spaces.Box) or not (np.all(space.low == -1) and np.all(space.high == 1)):
-        raise ValueError(f"env.id '{config.id}' has actions {space}, allowed a Box of [-1, 1]; wrap it in RescaleAction")
+        raise ValueError(
+            f"env.id '{config.id}' has actions {space}, allowed a Box of [-1, 1]; wrap it in RescaleAction"
+        )
     return env
 
 

@@ -66,8 +66,8 @@ class DemoConfig:
             raise ValueError(f"seed is {self.seed}, allowed >= 0")
         if self.planner.model != "learned":
             raise ValueError(
-                f"planner.model is '{self.planner.model}', allowed 'learned' in the demo; it compares with the simulator "
-                "anyway, see evaluate.simulator_episodes"
+                f"planner.model is '{self.planner.model}', allowed 'learned' in the demo; "
+                "it compares with the simulator anyway, see evaluate.simulator_episodes"
             )
 
 
@@ -176,7 +176,7 @@ class Demo:
         """The same checkpoint in real time through the hardware bridge."""
         c = self.config
         result = deploy_checkpoint(self.checkpoint, self.env, c.planner, c.arm, c.deploy, c.seed, self.folder.path)
-        return result.summary("bridge.")
+        return dict(result.summary("bridge."))
 
 
 def run_demo(config: DemoConfig, folder: RunFolder) -> Summary:

@@ -30,7 +30,7 @@ class Trajectory(Protocol):
     """N imagined trajectories of H steps. Decoding is lazy: only what an objective asks for is computed."""
 
     def observations(self, columns: slice | None = None) -> Tensor:
-        """Predicted observations after each action (N, H, n) in physical units; n = all numbers or those of `columns`."""
+        """Predicted observations after each action (N, H, n), physical units; all numbers or those of `columns`."""
         ...
 
     def rewards(self) -> Tensor:

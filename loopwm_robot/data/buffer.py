@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,7 +29,7 @@ class ReplayBuffer:
         if capacity < 2:
             raise ValueError(f"buffer capacity is {capacity} rows, allowed >= 2; raise train.buffer_size")
         self.capacity = capacity
-        self._rows = {
+        self._rows: dict[str, NDArray[Any]] = {
             "obs": np.zeros((capacity, n_obs), np.float32),
             "achieved": np.zeros((capacity, n_goal), np.float32),
             "goal": np.zeros((capacity, n_goal), np.float32),
@@ -135,7 +136,7 @@ class ReplayBuffer:
     def save(self, path: Path) -> None:
         """Write the held rows as npz (no pickles)."""
         arrays = {name: rows[: self._used] for name, rows in self._rows.items()}
-        np.savez(path, next=np.int64(self._next), **arrays)
+        np.savez(path, allow_pickle=False, next=np.int64(self._next), **arrays)
 
     def load(self, path: Path) -> None:
         """Replace the content by that of a file written by `save` for the same sizes.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import torch
 from torch import Tensor
 
-from envs.arm_env import ArmEnv, EnvState
+from envs.arm_env import ArmEnv
 from envs.simulator import BatchSimulator
+from envs.stepping import EnvState
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SimulatorModel:
                 f"planner.model is 'simulator' with {type(base).__name__}, allowed the environments of envs/; "
                 "use planner.model=learned"
             )
-        self._env = cast(ArmEnv, base)
+        self._env = base
         self._simulator = BatchSimulator(base.arm, nthread, base.ctrl_dt)
 
     @property

@@ -12,7 +12,6 @@ from ..models.loop_control import ExitRule, FixedDepth
 from ..models.loopwm import LoopWM
 from ..types import Episode
 
-
 HORIZONS = (1, 5, 10, 20)
 """Steps ahead at which open-loop errors are reported."""
 

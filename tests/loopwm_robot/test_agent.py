@@ -173,7 +173,7 @@ def test_whole_evaluation_and_its_figures(tmp_path):
 
 
 def test_the_untrained_copy_shares_the_scaling_only():
-    checkpoint, env, _ = panda_checkpoint()
+    checkpoint, _, _ = panda_checkpoint()
     checkpoint.model.obs_normalizer.mean.fill_(3.0)
     state = torch.get_rng_state()
     copy = untrained_copy(checkpoint, seed=5)

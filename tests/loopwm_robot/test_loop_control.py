@@ -137,7 +137,13 @@ def test_non_finite_samples_stop_at_once_and_are_named():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: FixedDepth(0), lambda: Converged(0.1, 0, 3), lambda: Converged(0.1, 4, 3), lambda: Converged(-1.0, 1, 3)]
+    "make",
+    [
+        lambda: FixedDepth(0),
+        lambda: Converged(0.1, 0, 3),
+        lambda: Converged(0.1, 4, 3),
+        lambda: Converged(-1.0, 1, 3),
+    ],
 )
 def test_bad_settings_are_refused(make):
     with pytest.raises(ValueError, match="allowed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
@@ -84,7 +85,7 @@ def test_learning_rate_warms_up_and_decays():
     peak = UPDATE.learning_rate
     assert rates[0] == pytest.approx(0.1 * peak) and max(rates) == pytest.approx(peak)
     assert rates[-1] == pytest.approx(0.05 * peak) and rates.index(max(rates)) == 5
-    assert all(a >= b for a, b in zip(rates[5:], rates[6:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[5:]))
 
 
 def test_a_non_finite_loss_stops_and_leaves_the_weights():
@@ -169,7 +170,7 @@ def make_run(folder, rounds: int = 3, **train) -> TrainingRun:
         SMALL,
         PlannerConfig(horizon=3, num_samples=32, num_elites=6, iterations=2, keep_elites=2),
         CollectConfig(episodes=6),
-        TrainConfig(rounds=rounds, updates_per_round=30, episodes_per_round=2, held_out=2, threads=1, update=UPDATE, **train),
+        TrainConfig(rounds, updates_per_round=30, episodes_per_round=2, held_out=2, update=UPDATE, **train),
         0,
         folder,
     )
