@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware import JointLimits
 
-from .style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PURPLE, VERMILION, figure, note
+from .style import BLUE, FAINT, GREEN, INK, ORANGE, PALE, PURPLE, VERMILION, figure, note
 
 WINDOW = 6.0
 """Length of the interval shown [s]."""
@@ -101,7 +101,7 @@ def _joint_panel(axes: Axes, part: NDArray[np.void], t: NDArray[Any], joint: int
     )
     axes.plot(t, part["requested"][:, joint], color=VERMILION, lw=1.1, ls=(0, (3, 2)), label="requested", zorder=3)
     axes.plot(t, part["applied"][:, joint], color=BLUE, lw=1.8, label="applied")
-    axes.plot(t, part["q"][:, joint], color=GREY, lw=1.1, label="measured")
+    axes.plot(t, part["q"][:, joint], color=PALE, lw=4.0, label="measured", zorder=1.5)
     axes.set_title(f"{name} [rad]")
     axes.margins(x=0)
 

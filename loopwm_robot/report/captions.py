@@ -15,7 +15,8 @@ Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 DIM: Colour = (206, 213, 221)
 REACHED: Colour = (122, 240, 165)
-PLANNED: Colour = (255, 152, 40)
+PLANNED: Colour = (255, 140, 20)
+TRAVELLED: Colour = (58, 132, 196)
 SHADE = (18, 24, 32, 150)
 
 
@@ -50,9 +51,8 @@ class Captions:
         draw = ImageDraw.Draw(image, "RGBA")
         size = max(9, image.height // 26)
         plain, bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
-        line, top = int(1.75 * size), image.height - int(2.15 * size)
-        draw.rectangle((0, top, image.width, image.height), fill=SHADE)
-        middle = top + (image.height - top) // 2
+        strip = int(2.15 * size)  # at the top, for players cover the bottom with their controls
+        draw.rectangle((0, 0, image.width, strip), fill=SHADE)
         fields = (
             (0.03, self.title, bold, WHITE),
             (0.29, f"{time:.2f} s", plain, DIM),
@@ -60,10 +60,10 @@ class Captions:
             (0.78, f"plan {1000 * plan_time:.0f} ms", plain, DIM),
         )
         for share, text, font, colour in fields:
-            draw.text((share * image.width, middle), text, font=font, fill=colour, anchor="lm")
-        legend = (("planned path", PLANNED), ("travelled", WHITE))
+            draw.text((share * image.width, strip // 2), text, font=font, fill=colour, anchor="lm")
+        legend = (("planned path", PLANNED), ("travelled", TRAVELLED))
         for row, (text, colour) in enumerate(legend):
-            y, x = int(0.9 * size) + row * line + size // 2, 0.03 * image.width
+            y, x = strip + int((1.3 + 1.7 * row) * size), 0.03 * image.width
             draw.line((x, y, x + 1.6 * size, y), fill=colour, width=max(2, size // 5))
             draw.text((x + 2.1 * size, y), text, font=plain, fill=(30, 38, 48), anchor="lm")
         return np.asarray(image).copy()

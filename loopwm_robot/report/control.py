@@ -119,7 +119,7 @@ def timing_plot(plan_time: np.ndarray, ctrl_dt: float, parts: Mapping[str, float
 def _histogram(axes: Axes, times: np.ndarray, deadline: float) -> None:
     """Histogram of times [ms]; what lies beyond the last bin is counted in words."""
     end = max(1.15 * deadline, min(float(times.max()), 1.5 * float(np.quantile(times, 0.995))))
-    axes.hist(times[times <= end], bins=np.linspace(0, end, 90), color=BLUE, alpha=0.85)
+    axes.hist(times[times <= end], bins=np.linspace(0, end, 90).tolist(), color=BLUE, alpha=0.85)
     axes.axvline(deadline, color=VERMILION, lw=1.8)
     axes.text(deadline, 1.0, " deadline", color=VERMILION, transform=axes.get_xaxis_transform(), va="top", fontsize=8.5)
     axes.set_xlim(0, end)
@@ -128,7 +128,8 @@ def _histogram(axes: Axes, times: np.ndarray, deadline: float) -> None:
     met = 100 * float((times <= deadline).mean())
     text = f"median {p50:.1f} ms\n95 % under {p95:.1f} ms\n99 % under {p99:.1f} ms\ndeadline met {met:.4g} %"
     beyond = int((times > end).sum())
-    note(axes, text + (f"\n{beyond} beyond the axis" if beyond else ""), *((0.02, 0.95) if p50 > end / 2 else (0.85, 0.95)))
+    text += f"\n{beyond} beyond the axis" if beyond else ""
+    note(axes, text, 0.02 if p50 > end / 2 else 0.85)  # where the histogram is not
 
 
 def _parts_bar(axes: Axes, parts: Mapping[str, float], deadline: float) -> None:
@@ -152,4 +153,5 @@ def _parts_bar(axes: Axes, parts: Mapping[str, float], deadline: float) -> None:
     axes.grid(False)
     axes.spines["left"].set_visible(False)
     axes.set_title(f"One control step: {total:.3g} ms on average [ms]")
-    axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, -0.32), borderaxespad=0, handlelength=1, columnspacing=1.4)
+    below = (0.0, -0.32)
+    axes.legend(ncols=4, loc="upper left", bbox_to_anchor=below, borderaxespad=0, handlelength=1, columnspacing=1.4)

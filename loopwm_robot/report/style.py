@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,7 +26,7 @@ CONTROLLERS = {"loopwm": BLUE, "simulator": GREEN, "untrained": ORANGE, "random"
 DPI = 200
 """Figures are shown at about half of it, so that they stay sharp on fine screens."""
 
-RC = {
+RC: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#9AA3AD",
     "axes.facecolor": "white",
@@ -33,7 +35,7 @@ RC = {
     "axes.labelcolor": FAINT,
     "axes.labelsize": 9,
     "axes.linewidth": 0.8,
-    "axes.prop_cycle": matplotlib.cycler(color=list(CYCLE)),
+    "axes.prop_cycle": cycler(color=list(CYCLE)),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
