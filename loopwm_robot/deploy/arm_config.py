@@ -1,0 +1,95 @@
+"""Settings of one exact arm: how it is driven and what it may do. Values stand in configs/arm/*.yaml."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from hardware import BridgeConfig, JointLimits
+
+Numbers = tuple[float, ...]
+
+MIN_RATE_HZ = 100.0
+"""Plans are interpolated at least this often [Hz]: at 20 Hz the steps of a set-point would shake the arm."""
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "q_min": (-100.0, 100.0, "rad"),
+    "q_max": (-100.0, 100.0, "rad"),
+    "dq_max": (1e-3, 100.0, "rad/s"),
+    "ddq_max": (1e-3, 1000.0, "rad/s^2"),
+    "tau_max": (1e-3, 10_000.0, "N m"),
+    "home": (-100.0, 100.0, "rad"),
+}
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One arm.
+
+    Attributes:
+        name: arm of `envs.arms` that describes its kinematics.
+        joint_names: joints in the order of all lists here.
+        q_min: lower position limits [rad].
+        q_max: upper position limits [rad].
+        dq_max: velocity limits [rad/s].
+        ddq_max: acceleration limits [rad/s^2].
+        tau_max: torque limits [N m].
+        home: ready pose [rad], inside the position limits.
+        source: where the limits are published.
+        driver: registered driver or "package.module:Factory"; all but "sim" may move a real arm.
+        driver_kwargs: further arguments of the driver.
+        bridge: settings of the control process; bridge.rate_hz at least 100 Hz.
+    """
+
+    name: str
+    joint_names: tuple[str, ...]
+    q_min: Numbers
+    q_max: Numbers
+    dq_max: Numbers
+    ddq_max: Numbers
+    tau_max: Numbers
+    home: Numbers
+    source: str
+    driver: str = "sim"
+    driver_kwargs: dict[str, Any] = field(default_factory=dict)
+    bridge: BridgeConfig = field(default_factory=BridgeConfig)
+
+    def __post_init__(self) -> None:
+        n = len(self.joint_names)
+        if not n or len(set(self.joint_names)) != n:
+            raise ValueError(f"arm.joint_names is {list(self.joint_names)}, allowed at least one name, each only once")
+        for key, (low, high, unit) in _RANGES.items():
+            values = getattr(self, key)
+            if len(values) != n:
+                raise ValueError(f"arm.{key} has {len(values)} entries, allowed {n}: one for each joint")
+            for joint, value in zip(self.joint_names, values, strict=True):
+                if not (math.isfinite(value) and low <= value <= high):
+                    raise ValueError(f"arm.{key} of '{joint}' is {value} {unit}, allowed [{low:g}, {high:g}] {unit}")
+        for joint, low, home, high in zip(self.joint_names, self.q_min, self.home, self.q_max, strict=True):
+            if not low < high:
+                raise ValueError(f"arm.q_min of '{joint}' is {low} rad, allowed below q_max = {high} rad")
+            if not low <= home <= high:
+                raise ValueError(f"arm.home of '{joint}' is {home} rad, allowed [{low}, {high}] rad")
+        if not self.driver:
+            raise ValueError("arm.driver is '', allowed a known driver such as sim, or package.module:Factory")
+        if not self.bridge.rate_hz >= MIN_RATE_HZ:
+            raise ValueError(f"arm.bridge.rate_hz is {self.bridge.rate_hz:g} Hz, allowed [{MIN_RATE_HZ:g}, 2000] Hz")
+
+    @property
+    def n(self) -> int:
+        """Number of joints."""
+        return len(self.joint_names)
+
+    @property
+    def limits(self) -> JointLimits:
+        """Limits that the bridge enforces."""
+        return JointLimits(
+            names=self.joint_names,
+            q_min=self.q_min,  # type: ignore[arg-type]  # turned into arrays
+            q_max=self.q_max,  # type: ignore[arg-type]
+            dq_max=self.dq_max,  # type: ignore[arg-type]
+            ddq_max=self.ddq_max,  # type: ignore[arg-type]
+            tau_max=self.tau_max,  # type: ignore[arg-type]
+            source=self.source,
+        )

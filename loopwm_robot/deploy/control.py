@@ -1,0 +1,312 @@
+"""The real-time loop: observe, plan from where the arm will be, hand the plan over before it starts.
+
+At control instant t_k the action a_k of the interval to t_k+1 is already committed, and so is the reference,
+since the bridge carries out plans exactly. The model imagines a_k once; the planner plans from there; its
+first action begins at t_k+1. So planning has a whole control step, and the model is told what the arm does:
+
+    t_k: o_k --encode--> h --step a_k--> h' --plan--> a_k+1, a_k+2, .. --(t0 = t_k+1)--> bridge
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from envs import ArmKinematics, JointDelta
+from hardware import ArmBridge, ArmState, BridgeError, Mode
+from planners import Plan
+
+from ..types import Float32
+from .errors import DeployError
+from .observer import TAKE_OVER_TICKS, Observer
+from .result import DeployResult, GoalResult
+from .trace import Trace
+from .track import Track
+
+_LOG = logging.getLogger(__name__)
+_STOP_TIMEOUT_S = 10.0
+
+OnGoal = Callable[[int, GoalResult], None]
+"""Called with the number of a goal and its result, in the spare time of a later control step."""
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """The real-time loop.
+
+    Attributes:
+        steps_per_goal: control steps for each goal, at least 1; 60 are 3 s at 20 Hz.
+        success_m: distance of the measured end effector to the goal at the end that counts as success [m].
+        validity_steps: control steps that a plan stays in force without a successor, 1 to 100.
+        margin_s: a plan must be ready this long before it starts [s], so that the bridge has it in time.
+        late_s: an instant that is looked at later than this [s] is left out: no plan is made for it.
+        max_state_age_s: oldest measurement to plan from [s].
+        max_deviation_rad: distance between the bridge's command and the reference [rad] beyond which the
+            loop has the bridge brake, and starts anew from there.
+        warmup_plans: plans made before the arm moves, so that the first real one is not late.
+        threads: torch threads; 1 leaves the other cores to the control process.
+    """
+
+    steps_per_goal: int = 60
+    success_m: float = 0.05
+    validity_steps: int = 5
+    margin_s: float = 0.005
+    late_s: float = 0.01
+    max_state_age_s: float = 0.05
+    max_deviation_rad: float = 0.05
+    warmup_plans: int = 3
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name, low, high, unit in (
+            ("steps_per_goal", 1, 100_000, ""),
+            ("success_m", 1e-6, 10.0, " m"),
+            ("validity_steps", 1, 100, ""),
+            ("margin_s", 0.0, 1.0, " s"),
+            ("late_s", 0.0, 1.0, " s"),
+            ("max_state_age_s", 1e-3, 1.0, " s"),
+            ("max_deviation_rad", 1e-6, 1.0, " rad"),
+            ("warmup_plans", 0, 1000, ""),
+            ("threads", 1, 1024, ""),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"control.{name} is {value}{unit}, allowed [{low:g}, {high:g}]{unit}")
+
+
+class Planning(Protocol):
+    """What the loop asks of an agent; `loopwm_robot.agent.MPCAgent` fits, its model must have `step`."""
+
+    model: Any
+
+    def reset(self, goal: Float32) -> None: ...
+    def state(self, obs: Float32) -> Any: ...
+    def plan(self, state: Any, executed: int = 1) -> Plan: ...
+
+
+def run_reaches(
+    agent: Planning,
+    bridge: ArmBridge,
+    joint_delta: JointDelta,
+    kinematics: ArmKinematics,
+    position_columns: slice,
+    goals: ArrayLike,
+    config: ControlConfig,
+    on_goal: OnGoal | None = None,
+    *,
+    env_id: str = "",
+    seed: int = 0,
+) -> DeployResult:
+    """Reach one goal after another; each begins where the arm is then.
+
+    Args:
+        agent: plans; its model can `step`.
+        bridge: connected; it is enabled and started here, and stopped at the end. In lock-step planning takes
+            no time.
+        joint_delta: what an action means.
+        kinematics: of the arm.
+        position_columns: columns of the end effector [m] in the observation.
+        goals: (E, 3) [m].
+        config: settings.
+        on_goal: called after each goal.
+        env_id: environment that the recorded episodes name.
+        seed: of the recorded episodes: goal i gets seed + i.
+
+    Raises:
+        ValueError: the goals or the joints do not fit; nothing has moved.
+        DeployError: a fault, a stop by somebody else or a lost control process; the arm is at rest, and
+            `DeployError.result` holds what was recorded.
+    """
+    points = np.array(goals, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+        raise ValueError(f"goals have shape {points.shape}, allowed (E, 3), E >= 1, finite numbers [m]")
+    if kinematics.arm.joint_names != bridge.limits.names:
+        raise ValueError(
+            f"the bridge has joints {list(bridge.limits.names)}, "
+            f"allowed {list(kinematics.arm.joint_names)}, in this order"
+        )
+    if not hasattr(agent.model, "step"):
+        raise ValueError(
+            f"the agent's model {type(agent.model).__name__} cannot step from one state to the next, which "
+            "planning ahead needs; use planner.model=learned"
+        )
+    observer = Observer(bridge, kinematics, joint_delta.ctrl_dt, config)
+    loop = _Loop(agent, bridge, joint_delta, observer, config)
+    traces = [
+        Trace(point, position_columns, joint_delta, config.success_m, env_id, seed + i)
+        for i, point in enumerate(points)
+    ]
+    results: list[GoalResult] = []
+
+    def finished(result: GoalResult) -> None:
+        results.append(result)
+        if on_goal is not None:
+            number = len(results) - 1
+            loop.in_spare_time(lambda: on_goal(number, result))
+
+    try:
+        with _threads(config.threads):
+            loop.prepare(traces[0])
+            for trace in traces:
+                finished(loop.reach(trace))
+            loop.spare_time()
+    except (BridgeError, DeployError) as error:
+        _bring_to_rest(bridge)
+        failure = error if isinstance(error, DeployError) else DeployError(f"the bridge gave up: {error}")
+        failure.result = loop.collect(results)
+        raise failure from (None if failure is error else error)
+    except BaseException:
+        _bring_to_rest(bridge)
+        raise
+    _bring_to_rest(bridge)
+    return loop.collect(results)
+
+
+class _Loop:
+    """One run: the tracks that the bridge follows, and what each control instant does about them."""
+
+    def __init__(
+        self,
+        agent: Planning,
+        bridge: ArmBridge,
+        joint_delta: JointDelta,
+        observer: Observer,
+        config: ControlConfig,
+    ) -> None:
+        self.agent, self.bridge, self.joint_delta, self.observer = agent, bridge, joint_delta, observer
+        self.config = config
+        self.plan_time: list[float] = []
+        self.k = self.ready = 0
+        self._planned_for = 0
+        self._spare: list[Callable[[], None]] = []
+
+    def prepare(self, first: Trace) -> None:
+        """Enable the arm, let the planner warm up on the first goal, begin to count time. Nothing moves."""
+        if self.bridge.mode is Mode.CONNECTED:
+            self.bridge.enable()
+        if self.bridge.mode is Mode.ENABLED:
+            self.bridge.start()
+        self.observer.begin(lead=0.0)
+        look = self.observer.look(0)
+        self.agent.reset(first.goal)
+        for _ in range(self.config.warmup_plans):
+            self._plan(look.obs, np.zeros(self.joint_delta.nu), 1)
+        gc.collect()  # now rather than in mid-motion
+        self.observer.begin(lead=2.0 * self.bridge.config.dt)
+
+    def reach(self, trace: Trace) -> GoalResult:
+        """Carry out one goal."""
+        self.agent.reset(trace.goal)
+        trace.begin(self.observer.look(self.k))
+        for _ in range(self.config.steps_per_goal):
+            requested = self._instant(self.k)
+            self.k += 1
+            trace.add(requested, self.observer.look(self.k))
+        return trace.result()
+
+    def in_spare_time(self, work: Callable[[], None]) -> None:
+        """Do something once the next plan is on its way."""
+        self._spare.append(work)
+
+    def spare_time(self) -> None:
+        """Do what waits."""
+        waiting, self._spare = self._spare, []
+        for work in waiting:
+            work()
+
+    def collect(self, results: Sequence[GoalResult]) -> DeployResult:
+        """Gather what was recorded."""
+        bridge = self.bridge
+        return DeployResult(
+            list(results),
+            self.joint_delta.ctrl_dt,
+            np.array(self.plan_time),
+            self.k,
+            self.ready,
+            self.observer.reseeds,
+            bridge.metrics(),
+            bridge.audit(),
+            bridge.limits,
+            bridge.records(),
+            bridge.events(),
+        )
+
+    def _instant(self, k: int) -> Float32:
+        """Plan at control instant k for k + 1; return the action committed for the interval between."""
+        look, track = self.observer.look(k), self.observer.track
+        if track is None:  # the bridge brakes; there is no telling where it will be
+            return np.zeros(self.joint_delta.nu, np.float32)
+        action = track.action(k)
+        if look.state is not None:
+            began = self.bridge.now()
+            plan = self._plan(look.obs, action, k + 1 - self._planned_for)
+            self._planned_for = k + 1
+            ready = self.bridge.now()
+            self.plan_time.append(ready - began)
+            if ready <= self.observer.time(k + 1) - self.config.margin_s:
+                ref = track.ref(k + 1)
+                self._submit(Track.planned(k + 1, ref, plan.actions.numpy(), self.joint_delta), look.state)
+        self.spare_time()
+        return action.astype(np.float32)
+
+    def _plan(self, obs: Float32, action: ArrayLike, executed: int) -> Plan:
+        committed = torch.as_tensor(np.asarray(action, dtype=np.float32))[None]  # (1, nu)
+        state = _step(self.agent.model, self.agent.state(obs), committed)
+        return self.agent.plan(state, executed)
+
+    def _submit(self, track: Track, seen: ArmState) -> None:
+        ctrl_dt = self.joint_delta.ctrl_dt
+        # The bridge keeps one waiting plan: the one that starts now must have taken over before the next is sent.
+        self.bridge.sleep_until(self.observer.time(track.start - 1) + TAKE_OVER_TICKS * self.bridge.config.dt)
+        plan = self.bridge.make_plan(
+            track.q,
+            track.dq,
+            dt=ctrl_dt,
+            t0=self.observer.time(track.start),
+            validity=self.config.validity_steps * ctrl_dt,
+            obs_seq=seen.seq,
+        )
+        self.bridge.submit(plan)
+        self.observer.expect(track.submitted(plan.plan_id, self.config.validity_steps))
+        self.ready += 1
+
+
+@torch.inference_mode()
+def _step(model: Any, state: Any, action: Tensor) -> Any:
+    return model.step(state, action)[0]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Limit torch for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bring_to_rest(bridge: ArmBridge) -> None:
+    """Brake and wait until the command rests; never raises, as an error may be on its way already."""
+    try:
+        if bridge.mode in (Mode.RUNNING, Mode.HOLDING):
+            bridge.stop(timeout=_STOP_TIMEOUT_S)
+        give_up = bridge.now() + _STOP_TIMEOUT_S
+        while bridge.now() < give_up:
+            applied = bridge.snapshot().applied
+            if applied is None or not applied.dq.any():
+                break
+            bridge.advance(2.0 * bridge.config.dt)
+        bridge.advance(0.15)  # the control process brings its counters up to date ten times a second
+    except BridgeError as error:
+        _LOG.warning("the arm could not be brought to rest in order: %s", error)
