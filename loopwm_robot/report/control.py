@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from ..closed_loop import ClosedLoopResult
-from .style import BLUE, CYCLE, FAINT, GREY, INK, VERMILION, band, controller_colour, figure, note
+from .style import BLUE, CYCLE, FAINT, GREY, INK, VERMILION, band, controller_colour, controller_name, figure, note
 
 THRESHOLD = 0.05
 """Radius of success [m]."""
@@ -52,7 +52,7 @@ def distance_plot(results: Mapping[str, ClosedLoopResult], path: Path, threshold
             time = result.ctrl_dt * np.arange(curves.shape[1])
             colour = controller_colour(name, index)
             left.fill_between(time, low, high, color=colour, alpha=0.13, lw=0)
-            left.plot(time, median, color=colour, lw=2, label=name)
+            left.plot(time, median, color=colour, lw=2, label=controller_name(name))
         left.axhline(100 * threshold, color=INK, lw=1, ls=(0, (4, 3)))
         left.set_ylim(0, None)
         left.set(title="Distance to the goal [cm]: median, 80 % band", xlabel="time [s]")
@@ -78,7 +78,7 @@ def _final_strips(axes: Axes, results: Mapping[str, ClosedLoopResult], threshold
     axes.axvline(100 * threshold, color=INK, lw=1, ls=(0, (4, 3)))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.set_yticks(range(len(names)), labels=names[::-1])
+    axes.set_yticks(range(len(names)), labels=[controller_name(name) for name in names[::-1]])
     axes.set_ylim(-0.6, len(names) - 0.3)
     axes.grid(False, axis="y")
     axes.grid(True, axis="x")
@@ -91,7 +91,7 @@ def timing_plot(plan_time: np.ndarray, ctrl_dt: float, parts: Mapping[str, float
     Args:
         plan_time: duration of each control step's planning (K,) [s].
         ctrl_dt: control interval, the deadline [s].
-        parts: mean duration of each part of a control step [s]; may be empty.
+        parts: typical duration of each part of a control step [s]; may be empty.
         path: PNG file.
 
     Returns:
@@ -152,6 +152,6 @@ def _parts_bar(axes: Axes, parts: Mapping[str, float], deadline: float) -> None:
     axes.set_yticks([])
     axes.grid(False)
     axes.spines["left"].set_visible(False)
-    axes.set_title(f"One control step: {total:.3g} ms on average [ms]")
+    axes.set_title(f"One control step, part by part: {total:.3g} ms")
     below = (0.0, -0.32)
     axes.legend(ncols=4, loc="upper left", bbox_to_anchor=below, borderaxespad=0, handlelength=1, columnspacing=1.4)

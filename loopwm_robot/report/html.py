@@ -1,222 +1,172 @@
-"""One self-contained HTML page: pictures and films inside, nothing fetched from anywhere."""
+"""The report of a run folder: what is in the folder decides what is on the page."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image as Picture
+from . import tables
+from .document import Block, Details, Facts, Hero, Image, Section, Video, write_page
+from .quantities import Quantity, Summary, quantity
 
-from ..runs import write_text
-from .quantities import Quantity
+REPORT = "report.html"
+VIDEO, POSTER = "video/reaches.mp4", "video/poster.png"
 
-MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".mp4": "video/mp4"}
-
-# The browser itself refuses anything that does not lie in the page.
-POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
-
-
-@dataclass(frozen=True)
-class Image:
-    """A picture with its caption; `alt` is for readers who do not see it."""
-
-    path: Path
-    caption: str = ""
-    alt: str = ""
-
-
-@dataclass(frozen=True)
-class Video:
-    """A film with the picture that stands for it before it plays."""
-
-    path: Path
-    caption: str = ""
-    poster: Path | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table entry: a text or a quantity, with a bar of a share in [0, 1] behind it, if any."""
-
-    content: Quantity | str | None
-    share: float | None = None
-    colour: str = ""
+CAPTIONS = {
+    "learning_curve": "Left: losses on training data (lines) and errors on held-out episodes (markers, in standard "
+    "deviations), on a logarithmic scale; lower is better. Right: how the planner did with the model of each round, "
+    "with noise added to its actions so that the data shows more. These episodes join the data of the next round.",
+    "distance": "Left: distance between end effector and goal; a line is the median over episodes, its band holds the "
+    "middle 80 %. Right: each dot is the end of one episode on a logarithmic scale; left of the dashed line counts as "
+    "success.",
+    "predictions": "Recorded motion of three starts, one colour each: broad lines are what happened, dashed lines what "
+    "the model foresaw from the first observation and the actions alone, without seeing anything in between. Lower "
+    "right: how the error grows with the time ahead.",
+    "horizons": "Each dot is one coordinate of the end effector at one start. On the grey diagonal, prediction and "
+    "truth agree.",
+    "loops": "The model refines each predicted state in a loop. A line is one loop count: where lines lie on one "
+    "another, further loops no longer change the prediction.",
+    "timing": "Top: each control step's planning time; what is left of the red line was in time. Bottom: what one "
+    "step's time is spent on, and what is left until the deadline.",
+    "bridge": "Left: for the joints that moved most, the position asked for, the position sent and the position "
+    "measured; orange shade marks where the safety filter changed the request. Right: speed and acceleration of the "
+    "commands as a share of the limit (dashed), and how late the control ticks began.",
+}
+"""How to read each figure `plots/NAME.png`."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A small table; the first column names the rows."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Names with quantities or texts, side by side."""
-
-    items: Sequence[tuple[str, Quantity | str]]
-
-
-@dataclass(frozen=True)
-class Details:
-    """Text that opens on a click, such as a configuration; `table` instead of `text` where rows suit better."""
-
-    title: str
-    text: str = ""
-    table: Table | None = None
-
-
-Block = Image | Video | Table | Facts | Details | str
-"""A text is a paragraph. Everything is escaped."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page with a heading."""
-
-    title: str
-    blocks: Sequence[Block]
-
-
-@dataclass(frozen=True)
-class Hero:
-    """The top of the page: what it is, the result in one sentence, the figures that matter most, a film."""
-
-    kicker: str
-    title: str
-    lead: str
-    tiles: Sequence[tuple[str, Quantity]] = ()
-    film: Video | Image | None = None
-
-
-def write_page(path: Path, hero: Hero, sections: Iterable[Section], footer: str = "") -> Path:
-    """Write the page in one step.
+def build_report(folder: Path) -> Path:
+    """Make `report.html` from what lies in a run folder; it can be made again at any time.
 
     Args:
-        path: HTML file.
-        hero: top of the page.
-        sections: what follows, in order; those without blocks are left out.
-        footer: last line.
+        folder: with summary.json and, where they apply, config.yaml, plots/*.png, video/reaches.mp4 and
+            video/poster.png.
 
     Returns:
-        `path`.
-    """
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    shown = [section for section in sections if section.blocks]
-    body = "\n".join([_hero(hero), *(_section(i, section) for i, section in enumerate(shown))])
-    return write_text(
-        path,
-        f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="color-scheme" content="light dark">
-<title>{escape(hero.title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-<footer>{escape(footer)}</footer>
-</body>
-</html>
-""",
-    )
-
-
-def data_uri(path: Path) -> str:
-    """The content of a media file as a data URI.
+        The page.
 
     Raises:
-        ValueError: the page does not know the kind of file.
+        ValueError: summary.json is missing or is not a flat JSON object.
     """
-    kind = MEDIA.get(path.suffix.lower())
-    if kind is None:
-        raise ValueError(f"{path.name} cannot be put into a page, allowed {', '.join(MEDIA)}")
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} has no summary.json, allowed the folder of a finished run") from error
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read ({error}), allowed one JSON object; run again") from error
+    if not isinstance(summary, dict) or any(isinstance(v, dict | list) for v in summary.values()):
+        raise ValueError(f"{path} is no flat JSON object, allowed keys with texts and numbers; run again")
+    return write_report(folder, summary, sections(folder, summary))
 
 
-def _hero(hero: Hero) -> str:
-    tiles = "".join(f"<div><dt>{escape(name)}</dt><dd>{_content(q)}</dd></div>" for name, q in hero.tiles)
-    film = _block(hero.film) if hero.film is not None else ""
-    return (
-        f'<header class="{"hero film" if film else "hero"}"><div>'
-        f'<p class="kicker">{escape(hero.kicker)}</p><h1>{escape(hero.title)}</h1>'
-        f'<p class="lead">{escape(hero.lead)}</p>'
-        + (f'<dl class="tiles">{tiles}</dl>' if tiles else "")
-        + f"</div>{film}</header>"
+def write_report(folder: Path, summary: Summary, parts: Sequence[Section]) -> Path:
+    """Write `report.html` with the headline of the summary, the film of the folder and the given sections."""
+    shown = {key: value for key, value in summary.items() if value is not None}
+    return write_page(folder / REPORT, headline(folder, shown), parts, f"loopwm-robot · run folder {folder.name}")
+
+
+def headline(folder: Path, summary: Summary) -> Hero:
+    """The result in one sentence, the figures that matter most, the film."""
+    kicker = str(summary.get("env_id", "Run report"))
+    rate = quantity(summary, "success_rate")
+    episodes = quantity(summary, "episodes")
+    title, lead = "Run report", "What was measured in this run, and how to read it."
+    if rate is not None:
+        title = f"LoopWM reaches {rate.text.replace(' ', chr(0xA0))} of its goals"
+        lead = "A looped world model learned how the arm moves; a planner tries out motions in its imagination"
+        lead += " and sends the best to the arm"
+        lead += f", here towards {episodes.text} goals that were never trained on." if episodes else "."
+        rivals = [
+            f"{quantity(summary, key).text} {name}"  # type: ignore[union-attr]
+            for key, name in (("untrained.success_rate", "untrained"), ("random.success_rate", "with random actions"))
+            if key in summary
+        ]
+        lead += f" For comparison: {' and '.join(rivals)}." if rivals else ""
+    tiles = (
+        ("final_distance_m_median", "Final distance, median"),
+        ("plan_time_s_p50", "Planning time, median"),
+        ("deadline_met_fraction", "Plans in time"),
+        ("train_time_s", "Training time"),
     )
+    return Hero(kicker, title, lead, tables.pick(summary, tiles), film(folder))
 
 
-def _section(index: int, section: Section) -> str:
-    blocks = "\n".join(_block(block) for block in section.blocks)
-    return f'<section id="part-{index + 1}">\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>'
+def film(folder: Path) -> Video | Image | None:
+    """The film of the reaches, else its poster, else nothing."""
+    video, poster = folder / VIDEO, folder / POSTER
+    if video.is_file():
+        caption = "Orange: the path the model foresees for the present plan. Blue: the path so far. Green: the goal."
+        return Video(video, caption, poster if poster.is_file() else None)
+    return Image(poster, "The arm on its way to a goal.", "Robot arm") if poster.is_file() else None
 
 
-def _block(block: Block) -> str:
-    match block:
-        case str():
-            return f"<p>{escape(block)}</p>"
-        case Image():
-            return _image(block)
-        case Video():
-            poster = f' poster="{data_uri(block.poster)}"' if block.poster is not None else ""
-            source = f'<video controls autoplay muted loop playsinline{poster} src="{data_uri(block.path)}"></video>'
-            return f"<figure>{source}{_caption(block.caption)}</figure>"
-        case Table():
-            return _table(block)
-        case Facts():
-            items = "".join(f"<div><dt>{escape(k)}</dt><dd>{_content(v)}</dd></div>" for k, v in block.items)
-            return f'<dl class="facts">{items}</dl>'
-        case Details():
-            inside = _table(block.table) if block.table is not None else f"<pre>{escape(block.text)}</pre>"
-            return f"<details><summary>{escape(block.title)}</summary>{inside}</details>"
+def sections(folder: Path, summary: Summary) -> list[Section]:
+    """The parts of the page below the headline."""
+    summary = {key: value for key, value in summary.items() if value is not None}
+    plots = {path.stem: path for path in sorted((folder / "plots").glob("*.png"))}
+
+    def plot(name: str) -> list[Block]:
+        path = plots.pop(name, None)
+        return [] if path is None else [Image(path, CAPTIONS[name], name.replace("_", " "))]
+
+    comparison = tables.comparison(summary)
+    parts = [
+        _part("How it compares", [comparison] if comparison else [], plot("distance")),
+        _part("What was trained, and how long it took", _training(summary), plot("learning_curve")),
+        _part("What the model foresees", [], plot("predictions") + plot("horizons")),
+        _part("Do more loops predict better?", _depth_tables(summary), plot("loops")),
+        _part("Where the time of a control step goes", _timing(summary), plot("timing")),
+        _part("On the arm, through the bridge", _bridge(summary), plot("bridge")),
+    ]
+    others: list[Block] = [Image(path, name.replace("_", " ").capitalize(), name) for name, path in plots.items()]
+    parts.append(Section("More figures", others))
+    parts.append(Section("Configuration and environment", _configuration(folder, summary)))
+    return [part for part in parts if part.blocks]
 
 
-def _image(image: Image) -> str:
-    with Picture.open(image.path) as picture:  # the size keeps the page from jumping while it loads
-        width, height = picture.size
-    tag = f'<img src="{data_uri(image.path)}" width="{width}" height="{height}" alt="{escape(image.alt)}">'
-    return f'<figure class="plot">{tag}{_caption(image.caption)}</figure>'
+def _part(title: str, words: Sequence[Block], figures: Sequence[Block]) -> Section:
+    return Section(title, [*words, *figures])
 
 
-def _caption(text: str) -> str:
-    return f"<figcaption>{escape(text)}</figcaption>" if text else ""
+def _training(summary: Summary) -> list[Block]:
+    stages = tables.times(summary, tables.STAGES, "Stage of the run", "Time")
+    return [*tables.facts(summary, tables.TRAINING), *([stages] if stages else [])]
 
 
-def _content(content: Quantity | str | None) -> str:
-    """Quantities carry their exact value for programs."""
-    if content is None:
-        return '<span class="none">–</span>'
-    if isinstance(content, str):
-        return escape(content)
-    value = str(content.value).lower() if isinstance(content.value, bool) else str(content.value)
-    return f'<data title="{escape(content.key)}" value="{escape(value)}">{escape(content.text)}</data>'
+def _depth_tables(summary: Summary) -> list[Block]:
+    return [table for table in (tables.depth(summary, "position_m"), tables.depth(summary, "rmse")) if table]
 
 
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
-    rows = "\n".join(f"<tr>{_cell(row[0], 'th')}{''.join(map(_cell, row[1:]))}</tr>" for row in table.rows)
-    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>{caption}'
-    )
+def _timing(summary: Summary) -> list[Block]:
+    parts = tables.times(summary, tables.STEP, "Part of a control step", "Time")
+    return [*tables.facts(summary, tables.PLANNING), *([parts] if parts else [])]
 
 
-def _cell(cell: Cell, tag: str = "td") -> str:
-    scope = ' scope="row"' if tag == "th" else ""
-    dot = f'<i style="background:{escape(cell.colour)}"></i>' if tag == "th" and cell.colour else ""
-    bar = ""
-    if cell.share is not None:
-        width = 100 * min(max(cell.share, 0.0), 1.0)
-        bar = f'<span class="bar"><span style="width:{width:.4g}%;background:{escape(cell.colour)}"></span></span>'
-    return f"<{tag}{scope}>{dot}{bar}{_content(cell.content)}</{tag}>"
+def _bridge(summary: Summary) -> list[Block]:
+    blocks: list[Block] = list(tables.facts(summary, tables.BRIDGE))
+    if blocks:
+        blocks.insert(
+            0,
+            "The same model drives the arm in real time: its plans cross to a control process of its own, which "
+            "interpolates them, keeps every command inside the limits, and brakes and holds when a plan runs out.",
+        )
+    return blocks
+
+
+def _configuration(folder: Path, summary: Summary) -> list[Block]:
+    blocks: list[Block] = []
+    texts: list[tuple[str, Quantity | str]] = [
+        (key.replace("_", " ").capitalize(), Quantity(key, value, str(value)))
+        for key, value in summary.items()
+        if isinstance(value, str) or key == "seed"
+    ]
+    if texts:
+        blocks.append(Facts(texts))
+    config = folder / "config.yaml"
+    if config.is_file():
+        blocks.append(Details("config.yaml", config.read_text(encoding="utf-8")))
+    if summary:
+        blocks.append(Details("All numbers of summary.json", table=tables.everything(summary)))
+    return blocks

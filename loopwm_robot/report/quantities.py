@@ -43,7 +43,7 @@ def show(key: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     name = key.rsplit(".", 1)[-1]
-    if re.search(r"(_rate|_fraction)$", name):
+    if re.search(r"(_rate|_fraction|^worst_speed|^worst_acceleration)$", name):
         return f"{digits(100 * value, 3 if abs(value) < 0.999 or value == 1 else 4)} %"
     if re.search(r"(^|_)(distance|position)_m(_|$)", name):
         return f"{digits(100 * value, 2)} cm"
@@ -52,7 +52,7 @@ def show(key: str, value: Any) -> str:
     if name.endswith("_hz"):
         return f"{digits(value, 3)} Hz"
     if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")  # a thin no-break space between thousands
+        return f"{value:,}".replace(",", "\u202f")  # a thin no-break space between thousands
     return digits(value, 3)
 
 

@@ -23,6 +23,9 @@ CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 CONTROLLERS = {"loopwm": BLUE, "simulator": GREEN, "untrained": ORANGE, "random": GREY, "bridge": PURPLE}
 """Colour of each controller in figures and tables, by a word in its name."""
 
+NAMES = {"loopwm": "LoopWM", "simulator": "true simulator"}
+"""How figures call controllers, where that differs from their name."""
+
 DPI = 200
 """Figures are shown at about half of it, so that they stay sharp on fine screens."""
 
@@ -103,6 +106,11 @@ def controller_colour(name: str, index: int = 0) -> str:
         if word in lower:
             return CONTROLLERS[word]
     return CYCLE[index % len(CYCLE)]
+
+
+def controller_name(name: str) -> str:
+    """How figures call a controller."""
+    return NAMES.get(name, name)
 
 
 def band(values: np.ndarray, low: float = 0.1, high: float = 0.9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

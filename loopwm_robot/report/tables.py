@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .html import Cell, Facts, Table
+from .document import Cell, Facts, Table
 from .quantities import Quantity, Summary, quantity
 from .style import controller_colour
 
@@ -51,8 +51,18 @@ BRIDGE = (
     ("bridge.deadline_misses", "Deadline misses"),
     ("bridge.deadline_met_fraction", "Plans in time"),
     ("bridge.plan_time_s_p95", "Planning, 95 % under"),
-    ("bridge.control_rate_hz", "Rate"),
+    ("bridge.worst_speed", "Highest speed, share of limit"),
+    ("bridge.worst_acceleration", "Highest acceleration, share"),
+    ("bridge.ticks", "Control ticks"),
+    ("bridge.interventions", "Ticks changed by the filter"),
+    ("bridge.control_rate_hz", "Planning rate"),
+    ("bridge.tick_rate_hz", "Control rate"),
+    ("bridge.tick_lateness_s_p99", "99 % of ticks late by less than"),
 )
+
+STEP = re.compile(r"time_(?!stage_)(\w+)_s")
+STAGES = re.compile(r"time_stage_(\w+)_s")
+"""Keys of durations: parts of a control step, stages of the whole run."""
 
 _OPEN_LOOP = re.compile(r"open_loop_(rmse|position_m)_h(\d+)_loops(\d+)")
 
@@ -108,20 +118,20 @@ def depth(summary: Summary, kind: str) -> Table | None:
     return Table(header, rows, caption)
 
 
-def step_parts(summary: Summary) -> Table | None:
-    """The parts of a control step, keys `time_NAME_s`, longest first, with bars of their share."""
-    found = {key: float(summary[key]) for key in summary if re.fullmatch(r"time_\w+_s", key)}
-    total = sum(found.values())
-    if not found or total <= 0:
+def times(summary: Summary, keys: re.Pattern[str], *header: str) -> Table | None:
+    """Durations whose keys match, longest first, with bars of their share; None where there are none."""
+    found = {key: (match[1], float(summary[key])) for key in summary if (match := keys.fullmatch(key))}
+    total = sum(seconds for _, seconds in found.values())
+    if total <= 0:
         return None
     rows = [
         [
-            Cell(key.removeprefix("time_").removesuffix("_s").replace("_", " ").capitalize()),
+            Cell(name.replace("_", " ").capitalize()),
             Cell(quantity(summary, key), seconds / total, controller_colour("loopwm")),
         ]
-        for key, seconds in sorted(found.items(), key=lambda item: -item[1])
+        for key, (name, seconds) in sorted(found.items(), key=lambda item: -item[1][1])
     ]
-    return Table(["Part of a control step", "Mean time"], rows)
+    return Table(header, rows)
 
 
 def facts(summary: Summary, names: tuple[tuple[str, str], ...]) -> list[Facts]:

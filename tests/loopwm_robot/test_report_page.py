@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loopwm_robot.report import Section, build_report, write_report
-from loopwm_robot.report.html import data_uri
+from loopwm_robot.report import tables
+from loopwm_robot.report.document import Section, data_uri
+from loopwm_robot.report.html import build_report, write_report
 from loopwm_robot.report.quantities import digits, duration, show
 
 SUMMARY: dict[str, str | float | int] = {
@@ -36,6 +37,8 @@ SUMMARY: dict[str, str | float | int] = {
     "open_loop_position_m_h1_loops12": 0.00123,
     "time_imagine_s": 0.012,
     "time_score_s": 0.003,
+    "time_stage_train_s": 170.0,
+    "bridge.worst_speed": 0.71,
 }
 
 
@@ -90,7 +93,7 @@ def run_folder(folder: Path, summary: object = SUMMARY, media: bool = True) -> P
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     if media:
         (folder / "config.yaml").write_text("model:\n  latent_dim: 64\n", encoding="utf-8")
-        for name in ("learning_curve", "predictions", "horizons", "depth", "distance", "timing", "bridge", "own_idea"):
+        for name in ("learning_curve", "predictions", "horizons", "loops", "distance", "timing", "bridge", "own_idea"):
             picture(folder / "plots" / f"{name}.png")
         picture(folder / "video" / "poster.png")
         (folder / "video" / "reaches.mp4").write_bytes(b"not really a film")
@@ -144,7 +147,7 @@ def test_page_without_media_and_numbers_leaves_their_parts_out(tmp_path: Path) -
         ("bridge.", "through the bridge"),
         ("open_loop_", "loops"),
         ("time_", "control step"),
-        ("train_time", "What was trained"),
+        ("t", "What was trained"),
     ],
 )
 def test_a_missing_part_takes_its_heading_with_it(prefix: str, heading: str, tmp_path: Path) -> None:
@@ -155,6 +158,14 @@ def test_a_missing_part_takes_its_heading_with_it(prefix: str, heading: str, tmp
     dropped = {"plan_time_s_p50", "deadline_met_fraction", "parameters"}
     rest = {k: v for k, v in SUMMARY.items() if not k.startswith(prefix) and k not in dropped}
     assert heading not in headings(rest)
+
+
+def test_stages_of_the_run_are_no_parts_of_a_control_step() -> None:
+    step, stages = (tables.times(SUMMARY, keys, "", "") for keys in (tables.STEP, tables.STAGES))
+    assert step is not None and stages is not None
+    assert [row[0].content for row in step.rows] == ["Imagine", "Score"]
+    assert [row[1].share for row in step.rows] == pytest.approx([0.8, 0.2])
+    assert [row[0].content for row in stages.rows] == ["Train"]
 
 
 def test_poster_stands_in_for_a_missing_film(tmp_path: Path) -> None:
@@ -209,8 +220,9 @@ def test_unknown_media_are_refused(tmp_path: Path) -> None:
         ("plan_time_s_p95", 0.02034, "20.3 ms"),
         ("wall_time_s", 402.7, "6 min 43 s"),
         ("wall_time_s", 1.5, "1.5 s"),
+        ("bridge.worst_speed", 0.7, "70 %"),
         ("control_rate_hz", 20.0, "20 Hz"),
-        ("parameters", 1234567, "1 234 567"),
+        ("parameters", 1234567, "1\u202f234\u202f567"),
         ("done", True, "yes"),
         ("name", "panda", "panda"),
         ("open_loop_rmse_h1", 0.02111, "0.0211"),

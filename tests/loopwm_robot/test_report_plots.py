@@ -15,17 +15,10 @@ from envs import observation_groups
 from hardware import JointLimits
 from hardware.records import record_dtype
 from loopwm_robot.closed_loop import ClosedLoopResult
-from loopwm_robot.report import (
-    bridge_plot,
-    depth_plot,
-    distance_plot,
-    horizon_plot,
-    learning_curve,
-    prediction_plot,
-    timing_plot,
-)
-from loopwm_robot.report.bridge import liveliest, relative_to_limits
-from loopwm_robot.report.control import distances
+from loopwm_robot.report.bridge import bridge_plot, liveliest, relative_to_limits
+from loopwm_robot.report.control import distance_plot, distances, timing_plot
+from loopwm_robot.report.curves import learning_curve
+from loopwm_robot.report.predictions import depth_plot, horizon_plot, prediction_plot
 from loopwm_robot.report.style import band, controller_colour, figure
 from loopwm_robot.types import Episode
 

@@ -15,10 +15,17 @@ from PIL import Image
 import envs
 from envs import observation_groups
 from loopwm_robot.agent import MPCAgent
-from loopwm_robot.report import VideoError, record_reaches
 from loopwm_robot.report import video as video_module
 from loopwm_robot.report.captions import Captions
-from loopwm_robot.report.video import Encoder, draw, path_length, planned_path, visible_pixels
+from loopwm_robot.report.video import (
+    Encoder,
+    VideoError,
+    draw,
+    path_length,
+    planned_path,
+    record_reaches,
+    visible_pixels,
+)
 from planners import Plan, ReachPoint
 
 gym.register_envs(envs)
