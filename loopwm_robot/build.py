@@ -13,7 +13,7 @@ from torch import Tensor
 import envs
 from envs.arm_env import ArmEnv
 from envs.observation import observation_groups
-from planners import CEM, LearnedReward, Objective, ReachPoint
+from planners import CEM, KeepPosture, LearnedReward, Objective, ReachPoint, Sum
 
 from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces
@@ -59,10 +59,11 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
     """Sizes and meaning of what the environment takes and gives."""
     obs, _, goal = split_observation(env.observation_space.sample())
     base = env.unwrapped
-    position = (0, 0)
+    layout: dict[str, Any] = {"position": (0, 0)}
     if isinstance(base, ArmEnv):
-        columns = observation_groups(base.arm.n)["ee_pos"]
-        position = (columns.start, columns.stop)
+        groups = observation_groups(base.arm.n)
+        layout = {key: (groups[name].start, groups[name].stop) for key, name in (("position", "ee_pos"), ("joints", "q"))}
+        layout["home"] = tuple(float(q) for q in base.arm.home)
     return Spaces(
         env_id=config.id,
         control_mode=config.control_mode,
@@ -70,7 +71,7 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
         nu=int(np.prod(env.action_space.shape or ())),
         n_goal=len(goal),
         ctrl_dt=control_interval(env),
-        position=position,
+        **layout,
     )
 
 
@@ -94,12 +95,17 @@ def make_agent(
             "to compare with the goal; use planner.objective=learned_reward"
         )
 
+    home = torch.tensor(spaces.home)
+
     def objective(goal: Tensor) -> Objective:
         if config.objective == "learned_reward":
             return LearnedReward(config.discount)
-        return ReachPoint(
+        reach = ReachPoint(
             spaces.position_columns, goal, config.discount, config.terminal_weight, config.action_weight
         )
+        if not (config.posture_weight and spaces.home):
+            return reach
+        return Sum(reach, KeepPosture(spaces.joint_columns, home, config.posture_weight))
 
     return MPCAgent(model, CEM(config, spaces.nu, spaces.ctrl_dt, generator), objective)
 

@@ -36,6 +36,8 @@ class Spaces:
         n_obs, nu, n_goal: sizes of observation, action and goal.
         ctrl_dt: duration of an action [s].
         position: first and one past the last column of the end-effector position in the observation.
+        joints: the same of the joint positions.
+        home: posture that the arm prefers [rad]; empty where the observation has no joints.
     """
 
     env_id: str
@@ -45,11 +47,18 @@ class Spaces:
     n_goal: int
     ctrl_dt: float
     position: tuple[int, int]
+    joints: tuple[int, int] = (0, 0)
+    home: tuple[float, ...] = ()
 
     @property
     def position_columns(self) -> slice:
         """Columns of the end-effector position [m] in the observation."""
         return slice(*self.position)
+
+    @property
+    def joint_columns(self) -> slice:
+        """Columns of the joint positions [rad] in the observation."""
+        return slice(*self.joints)
 
     def require(self, other: Spaces, path: Path | str) -> None:
         """Check that a checkpoint with these spaces fits an environment.
@@ -144,7 +153,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         config = ModelConfig(**json.loads(header["model"]))
         fields = json.loads(header["spaces"])
-        spaces = Spaces(**{**fields, "position": tuple(fields["position"])})
+        spaces = Spaces(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
         info = json.loads(header["info"])
         model = build_loopwm(config, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
         model.load_state_dict(tensors)

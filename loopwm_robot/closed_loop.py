@@ -59,6 +59,7 @@ def evaluate(
     policy: Policy,
     seeds: Sequence[int],
     on_episode: Callable[[Episode, bool], None] | None = None,
+    options: Callable[[int, Episode | None], dict[str, Any] | None] | None = None,
 ) -> ClosedLoopResult:
     """Run a policy once for each seed.
 
@@ -67,6 +68,7 @@ def evaluate(
         policy: the controller; its attribute `timings`, if any, gives the plan times of these episodes.
         seeds: of the resets; the same seeds give the same starts and goals.
         on_episode: called after each episode with it and its success.
+        options: of the reset of episode i, given the episode before; none leaves the start to the environment.
 
     Raises:
         ValueError: there are no seeds.
@@ -75,8 +77,9 @@ def evaluate(
         raise ValueError("evaluation over 0 episodes, allowed >= 1; raise evaluate.episodes")
     before = len(getattr(policy, "timings", []))
     success, distance, episodes = [], [], []
-    for seed in seeds:
-        episode, info = run_episode(env, policy, seed)
+    for i, seed in enumerate(seeds):
+        start = options(i, episodes[-1] if episodes else None) if options is not None else None
+        episode, info = run_episode(env, policy, seed, start)
         success.append(bool(info.get("is_success", False)))
         distance.append(float(info.get("distance", -episode.reward[-1])))
         episodes.append(episode)

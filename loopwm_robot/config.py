@@ -113,6 +113,8 @@ class PlannerConfig(CEMConfig):
         discount: of later steps, in (0, 1].
         terminal_weight: extra weight of the last step's distance, at least 0.
         action_weight: price of large actions [m], at least 0.
+        posture_weight: price of leaving the home posture, for each step [m/rad^2], at least 0; it keeps the joints
+            that the goal leaves free from drifting into the arm's limits or the table.
     """
 
     model: str = "learned"
@@ -120,6 +122,7 @@ class PlannerConfig(CEMConfig):
     discount: float = 1.0
     terminal_weight: float = 0.0
     action_weight: float = 0.0
+    posture_weight: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,6 +131,7 @@ class PlannerConfig(CEMConfig):
         _number("planner.discount", self.discount, 1e-6, 1)
         _number("planner.terminal_weight", self.terminal_weight, 0)
         _number("planner.action_weight", self.action_weight, 0)
+        _number("planner.posture_weight", self.posture_weight, 0)
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ class TrainConfig:
         rounds: at least 1.
         updates_per_round: gradient updates in a round, at least 1.
         episodes_per_round: planner-made episodes after each round but the last, at least 0.
+        chain: planner-made episodes in a row that start where the one before ended, as on a real arm, at least 1.
         noise: exploration noise added to the planner's actions, at least 0.
         held_out: random episodes kept apart to measure open-loop errors, at least 1.
         buffer_size: rows of the replay buffer, at least 2.
@@ -168,6 +173,7 @@ class TrainConfig:
     rounds: int = 5
     updates_per_round: int = 900
     episodes_per_round: int = 15
+    chain: int = 5
     noise: float = 0.3
     held_out: int = 20
     buffer_size: int = 200_000
@@ -178,6 +184,7 @@ class TrainConfig:
         _number("train.rounds", self.rounds, 1)
         _number("train.updates_per_round", self.updates_per_round, 1)
         _number("train.episodes_per_round", self.episodes_per_round, 0)
+        _number("train.chain", self.chain, 1)
         _number("train.noise", self.noise, 0, 10)
         _number("train.held_out", self.held_out, 1)
         _number("train.buffer_size", self.buffer_size, 2)

@@ -23,7 +23,7 @@ from .models.build import build_loopwm
 from .models.loopwm import LoopWM
 from .progress import progress
 from .report.control import distance_plot, timing_plot
-from .report.predictions import depth_plot, prediction_plot
+from .report.predictions import depth_plot, horizon_plot, prediction_plot
 from .runs import write_text
 from .training.metrics import HORIZONS, open_loop_predictions, open_loop_table
 from .training.online import record_held_out
@@ -153,7 +153,7 @@ def mean_loops(checkpoint: Checkpoint, episodes: list[Episode]) -> float:
 def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> None:
     """Draw the figures of an evaluation into folder/plots and write its tables.
 
-    Writes plots/predictions.png, plots/loops.png, plots/distance.png, plots/timing.png, open_loop.json.
+    Writes plots/predictions.png, plots/horizons.png, plots/loops.png, plots/distance.png, plots/timing.png, open_loop.json.
     """
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
@@ -165,6 +165,7 @@ def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Pat
         predicted, truth = open_loop_predictions(model, evaluation.held_out, max(HORIZONS), 5, model.exit_rule)
         groups = {"ee_pos": spaces.position_columns}
         prediction_plot(predicted.numpy(), truth.numpy(), spaces.ctrl_dt, groups, plots / "predictions.png")
+        horizon_plot(predicted.numpy(), truth.numpy(), groups, plots / "horizons.png")
         depth_plot(evaluation.open_loop, plots / "loops.png")
     table = {
         str(loops): {str(h): {"rmse": rmse, "position_m": metres} for h, (rmse, metres) in row.items()}

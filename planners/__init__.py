@@ -2,13 +2,14 @@
 
 from .cem import CEM, CEMConfig, PlanningError
 from .interfaces import Objective, Planner, RolloutModel, Scorer, Trajectory
-from .objectives import LearnedReward, ReachPoint
+from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum
 from .plan import Plan
 from .rollout import TrajectoryScorer
 
 __all__ = [
     "CEM",
     "CEMConfig",
+    "KeepPosture",
     "LearnedReward",
     "Objective",
     "Plan",
@@ -17,6 +18,7 @@ __all__ = [
     "ReachPoint",
     "RolloutModel",
     "Scorer",
+    "Sum",
     "Trajectory",
     "TrajectoryScorer",
 ]

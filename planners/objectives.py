@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .interfaces import Trajectory
+from .interfaces import Objective, Trajectory
 
 
 def discount_weights(horizon: int, discount: float, like: Tensor) -> Tensor:
@@ -62,13 +62,7 @@ class ReachPoint:
         for name, value in (("terminal_weight", terminal_weight), ("action_weight", action_weight)):
             if not value >= 0:
                 raise ValueError(f"{name} is {value}, allowed >= 0; choose a non-negative weight")
-        if target.shape != (columns.stop - columns.start,):
-            raise ValueError(
-                f"target has shape {tuple(target.shape)}, allowed ({columns.stop - columns.start},); "
-                "give one number for each column"
-            )
-        if not bool(torch.isfinite(target).all()):
-            raise ValueError(f"target is {target.tolist()}, allowed finite numbers; check where the goal comes from")
+        _check_target("target", target, columns)
         self.columns, self.target = columns, target
         self.discount, self.terminal_weight, self.action_weight = discount, terminal_weight, action_weight
 
@@ -78,6 +72,54 @@ class ReachPoint:
         weights = discount_weights(distance.shape[1], self.discount, distance)
         weights[-1] += self.terminal_weight
         return -(distance @ weights) - self.action_weight * actions.square().mean(dim=(1, 2))
+
+
+class KeepPosture:
+    """Stay near a posture where the task leaves freedom: - weight sum_k mean_i (q_ki - posture_i)^2.
+
+    With a weight far below the slope of the task's own cost it only acts in the task's null space.
+
+    Args:
+        columns: which observed numbers form q.
+        posture: preferred q (len(columns),).
+        weight: price of one unit squared, at least 0.
+
+    Raises:
+        ValueError: the weight is negative, or the posture has the wrong length or is not finite.
+    """
+
+    def __init__(self, columns: slice, posture: Tensor, weight: float) -> None:
+        if not weight >= 0:
+            raise ValueError(f"posture weight is {weight}, allowed >= 0; choose a non-negative weight")
+        _check_target("posture", posture, columns)
+        self.columns, self.posture, self.weight = columns, posture, weight
+
+    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+        q = trajectory.observations(self.columns)  # (N, H, n)
+        return (q - self.posture.to(q)).square().mean(-1).sum(-1) * -self.weight
+
+
+class Sum:
+    """Several objectives at once."""
+
+    def __init__(self, *objectives: Objective) -> None:
+        self.objectives = objectives
+
+    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+        total = self.objectives[0](trajectory, actions)
+        for objective in self.objectives[1:]:
+            total = total + objective(trajectory, actions)
+        return total
+
+
+def _check_target(name: str, target: Tensor, columns: slice) -> None:
+    size = columns.stop - columns.start
+    if target.shape != (size,):
+        raise ValueError(
+            f"{name} has shape {tuple(target.shape)}, allowed ({size},); give one number for each column"
+        )
+    if not bool(torch.isfinite(target).all()):
+        raise ValueError(f"{name} is {target.tolist()}, allowed finite numbers; check where it comes from")
 
 
 def _check_discount(discount: float) -> None:

@@ -17,6 +17,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from envs.arm_env import ArmEnv
+
 from ..build import make_agent
 from ..checkpoint import Checkpoint, Spaces, load_tensors, save_tensors
 from ..closed_loop import ClosedLoopResult, evaluate
@@ -31,6 +33,9 @@ from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
 """Seeds of the random episodes that only measure open-loop errors."""
+
+START_MARGIN = 0.01
+"""Distance to the joint limits of a start that is chained to the episode before [rad]."""
 
 
 @dataclass
@@ -198,6 +203,7 @@ class TrainingRun:
         self.model.train()
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
+        started = time.perf_counter()
         with progress(name, self.train.updates_per_round) as bar:
             for i in range(self.train.updates_per_round):
                 values = self.trainer.update(self.buffer)
@@ -205,7 +211,9 @@ class TrainingRun:
                     smooth[key] = value if key not in smooth else 0.95 * smooth[key] + 0.05 * value
                 bar.advance(loss=smooth["loss"])
                 if (i + 1) % 25 == 0:
-                    self.history.append({"update": self.trainer.updates, "round": self.rounds_done + 1, **smooth})
+                    spent = self.train_time_s + time.perf_counter() - started
+                    now = {"update": self.trainer.updates, "round": self.rounds_done + 1, "wall_time_s": spent}
+                    self.history.append({**now, **smooth})
         self.model.eval()
 
     def _collect(self) -> ClosedLoopResult | None:
@@ -220,7 +228,15 @@ class TrainingRun:
                 bar.advance()
 
             seeds = [self._episode_seed(self.rounds_done, i) for i in range(count)]
-            return evaluate(self.env, policy, seeds, keep)
+            return evaluate(self.env, policy, seeds, keep, self._chained_start)
+
+    def _chained_start(self, i: int, before: Episode | None) -> dict[str, Any] | None:
+        """Start where the episode before ended; every `chain`-th one starts afresh."""
+        base = self.env.unwrapped
+        if before is None or i % self.train.chain == 0 or not isinstance(base, ArmEnv):
+            return None
+        q = before.obs[-1, self.spaces.joint_columns]
+        return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
 
     def _log_round(self, result: ClosedLoopResult | None) -> None:
         predicted, truth = open_loop_predictions(self.model, self.held_out, 5, 5, self.model.exit_rule)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, CEMConfig, LearnedReward, ReachPoint, TrajectoryScorer
+from planners import CEM, CEMConfig, KeepPosture, LearnedReward, ReachPoint, Sum, TrajectoryScorer
 
 
 class Fixed:
@@ -71,3 +71,17 @@ def test_receding_horizon_control_of_a_point_mass():
         plan = planner.plan(TrajectoryScorer(model, state, objective), None if plan is None else plan.shift())
         state = state + 0.1 * plan.actions[0]
     assert torch.linalg.vector_norm(state - goal) < 0.01  # a tenth of the largest step
+
+
+def test_posture_by_hand_and_sums():
+    trajectory = Fixed(OBS, torch.zeros(2, 2))
+    posture = KeepPosture(slice(1, 3), torch.tensor([3.0, 0.0]), weight=2.0)
+    expected = torch.tensor([-2.0 * (16 / 2 + 9 / 2), -2.0 * (9 / 2 + (9 + 64) / 2)])
+    assert torch.allclose(posture(trajectory, ACTIONS), expected)
+    reach = ReachPoint(slice(1, 3), torch.zeros(2))
+    both = Sum(reach, posture)
+    assert torch.allclose(both(trajectory, ACTIONS), reach(trajectory, ACTIONS) + expected)
+    with pytest.raises(ValueError, match="posture weight is -1"):
+        KeepPosture(slice(0, 1), torch.zeros(1), -1)
+    with pytest.raises(ValueError, match=r"posture has shape \(2,\), allowed \(1,\)"):
+        KeepPosture(slice(0, 1), torch.zeros(2), 1)
