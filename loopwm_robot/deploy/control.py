@@ -5,6 +5,8 @@ since the bridge carries out plans exactly. The model imagines a_k once; the pla
 first action begins at t_k+1. So planning has a whole control step, and the model is told what the arm does:
 
     t_k: o_k --encode--> h --step a_k--> h' --plan--> a_k+1, a_k+2, .. --(t0 = t_k+1)--> bridge
+
+Where planning takes longer, it looks further ahead, over as many committed actions (`pace.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from planners import Plan
 from ..types import Float32
 from .errors import DeployError
 from .observer import TAKE_OVER_TICKS, Observer
+from .pace import Pace
 from .result import DeployResult, GoalResult
 from .trace import Trace
 from .track import Track
@@ -47,6 +50,8 @@ class ControlConfig:
         steps_per_goal: control steps for each goal, at least 1; 60 are 3 s at 20 Hz.
         success_m: distance of the measured end effector to the goal at the end that counts as success [m].
         validity_steps: control steps that a plan stays in force without a successor, 1 to 100.
+        max_lead_steps: planning may take up to so many control steps, 1 to 20; beyond one, a plan is made only
+            every so many steps.
         margin_s: a plan must be ready this long before it starts [s], so that the bridge has it in time.
         late_s: an instant that is looked at later than this [s] is left out: no plan is made for it.
         max_state_age_s: oldest measurement to plan from [s].
@@ -59,6 +64,7 @@ class ControlConfig:
     steps_per_goal: int = 60
     success_m: float = 0.05
     validity_steps: int = 5
+    max_lead_steps: int = 4
     margin_s: float = 0.005
     late_s: float = 0.01
     max_state_age_s: float = 0.05
@@ -71,6 +77,7 @@ class ControlConfig:
             ("steps_per_goal", 1, 100_000, ""),
             ("success_m", 1e-6, 10.0, " m"),
             ("validity_steps", 1, 100, ""),
+            ("max_lead_steps", 1, 20, ""),
             ("margin_s", 0.0, 1.0, " s"),
             ("late_s", 0.0, 1.0, " s"),
             ("max_state_age_s", 1e-3, 1.0, " s"),
@@ -184,6 +191,7 @@ class _Loop:
     ) -> None:
         self.agent, self.bridge, self.joint_delta, self.observer = agent, bridge, joint_delta, observer
         self.config = config
+        self.pace = Pace(joint_delta.ctrl_dt, config.margin_s, min(config.max_lead_steps, config.validity_steps))
         self.plan_time: list[float] = []
         self.k = self.ready = 0
         self._planned_for = 0
@@ -198,8 +206,13 @@ class _Loop:
         self.observer.begin(lead=0.0)
         look = self.observer.look(0)
         self.agent.reset(first.goal)
+        took: list[float] = []
         for _ in range(self.config.warmup_plans):
-            self._plan(look.obs, np.zeros(self.joint_delta.nu), 1)
+            began = self.bridge.now()
+            self._plan(look.obs, [np.zeros(self.joint_delta.nu)], 1)
+            took.append(self.bridge.now() - began)
+        for seconds in took[1:]:  # the first one loads and compiles
+            self.pace.took(seconds)
         gc.collect()  # now rather than in mid-motion
         self.observer.begin(lead=2.0 * self.bridge.config.dt)
 
@@ -241,32 +254,36 @@ class _Loop:
         )
 
     def _instant(self, k: int) -> Float32:
-        """Plan at control instant k for k + 1; return the action committed for the interval between."""
-        look, track = self.observer.look(k), self.observer.track
+        """Plan at control instant k; return the action that is committed for the interval from k to k + 1."""
+        look, track = self.observer.look(k), self.observer.track(k)
         if track is None:  # the bridge brakes; there is no telling where it will be
             return np.zeros(self.joint_delta.nu, np.float32)
-        action = track.action(k)
-        if look.state is not None:
+        if look.state is not None and not self.observer.waiting(k):
+            lead = max(lead for lead in range(1, self.pace.lead + 1) if lead == 1 or track.follows(k + lead))
+            begin = k + lead
             began = self.bridge.now()
-            plan = self._plan(look.obs, action, k + 1 - self._planned_for)
-            self._planned_for = k + 1
+            plan = self._plan(look.obs, [track.action(k + i) for i in range(lead)], begin - self._planned_for)
+            self._planned_for = begin
             ready = self.bridge.now()
             self.plan_time.append(ready - began)
-            if ready <= self.observer.time(k + 1) - self.config.margin_s:
-                ref = track.ref(k + 1)
-                self._submit(Track.planned(k + 1, ref, plan.actions.numpy(), self.joint_delta), look.state)
+            self.pace.took(ready - self.observer.time(k))
+            if ready <= self.observer.time(begin) - self.config.margin_s:
+                ref = track.ref(begin)
+                self._submit(Track.planned(begin, ref, plan.actions.numpy(), self.joint_delta), k, look.state)
         self.spare_time()
-        return action.astype(np.float32)
+        return track.action(k).astype(np.float32)
 
-    def _plan(self, obs: Float32, action: ArrayLike, executed: int) -> Plan:
-        committed = torch.as_tensor(np.asarray(action, dtype=np.float32))[None]  # (1, nu)
-        state = _step(self.agent.model, self.agent.state(obs), committed)
+    def _plan(self, obs: Float32, committed: Sequence[ArrayLike], executed: int) -> Plan:
+        """Imagine the committed actions, each (nu,), and plan from there."""
+        state = self.agent.state(obs)
+        for action in committed:
+            state = _step(self.agent.model, state, torch.as_tensor(np.asarray(action, np.float32))[None])
         return self.agent.plan(state, executed)
 
-    def _submit(self, track: Track, seen: ArmState) -> None:
+    def _submit(self, track: Track, k: int, seen: ArmState) -> None:
         ctrl_dt = self.joint_delta.ctrl_dt
         # The bridge keeps one waiting plan: the one that starts now must have taken over before the next is sent.
-        self.bridge.sleep_until(self.observer.time(track.start - 1) + TAKE_OVER_TICKS * self.bridge.config.dt)
+        self.bridge.sleep_until(self.observer.time(k) + TAKE_OVER_TICKS * self.bridge.config.dt)
         plan = self.bridge.make_plan(
             track.q,
             track.dq,

@@ -68,10 +68,14 @@ class Observer:
         self._last: Look | None = None
         self._t0 = 0.0
 
-    @property
-    def track(self) -> Track | None:
-        """What the bridge follows from the last looked-at instant to the next; None while it brakes."""
-        return self._tracks[-1] if self._tracks else None
+    def track(self, k: int) -> Track | None:
+        """What the bridge follows from control instant k to the next; None while it brakes."""
+        begun = [track for track in self._tracks if track.start <= k]
+        return begun[-1] if begun else None
+
+    def waiting(self, k: int) -> bool:
+        """Whether the bridge has a plan that begins after control instant k."""
+        return bool(self._tracks) and self._tracks[-1].start > k
 
     def begin(self, lead: float) -> None:
         """Let instant 0 be `lead` [s] from now; the arm must rest.
@@ -110,7 +114,7 @@ class Observer:
             return self._last
         fresh = self.bridge.now() - state.t_host <= self.config.max_state_age_s
         on_track = self._reconcile(snapshot, applied, k, fresh)
-        track = self.track
+        track = self.track(k)
         if track is None:  # carry the command of the last tick on
             ref = JointReference(applied.applied + applied.dq * (self.time(k) - snapshot.t), applied.dq)
         else:
@@ -129,7 +133,7 @@ class Observer:
             self._tracks = []
             if snapshot.mode is Mode.RUNNING:
                 self.bridge.hold()
-        elif self._tracks and not self._tracks[-1].follows(k + 1):
+        elif (track := self.track(k)) is not None and not track.follows(k + 1):
             self._tracks = []  # it expires at this very instant, or has
         elif not self._tracks and snapshot.mode is Mode.RUNNING:
             self.bridge.hold()  # on a plan that came late
@@ -177,5 +181,6 @@ class Observer:
         measured_at = row["t"] + row["lateness"] - row["state_age"]
         q = row["q"] + row["dq"] * (t - measured_at)
         ref = JointReference(row["applied"] + row["applied_dq"] * (t - row["t"]), row["applied_dq"])
-        followed = bool(self._tracks) and self._tracks[-1].follows(k)
+        track = self.track(k)
+        followed = track is not None and track.follows(k)
         return Look(k, self._observe(q, row["dq"], ref), ref, None, followed)

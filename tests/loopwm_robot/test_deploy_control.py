@@ -19,6 +19,7 @@ from envs import ArmKinematics, JointDelta, JointReference, load_arm, observatio
 from hardware import FakeClock, Mode, sample_plan
 from loopwm_robot.agent import MPCAgent
 from loopwm_robot.deploy import ArmConfig, ControlConfig, DeployError, make_bridge, run_reaches
+from loopwm_robot.deploy.pace import Pace
 from loopwm_robot.deploy.track import Track
 from loopwm_robot.schema import build
 from planners import CEM, CEMConfig, ReachPoint
@@ -221,6 +222,28 @@ def test_a_late_plan_is_dropped_and_the_old_one_goes_on(setup, delay):
     np.testing.assert_array_equal(result.episodes[0].action, result.goals[0].requested)
     assert result.success.all()
     assert result.summary()["deadline_met_fraction"] == pytest.approx(1 - result.deadline_misses / 60)
+
+
+def test_a_slow_planner_looks_further_ahead(setup):
+    """70 ms a plan: too slow for 20 Hz, so every plan begins two steps ahead; still exact, still on goal."""
+    setup.agent.delays = dict.fromkeys(range(100), 0.07)
+    result = setup.run(GOALS)
+    no_jump(result)
+    assert result.success.all() and result.reseeds == 0 and result.metrics["plans_expired"] == 0
+    assert result.ready == pytest.approx(result.instants / 2, abs=2)
+    assert set(setup.agent.executed[3:]) <= {1, 2}
+    for episode, goal in zip(result.episodes, result.goals, strict=True):
+        np.testing.assert_array_equal(episode.action, goal.requested)
+
+
+def test_pace_follows_the_planner():
+    pace = Pace(0.05, 0.005, longest=3)
+    for seconds, lead in ((0.045, 1), (0.046, 1), (0.04, 1), (0.06, 1), (0.06, 2), (1.0, 2), (1.0, 3)):
+        pace.took(seconds)
+        assert pace.lead == lead
+    for expected in (3,) * 9 + (2,) * 10 + (1,) * 3:
+        pace.took(0.01)
+        assert pace.lead == expected
 
 
 def test_observations_of_missed_instants_come_from_the_records(setup):
