@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +17,7 @@ from envs.observation import observation_groups
 from planners import CEM, KeepPosture, LearnedReward, Objective, ReachPoint, Sum
 
 from .agent import EncodingModel, MPCAgent
-from .checkpoint import Checkpoint, Spaces
+from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
 from .config import EnvConfig, PlannerConfig
 from .data.collect import control_interval, split_observation
 from .models.simulator import SimulatorModel
@@ -62,8 +63,12 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
     layout: dict[str, Any] = {"position": (0, 0)}
     if isinstance(base, ArmEnv):
         groups = observation_groups(base.arm.n)
-        layout = {key: (groups[name].start, groups[name].stop) for key, name in (("position", "ee_pos"), ("joints", "q"))}
-        layout["home"] = tuple(float(q) for q in base.arm.home)
+        position, joints = groups["ee_pos"], groups["q"]
+        layout = {
+            "position": (position.start, position.stop),
+            "joints": (joints.start, joints.stop),
+            "home": tuple(float(q) for q in base.arm.home),
+        }
     return Spaces(
         env_id=config.id,
         control_mode=config.control_mode,
@@ -108,6 +113,27 @@ def make_agent(
         return Sum(reach, KeepPosture(spaces.joint_columns, home, config.posture_weight))
 
     return MPCAgent(model, CEM(config, spaces.nu, spaces.ctrl_dt, generator), objective)
+
+
+def load_agent(path: str | Path, seed: int = 0) -> tuple[MPCAgent, gym.Env[Any, Any]]:
+    """A trained controller and an environment it was trained for.
+
+    Args:
+        path: a checkpoint, or a run folder that holds one.
+        seed: of the planner's noise.
+
+    Returns:
+        agent and environment: `action = agent.act(obs)` after `agent.reset(goal)`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or the environment has changed since.
+    """
+    file = find_checkpoint(path)
+    checkpoint = load_checkpoint(file)
+    config = EnvConfig(id=checkpoint.spaces.env_id, control_mode=checkpoint.spaces.control_mode, reward="")
+    env = make_env(config)
+    checkpoint.spaces.require(spaces_of(env, config), file)
+    return planning_agent(checkpoint, PlannerConfig(), env, seed), env
 
 
 def planning_agent(

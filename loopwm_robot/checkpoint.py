@@ -18,8 +18,11 @@ from safetensors.torch import save_file
 from .config import ModelConfig
 from .models.build import build_loopwm
 from .models.loopwm import LoopWM
+from .schema import build
 
 FORMAT = "loopwm-robot checkpoint 1"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""Name of the checkpoint in a run folder."""
 
 
 class CheckpointError(ValueError):
@@ -97,6 +100,12 @@ class Checkpoint:
         return sum(p.numel() for p in self.model.parameters())
 
 
+def find_checkpoint(path: str | Path) -> Path:
+    """The file that a path names: itself, or the checkpoint in a run folder."""
+    path = Path(path).expanduser()
+    return path / CHECKPOINT_FILE if path.is_dir() else path
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically: the file at `path` is either the old one or the whole new one."""
     header = {
@@ -151,9 +160,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "it was not written by this version of loopwm-robot"
         )
     try:
-        config = ModelConfig(**json.loads(header["model"]))
-        fields = json.loads(header["spaces"])
-        spaces = Spaces(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        config = build(ModelConfig, json.loads(header["model"]))
+        spaces = build(Spaces, json.loads(header["spaces"]))
         info = json.loads(header["info"])
         model = build_loopwm(config, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
         model.load_state_dict(tensors)

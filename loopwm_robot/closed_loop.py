@@ -76,7 +76,9 @@ def evaluate(
     if not len(seeds):
         raise ValueError("evaluation over 0 episodes, allowed >= 1; raise evaluate.episodes")
     before = len(getattr(policy, "timings", []))
-    success, distance, episodes = [], [], []
+    success: list[bool] = []
+    distance: list[float] = []
+    episodes: list[Episode] = []
     for i, seed in enumerate(seeds):
         start = options(i, episodes[-1] if episodes else None) if options is not None else None
         episode, info = run_episode(env, policy, seed, start)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from .build import make_env, planning_agent, spaces_of
-from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from .closed_loop import EVALUATION_SEED
 from .config import CollectConfig, EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig, TrainConfig
 from .deploy.arm_config import ArmConfig
@@ -27,7 +27,6 @@ from .report.video import record_reaches
 from .runs import Number, RunFolder, write_text
 from .training.online import TrainingRun
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 FILM = {"width": 960, "height": 720}
 FILM_WIDTH = 640
 """Drawn larger than shown: halving smooths the edges at a fraction of what multisampling costs in software."""

@@ -153,7 +153,7 @@ def mean_loops(checkpoint: Checkpoint, episodes: list[Episode]) -> float:
 def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> None:
     """Draw the figures of an evaluation into folder/plots and write its tables.
 
-    Writes plots/predictions.png, plots/horizons.png, plots/loops.png, plots/distance.png, plots/timing.png, open_loop.json.
+    Writes open_loop.json and predictions, horizons, loops, distance and timing in plots/, each a PNG file.
     """
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)

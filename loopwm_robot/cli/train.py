@@ -18,10 +18,9 @@ def run(overrides: list[str]) -> int:
     """Train into a new run folder, or go on with an interrupted one."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..build import make_env, spaces_of
-    from ..checkpoint import save_checkpoint
+    from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..report.curves import learning_curve
     from ..training.online import TrainingRun
-    from .checkpoints import CHECKPOINT_FILE
 
     with RunFolder.create("train", config.out, config.resume) as folder:
         config = resumed(config, overrides, folder)

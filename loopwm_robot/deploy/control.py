@@ -28,7 +28,7 @@ from hardware import ArmBridge, ArmState, BridgeError, Mode
 from planners import Plan
 
 from ..types import Float32
-from .errors import DeployError
+from .errors import DeployError, fault_error
 from .observer import TAKE_OVER_TICKS, Observer
 from .pace import Pace
 from .result import DeployResult, GoalResult
@@ -168,7 +168,7 @@ def run_reaches(
             loop.spare_time()
     except (BridgeError, DeployError) as error:
         _bring_to_rest(bridge)
-        failure = error if isinstance(error, DeployError) else DeployError(f"the bridge gave up: {error}")
+        failure = error if isinstance(error, DeployError) else _as_failure(bridge, error)
         failure.result = loop.collect(results)
         raise failure from (None if failure is error else error)
     except BaseException:
@@ -311,6 +311,11 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _as_failure(bridge: ArmBridge, error: BridgeError) -> DeployError:
+    fault = bridge.fault
+    return fault_error(fault) if fault else DeployError(f"the bridge refused: {error}")
 
 
 def _bring_to_rest(bridge: ArmBridge) -> None:

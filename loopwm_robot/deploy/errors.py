@@ -18,3 +18,8 @@ class DeployError(RuntimeError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.result: DeployResult | None = None
+
+
+def fault_error(fault: str) -> DeployError:
+    """The error for a latched fault, wherever it is noticed first."""
+    return DeployError(f"the bridge has latched a fault: {fault}; look at the arm, then reset it")

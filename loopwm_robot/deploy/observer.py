@@ -16,7 +16,7 @@ from envs import ArmKinematics, JointReference, arm_observation
 from hardware import Applied, ArmBridge, ArmState, Mode, Snapshot
 
 from ..types import Float32
-from .errors import DeployError
+from .errors import DeployError, fault_error
 from .track import SAME_TIME, Float64, Track
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Observer:
     def _in_control(self, snapshot: Snapshot) -> tuple[ArmState, Applied]:
         silent = self.bridge.now() - snapshot.t
         if snapshot.mode is Mode.FAULT:
-            raise DeployError(f"the bridge has latched a fault: {snapshot.fault}; look at the arm, then reset it")
+            raise fault_error(snapshot.fault)
         if silent > _SILENT_S:
             raise DeployError(f"the control loop last ticked {silent:.1f} s ago, allowed {_SILENT_S:g} s")
         active = snapshot.mode in (Mode.RUNNING, Mode.HOLDING)

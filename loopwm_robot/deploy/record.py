@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +79,7 @@ def load_recording(folder: Path) -> Recording:
         events = [_event(json.loads(line)) for line in lines]
         records, ctrl_dt = arrays.pop("records"), float(arrays.pop("ctrl_dt"))
         limits = JointLimits.from_mapping(json.loads(str(arrays.pop("limits"))))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"the recording in {folder} cannot be read ({error}); deploy again") from error
     return Recording(records, limits, events, arrays, ctrl_dt)
 

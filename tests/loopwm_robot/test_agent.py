@@ -12,8 +12,8 @@ from point_env import PointEnv
 
 from loopwm_robot.agent import MPCAgent
 from loopwm_robot.bench.profile import profile_control_step
-from loopwm_robot.build import make_agent, make_env, planning_agent, spaces_of
-from loopwm_robot.checkpoint import Checkpoint, Spaces
+from loopwm_robot.build import load_agent, make_agent, make_env, planning_agent, spaces_of
+from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, save_checkpoint
 from loopwm_robot.closed_loop import evaluate
 from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
 from loopwm_robot.data.collect import UniformPolicy
@@ -191,3 +191,17 @@ def test_profile_parts_are_positive_and_leave_the_model_as_it_was():
     assert "forward" not in vars(checkpoint.model.prelude) and "rollout" not in vars(checkpoint.model)
     with pytest.raises(ValueError, match="needs LoopWM"):
         profile_control_step(point_agent(), np.zeros(3, np.float32), np.zeros(2, np.float32))
+
+
+def test_a_trained_controller_is_loaded_with_its_environment(tmp_path):
+    checkpoint, env, _ = panda_checkpoint()
+    save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
+    agent, own = load_agent(tmp_path)
+    obs, info = own.reset(seed=1)
+    agent.reset(obs["desired_goal"])
+    obs, *_ = own.step(agent.act(obs["observation"]))
+    assert own.unwrapped.control_mode == "joint_delta" and info["distance"] > 0
+    other = replace(checkpoint, spaces=replace(checkpoint.spaces, home=(0.0,) * 7))
+    save_checkpoint(tmp_path / "other.safetensors", other)
+    with pytest.raises(CheckpointError, match="was trained for home"):
+        load_agent(tmp_path / "other.safetensors")
