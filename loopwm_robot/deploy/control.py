@@ -87,7 +87,7 @@ class ControlConfig:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"control.{name} is {value}{unit}, allowed [{low:g}, {high:g}]{unit}")
+                raise ValueError(f"deploy.{name} is {value}{unit}, allowed [{low:g}, {high:g}]{unit}")
 
 
 class Planning(Protocol):

@@ -330,6 +330,33 @@ def test_a_fault_ends_the_run_with_the_arm_at_rest(setup):
     assert result.audit.limit_violations == 0
 
 
+def test_a_fault_noticed_while_submitting_reads_the_same(setup):
+    """The bridge refuses a plan before the loop looks again."""
+
+    def fail() -> None:
+        setup.driver.inject(kind="device_fault", text="emergency stop")
+        setup.bridge.advance(0.02)
+
+    setup.agent.before = {8: fail}
+    with pytest.raises(DeployError, match=r"latched a fault: device_fault: emergency stop; look at the arm"):
+        setup.run()
+
+
+def test_a_dead_control_loop_ends_the_run(setup, monkeypatch):
+    """Time goes on, but nobody ticks."""
+    link = setup.bridge._link
+
+    def freeze() -> None:
+        monkeypatch.setattr(link, "sleep_until", link.clock.sleep_until)
+        setup.bridge.advance(2.0)
+
+    setup.agent.before = {8: freeze}
+    with setup.bridge as bridge:
+        with pytest.raises(DeployError, match=r"last ticked 2\.\d s ago"):
+            run_reaches(setup.agent, bridge, setup.joint_delta, setup.kinematics, POSITION, GOALS, CONFIG)
+        monkeypatch.undo()
+
+
 def test_a_stop_by_somebody_else_ends_the_run(setup):
     setup.agent.before = {8: lambda: setup.bridge.stop(wait=False)}
     with pytest.raises(DeployError, match="somebody stopped"):
@@ -433,7 +460,7 @@ def test_summary_has_the_documented_keys(setup):
     [("steps_per_goal", 0), ("success_m", 0.0), ("validity_steps", 101), ("margin_s", -1.0), ("threads", 0)],
 )
 def test_control_settings_out_of_range(key, value):
-    with pytest.raises(ValueError, match=rf"control\.{key} is {value}.*allowed"):
+    with pytest.raises(ValueError, match=rf"deploy\.{key} is {value}.*allowed"):
         ControlConfig(**{key: value})
 
 
