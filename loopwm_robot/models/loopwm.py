@@ -83,8 +83,7 @@ class RecurrentBlock(nn.Module):
         self.b = nn.Linear(d, d, bias=False)
         nn.init.eye_(self.b.weight)
         self.norm_attention = nn.LayerNorm(d)
-        self.query = nn.Linear(d, d, bias=False)
-        self.key_value = nn.Linear(d, 2 * d, bias=False)
+        self.query_key_value = nn.Linear(d, 3 * d, bias=False)  # one product instead of three
         self.out = nn.Linear(d, d, bias=False)
         self.norm_mlp = nn.LayerNorm(d)
         self.up = nn.Linear(d, hidden)
@@ -105,7 +104,7 @@ class RecurrentBlock(nn.Module):
     def condition(self, e: Tensor) -> Conditioning:
         """Everything that the loops of one transition share; e (B, S, d)."""
         retention, gain = self.discretise()
-        key, value = self.key_value(e).chunk(2, dim=-1)
+        key, value = F.linear(e, self.query_key_value.weight[e.shape[-1] :]).chunk(2, dim=-1)
         return Conditioning(e, gain * self.b(e), key, value, retention)
 
     def forward(self, h: Tensor, c: Conditioning) -> Tensor:
@@ -119,8 +118,7 @@ class RecurrentBlock(nn.Module):
         """Each state token attends to all state tokens and to all conditioning tokens; x (B, S, d)."""
         batch, tokens, d = x.shape
         split = (batch, -1, self.heads, d // self.heads)
-        q = self.query(x)
-        k, v = self.key_value(x).chunk(2, dim=-1)
+        q, k, v = self.query_key_value(x).chunk(3, dim=-1)
         if tokens == 1:  # two keys: their softmax is a sigmoid of the score difference
             difference = (q * (k - c.key)).view(split).sum(-1, keepdim=True)  # (B, 1, heads, 1)
             share = torch.sigmoid(difference / math.sqrt(split[3]))

@@ -99,8 +99,8 @@ def test_attention_is_softmax_attention_over_state_and_conditioning(tokens):
     block = randomised(make_model(tokens)).block
     x, e = torch.randn(4, tokens, 16), torch.randn(4, tokens, 16)
     both = torch.cat([x, e], dim=1)
-    k, v = block.key_value(both).chunk(2, dim=-1)
-    q = block.query(x)
+    _, k, v = block.query_key_value(both).chunk(3, dim=-1)
+    q = block.query_key_value(x)[..., :16]
     heads = []
     for i in range(4):
         part = slice(4 * i, 4 * i + 4)
