@@ -112,7 +112,7 @@ class PlannerConfig(CEMConfig):
         objective: analytic (distance of the decoded end effector to the goal) or learned_reward (the reward head).
         discount: of later steps, in (0, 1].
         terminal_weight: extra weight of the last step's distance, at least 0.
-        action_weight: price of large actions [m], at least 0.
+        action_weight: price of large actions, times their mean square [m], at least 0; it keeps the arm calm.
         posture_weight: price of leaving the home posture, for each step [m/rad^2], at least 0; it keeps the joints
             that the goal leaves free from drifting into the arm's limits or the table.
     """
@@ -121,7 +121,7 @@ class PlannerConfig(CEMConfig):
     objective: str = "analytic"
     discount: float = 1.0
     terminal_weight: float = 0.0
-    action_weight: float = 0.0
+    action_weight: float = 0.5
     posture_weight: float = 0.1
 
     def __post_init__(self) -> None:

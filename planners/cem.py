@@ -39,15 +39,15 @@ class CEMConfig:
     """
 
     horizon: int = 6
-    num_samples: int = 192
-    num_elites: int = 16
+    num_samples: int = 128
+    num_elites: int = 24
     iterations: int = 3
-    init_std: float = 0.5
-    min_std: float = 0.05
+    init_std: float = 0.3
+    min_std: float = 0.02
     max_std: float = 1.0
     momentum: float = 0.1
     keep_elites: int = 8
-    noise_smoothing: float = 0.5
+    noise_smoothing: float = 0.9
 
     def __post_init__(self) -> None:
         _check("horizon", self.horizon, 1)
