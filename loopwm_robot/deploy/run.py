@@ -103,13 +103,19 @@ def deploy_checkpoint(
             )
         except DeployError as error:
             if error.result is not None:
-                save_recording(folder, error.result)
+                keep(error.result, folder)
             raise
-    save_recording(folder, result)
-    plots = folder / "plots"
-    plots.mkdir(exist_ok=True)
-    bridge_plot(result.records, result.limits, plots / "bridge.png")
+    keep(result, folder)
     return result
+
+
+def keep(result: DeployResult, folder: Path) -> None:
+    """Write the recording and its figure; an arm that never moved has no figure."""
+    save_recording(folder, result)
+    if len(result.records):
+        plots = folder / "plots"
+        plots.mkdir(exist_ok=True)
+        bridge_plot(result.records, result.limits, plots / "bridge.png")
 
 
 def held_out_goals(env: gym.Env[Any, Any], count: int) -> np.ndarray:
