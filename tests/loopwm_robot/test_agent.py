@@ -194,7 +194,7 @@ def test_profile_parts_are_positive_and_leave_the_model_as_it_was():
 
 
 def test_a_trained_controller_is_loaded_with_its_environment(tmp_path):
-    checkpoint, env, _ = panda_checkpoint()
+    checkpoint, _, _ = panda_checkpoint()
     save_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
     agent, own = load_agent(tmp_path)
     obs, info = own.reset(seed=1)
