@@ -20,7 +20,7 @@ from ..schema import plain
 from .page import page
 
 FOLDER = "docs/benchmarks"
-QUIET = 0.5  # load below which nothing else runs
+QUIET = 0.2  # busy cores below which nothing else runs
 PACKAGES = ("torch", "mujoco", "numpy", "gymnasium")
 
 Row = dict[str, str | bool | int | float]
@@ -111,7 +111,6 @@ class Findings:
 
 def machine() -> dict[str, Any]:
     """This machine without anything that names it."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "cpu": cpu_model(),
@@ -120,8 +119,23 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in PACKAGES},
-        "load_before": round(load, 2),
+        "busy_cores_before": round(busy_cores(), 2),
     }
+
+
+def busy_cores(span: float = 1.0, stat: Path = Path("/proc/stat")) -> float:
+    """Cores that work on something while this process waits for a while.
+
+    Args:
+        span: how long to look [s].
+        stat: counters of the kernel; a machine without them tells its load of the last minute instead.
+    """
+    if not stat.is_file():
+        return os.getloadavg()[0]
+    before = _ticks(stat)
+    time.sleep(span)
+    idle, total = (new - old for new, old in zip(_ticks(stat), before, strict=True))
+    return (os.cpu_count() or 1) * (1 - idle / total) if total > 0 else 0.0
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -132,6 +146,12 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
             if key.strip() == "model name":
                 return value.strip()
     return platform.processor() or platform.machine()
+
+
+def _ticks(stat: Path) -> tuple[int, int]:
+    """Idle and all ticks of all cores since the start."""
+    counts = [int(word) for word in stat.read_text(encoding="utf-8").splitlines()[0].split()[1:9]]
+    return counts[3] + counts[4], sum(counts)  # idle and waiting for a disk
 
 
 def commit(root: Path | None = None) -> str:
@@ -177,7 +197,7 @@ def make_report(
         where: the machine, taken before the measurement.
     """
     notes = list(findings.notes)
-    if where["load_before"] > QUIET:
+    if where["busy_cores_before"] > QUIET:
         notes.append("The machine was doing other work as well: the times are upper bounds.")
     return {
         "benchmark": name,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +14,7 @@ import torch
 
 from ..agent import MPCAgent
 from ..build import make_agent, make_env, spaces_of
-from ..checkpoint import Checkpoint, CheckpointError, Spaces, load_checkpoint
+from ..checkpoint import Checkpoint, CheckpointError, Spaces, find_checkpoint, load_checkpoint
 from ..closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from ..config import EnvConfig, ModelConfig, PlannerConfig
 from ..data.collect import split_observation
@@ -28,7 +27,6 @@ from ..schema import plain
 from .common import Claim, Findings, Row
 from .profile import profile_control_step
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 WARM_UP = 20  # control steps before each measurement
 DEADLINES = 0.99  # share of the control steps that have to be planned within the control interval
 
@@ -225,8 +223,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def _load(name: str) -> Checkpoint:
-    path = Path(name).expanduser()
     try:
-        return load_checkpoint(path / CHECKPOINT_FILE if path.is_dir() else path)
+        return load_checkpoint(find_checkpoint(name))
     except CheckpointError as error:
         raise RequestError(str(error)) from error

@@ -14,7 +14,7 @@ MACHINE = {
     "cores": "cores",
     "memory_gib": "memory [GiB]",
     "system": "system",
-    "load_before": "load before the run",
+    "busy_cores_before": "busy cores before the run",
 }
 
 

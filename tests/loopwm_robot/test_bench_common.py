@@ -40,7 +40,7 @@ def report(quick: bool = False, **config: Any) -> dict[str, Any]:
         notes=["A note."],
         config={"more": {"file": str(Path.cwd() / "runs" / "x")}},
     )
-    where = {"cpu": "a processor", "cores": 2, "load_before": 0.1, "torch": "2"}
+    where = {"cpu": "a processor", "cores": 2, "busy_cores_before": 0.1, "torch": "2"}
     command = "loopwm bench thing"
     return make_report("thing", "what it measures", command, quick, Settings(**config), findings, where)
 
@@ -122,7 +122,7 @@ def test_the_page_shows_claims_then_tables_then_how_to_repeat() -> None:
 
 
 def test_a_busy_machine_is_mentioned() -> None:
-    where = {"load_before": 1.5}
+    where = {"busy_cores_before": 1.5}
     result = make_report("thing", "it", "loopwm", False, Settings(), Findings([0], [], []), where)
     assert "other work" in result["notes"][-1]
 
@@ -133,6 +133,20 @@ def test_the_machine_is_described_and_not_named() -> None:
     assert where["cores"] >= 1 and where["memory_gib"] > 0 and where["cpu"]
     assert platform.node() not in where.values()
     assert not any(os.sep in str(value) for value in where.values())
+
+
+def test_busy_cores_are_counted_while_this_process_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 0 0 900 0 0 0 0 0 0\ncpu0 1\n")
+    assert common.busy_cores(0, stat) == 0.0, "no tick has passed"
+
+    def work(_: float) -> None:  # half of the ticks are busy
+        stat.write_text("cpu  150 0 0 940 10 0 0 0 0 0\ncpu0 1\n")
+
+    monkeypatch.setattr(common.time, "sleep", work)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert common.busy_cores(1, stat) == pytest.approx(2.0)
+    assert common.busy_cores(1, tmp_path / "none") == pytest.approx(os.getloadavg()[0], abs=5)
 
 
 def test_a_processor_without_a_model_name_still_has_one(tmp_path: Path) -> None:

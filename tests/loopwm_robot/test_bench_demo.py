@@ -91,7 +91,7 @@ def test_each_seed_is_run_as_a_user_does_and_then_evaluated(runner: Runner) -> N
 def test_the_page_tells_everything_of_every_seed(runner: Runner) -> None:
     config = bench.DemoBench(seeds=(0, 1))
     found = bench.run(config, runner)
-    text = page(make_report("demo", "it", "loopwm bench demo", False, config, found, {"load_before": 0.0}))
+    text = page(make_report("demo", "it", "loopwm bench demo", False, config, found, {"busy_cores_before": 0.0}))
     for table in ("Result by seed", "Time of the demo's stages", "Controllers", "Open-loop error"):
         assert f"## {table}" in text
     names = {row["controller"] for row in found.rows if "controller" in row}
