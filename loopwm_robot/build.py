@@ -20,6 +20,7 @@ from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
 from .config import EnvConfig, PlannerConfig
 from .data.collect import control_interval, split_observation
+from .errors import RequestError
 from .models.simulator import SimulatorModel
 
 gym.register_envs(envs)
@@ -34,23 +35,23 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
         kwargs: further arguments of the environment.
 
     Raises:
-        ValueError: Gymnasium does not know the id, or the environment refuses its arguments.
+        RequestError: Gymnasium does not know the id, or the environment refuses its arguments.
     """
     arguments: dict[str, Any] = {**config.kwargs(), **kwargs}
     if render:
         arguments["render_mode"] = "rgb_array"
     try:
         env = gym.make(config.id, **arguments)
-    except gym.error.Error as error:
+    except (gym.error.Error, ImportError) as error:
         ours = sorted(name for name in gym.registry if name.startswith("LoopWM/"))
-        raise ValueError(f"env.id '{config.id}' cannot be made ({error}); ours: {', '.join(ours)}") from error
+        raise RequestError(f"env.id '{config.id}' cannot be made ({error}); ours: {', '.join(ours)}") from error
     except TypeError as error:
-        raise ValueError(
+        raise RequestError(
             f"env.id '{config.id}' refuses its arguments ({error}); clear env.control_mode and env.reward"
         ) from error
     space = env.action_space
     if not isinstance(space, gym.spaces.Box) or not (np.all(space.low == -1) and np.all(space.high == 1)):
-        raise ValueError(
+        raise RequestError(
             f"env.id '{config.id}' has actions {space}, allowed a Box of [-1, 1]; wrap it in RescaleAction"
         )
     return env
@@ -80,6 +81,19 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
     )
 
 
+def check_objective(spaces: Spaces, config: PlannerConfig) -> None:
+    """The planner's objective can be computed from the observations.
+
+    Raises:
+        RequestError: the analytic objective is asked for where the observation has no position that fits the goal.
+    """
+    if config.objective == "analytic" and spaces.position[1] - spaces.position[0] != spaces.n_goal:
+        raise RequestError(
+            f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no end-effector position "
+            "to compare with the goal; use planner.objective=learned_reward"
+        )
+
+
 def make_agent(
     model: EncodingModel, spaces: Spaces, config: PlannerConfig, generator: torch.Generator
 ) -> MPCAgent:
@@ -92,14 +106,9 @@ def make_agent(
         generator: of the planner's noise.
 
     Raises:
-        ValueError: the analytic objective is asked for where the observation has no position that fits the goal.
+        RequestError: the objective cannot be computed from the observation, see `check_objective`.
     """
-    if config.objective == "analytic" and spaces.position[1] - spaces.position[0] != spaces.n_goal:
-        raise ValueError(
-            f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no end-effector position "
-            "to compare with the goal; use planner.objective=learned_reward"
-        )
-
+    check_objective(spaces, config)
     home = torch.tensor(spaces.home)
 
     def objective(goal: Tensor) -> Objective:

@@ -13,6 +13,9 @@ from planners import CEMConfig
 
 from .training.trainer import UpdateConfig
 
+MAX_SEED = 2**32 - 1
+"""Largest seed that every random generator in use accepts."""
+
 
 def config_dir() -> Path:
     """Folder of the YAML files: inside the package in a wheel, beside it in a clone. Always absolute.
@@ -28,8 +31,9 @@ def config_dir() -> Path:
 
 
 def _number(name: str, value: float, low: float, high: float = math.inf) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}, allowed [{low:g}, {high:g}]")
+    if not (low <= value <= high and math.isfinite(value)):
+        allowed = f"[{low:g}, {high:.12g}]" if math.isfinite(high) else f"finite numbers >= {low:g}"
+        raise ValueError(f"{name} is {value}, allowed {allowed}")
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -132,6 +136,11 @@ class PlannerConfig(CEMConfig):
         _number("planner.terminal_weight", self.terminal_weight, 0)
         _number("planner.action_weight", self.action_weight, 0)
         _number("planner.posture_weight", self.posture_weight, 0)
+        if self.model == "simulator" and self.objective == "learned_reward":
+            raise ValueError(
+                "planner.objective is 'learned_reward' with planner.model 'simulator', which has no learned reward; "
+                "set planner.objective=analytic"
+            )
 
 
 @dataclass(frozen=True)
@@ -238,7 +247,7 @@ class CollectCommand:
     collect: CollectConfig = field(default_factory=CollectConfig)
 
     def __post_init__(self) -> None:
-        _number("seed", self.seed, 0)
+        _number("seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -281,4 +290,4 @@ class EvaluateCommand:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     def __post_init__(self) -> None:
-        _number("seed", self.seed, 0)
+        _number("seed", self.seed, 0, MAX_SEED)

@@ -17,7 +17,7 @@ import torch
 from .build import make_env, planning_agent, spaces_of
 from .checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from .closed_loop import EVALUATION_SEED
-from .config import CollectConfig, EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig, TrainConfig
+from .config import MAX_SEED, CollectConfig, EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig, TrainConfig
 from .deploy.arm_config import ArmConfig
 from .deploy.run import DeployConfig, deploy_checkpoint
 from .evaluation import evaluate_checkpoint, write_evaluation
@@ -64,8 +64,8 @@ class DemoConfig:
     deploy: DeployConfig = field(default_factory=DeployConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, allowed >= 0")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed is {self.seed}, allowed [0, {MAX_SEED}]")
         if self.planner.model != "learned":
             raise ValueError(
                 f"planner.model is '{self.planner.model}', allowed 'learned' in the demo; "

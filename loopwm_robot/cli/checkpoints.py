@@ -20,7 +20,7 @@ def open_checkpoint(name: str, env_config: EnvConfig) -> tuple[Checkpoint, gym.E
         RequestError: nothing is named, the file is missing or damaged, or belongs to another environment.
     """
     if not name:
-        raise RequestError("checkpoint is missing, allowed a .safetensors file or a run folder; pass checkpoint=PATH")
+        raise RequestError("checkpoint is not given, allowed a .safetensors file or a run folder; pass checkpoint=PATH")
     path = find_checkpoint(name)
     try:
         checkpoint = load_checkpoint(path)

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
-from ..schema import build, keys, plain, type_of, unknown_key
+from ..schema import build, field_types, keys, plain, type_of, unknown_key
 from .errors import RequestError, one_line
 
 T = TypeVar("T")
@@ -67,8 +67,8 @@ def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
         RequestError: the file is not what a run wrote, or an override is wrong.
         OSError: the file cannot be read.
     """
+    values = read(path)
     try:
-        values = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
         config = OmegaConf.create(dict(values))
         for text in overrides:
             key, value = _split(text)
@@ -76,9 +76,22 @@ def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
                 raise RequestError(unknown_key(key, schema))
             OmegaConf.update(config, key, _parse(key, value, schema))
         resolved = OmegaConf.to_container(config, resolve=True)
-    except (UnicodeDecodeError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(f"configuration {path}: {_first_sentence(error)}") from error
     return build(schema, _mapping(resolved, str(path)))
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """The keys and values of a YAML file, unchecked.
+
+    Raises:
+        RequestError: it holds something else.
+        OSError: it cannot be read.
+    """
+    try:
+        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"configuration {path}: {_first_sentence(error)}") from error
 
 
 def groups(config_dir: Path | None = None) -> dict[str, list[str]]:
@@ -98,20 +111,25 @@ def print_keys(config_name: str, schema: type, config_dir: Path | None = None) -
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
     defaults = plain(compose(config_name, [], schema, config_dir))
-    options = groups(config_dir)
-    if options:
+    folder, known = _config_dir(config_dir), field_types(schema)
+    options = {
+        group: [name for name in names if set(_top_keys(group, name, folder)) <= set(known)]
+        for group, names in groups(folder).items()
+    }
+    if any(options.values()):
         table = Table(title="groups", title_justify="left", box=None, pad_edge=False)
         table.add_column("group", style="bold")
         table.add_column("options")
         for group, names in options.items():
-            table.add_row(group, ", ".join(names))
+            if names:
+                table.add_row(group, ", ".join(names))
         console.print(table)
         console.print()
     table = Table(title="keys", title_justify="left", box=None, pad_edge=False)
     table.add_column("key", style="bold", no_wrap=True)
     table.add_column("default")
     table.add_column("meaning")
-    for key, meaning in keys(schema):
+    for key, meaning in sorted(keys(schema), key=lambda entry: "." in entry[0]):  # short keys first
         value = defaults
         for part in key.split("."):
             value = value[part]
@@ -137,8 +155,9 @@ def _split(text: str) -> tuple[str, str]:
 def _prepare(text: str, folder: Path, config_name: str, schema: type) -> str:
     """An override in Hydra's own grammar."""
     key, value = _split(text)
-    if (folder / key).is_dir():
+    if re.fullmatch(r"[\w/]+", key) and not key.startswith("/") and (folder / key).is_dir():
         _check_option(key, value, folder)
+        _check_fit(key, value, folder, config_name, schema)
         return text if text.startswith("+") or key in _chosen(folder, config_name) else f"+{text}"
     if type_of(schema, key) is None:
         raise RequestError(unknown_key(key, schema))
@@ -148,11 +167,37 @@ def _prepare(text: str, folder: Path, config_name: str, schema: type) -> str:
 
 def _check_option(group: str, option: str, folder: Path) -> None:
     names = sorted(file.stem for file in (folder / group).glob("*.yaml"))
-    if option in names or option == "null":
+    if option in names:
         return
     near = difflib.get_close_matches(option, names, 1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise RequestError(f"{group} '{option}' is unknown; {hint}known: {', '.join(names)}")
+
+
+def _check_fit(group: str, option: str, folder: Path, config_name: str, schema: type) -> None:
+    """A group must be one of the command's, an experiment may set only what the command has."""
+    sets = _top_keys(group, option, folder)
+    foreign = [name for name in sets if name not in field_types(schema)]
+    if foreign:
+        raise RequestError(
+            f"{group}={option} sets {', '.join(foreign)}, which loopwm {config_name} does not have, "
+            f"allowed {', '.join(field_types(schema))}; leave it out"
+        )
+
+
+def _top_keys(group: str, option: str, folder: Path) -> list[str]:
+    """Keys of the configuration that an option of a group sets."""
+    text = (folder / group / f"{option}.yaml").read_text(encoding="utf-8")
+    if not re.search(r"^# @package _global_", text, re.M):
+        return [group.partition("/")[0]]
+    content = read(folder / group / f"{option}.yaml")
+    chosen = [name for entry in content.get("defaults", []) if isinstance(entry, Mapping) for name in entry]
+    return [*(name for name in content if name != "defaults"), *map(_group_name, chosen)]
+
+
+def _group_name(entry: str) -> str:
+    """The group that a line of a defaults list is about, such as `override /model@there`."""
+    return re.sub(r"^(optional |override )*/?", "", entry).partition("@")[0]
 
 
 def _chosen(folder: Path, config_name: str) -> set[str]:
@@ -161,7 +206,7 @@ def _chosen(folder: Path, config_name: str) -> set[str]:
     content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     entries = content.get("defaults", []) if isinstance(content, Mapping) else []
     names = [name for entry in entries if isinstance(entry, Mapping) for name in entry]
-    return {re.sub(r"^(optional |override )*/?", "", name).partition("@")[0] for name in names}
+    return set(map(_group_name, names))
 
 
 def _quoted(key: str, value: str, schema: type) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..build import check_objective, make_env, spaces_of
 from ..demo import DemoConfig, describe, run_demo
 from ..runs import RunFolder
+from .checks import check_arm
 from .compose import compose
 from .resume import resumed
 
@@ -14,8 +16,14 @@ SCHEMA = DemoConfig
 def run(overrides: list[str]) -> int:
     """Run the demo into a new run folder, or go on with an interrupted one."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    with RunFolder.create("demo", config.out, config.resume) as folder:
-        config = resumed(config, overrides, folder)
+    if config.resume is None:
+        env = make_env(config.env)
+        spaces = spaces_of(env, config.env)
+        check_objective(spaces, config.planner)
+        check_arm(spaces, env, config.arm, config.deploy.allow_motion)
+    folder = RunFolder.create("demo", config.out, config.resume)
+    config = resumed(config, overrides, folder)
+    with folder:
         summary = run_demo(config, folder)
         print(describe(summary))
         print(f"report: {folder.path / 'report.html'}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from ..config import EnvConfig, PlannerConfig
+from ..build import check_objective
+from ..config import MAX_SEED, EnvConfig, PlannerConfig
 from ..deploy.arm_config import ArmConfig
 from ..deploy.run import DeployConfig, deploy_checkpoint
 from ..runs import RunFolder
 from .checkpoints import open_checkpoint
+from .checks import check_arm
 from .compose import compose
 
 
@@ -36,8 +38,8 @@ class DeployCommand:
     deploy: DeployConfig = field(default_factory=DeployConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, allowed >= 0")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed is {self.seed}, allowed [0, {MAX_SEED}]")
 
 
 CONFIG_NAME = "deploy"
@@ -48,6 +50,8 @@ def run(overrides: list[str]) -> int:
     """Drive the arm and write a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
+    check_arm(checkpoint.spaces, env, config.arm, config.deploy.allow_motion)
+    check_objective(checkpoint.spaces, config.planner)
     with RunFolder.create("deploy", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()

@@ -16,6 +16,7 @@ __all__ = ["RequestError", "one_line", "run_guarded"]
 
 FAILED = 1
 WRONG_REQUEST = 2
+MAX_LINE = 1000  # characters of an error message
 INTERRUPTED = 130  # as a shell reports SIGINT
 
 
@@ -73,11 +74,17 @@ def _is_expected(error: Exception) -> bool:
         return True
     kind = type(error)
     own = kind.__module__.partition(".")[0] in ("loopwm_robot", "envs", "planners", "hardware")
-    return own or kind.__name__ == "OutOfMemoryError"  # torch's: importing torch here would cost seconds
+    # By name, for importing torch here would cost seconds; safetensors reports a full disk in its own way.
+    return own or kind.__name__ in ("OutOfMemoryError", "SafetensorError")
+
+
+def _shortened(line: str) -> str:
+    """A line that fits a screen: the ends of a message say more than a list of fifty tensors between them."""
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE * 3 // 4]} ... {line[-MAX_LINE // 4 :]}"
 
 
 def _report(error: BaseException, status: int) -> int:
     if debugging():
         traceback.print_exc()
-    print(f"loopwm: error: {one_line(error)}", file=sys.stderr)
+    print(f"loopwm: error: {_shortened(one_line(error))}", file=sys.stderr)
     return status

@@ -14,7 +14,7 @@ from .errors import RequestError, run_guarded
 # configs/, and SCHEMA, its dataclass: `loopwm COMMAND --help` is made from them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("loopwm_robot.cli.demo", "the main job end to end: collect, train, evaluate, drive, report"),
-    "collect": ("loopwm_robot.cli.collect", "record episodes of random or planned motion"),
+    "collect": ("loopwm_robot.cli.collect", "record episodes of random motion"),
     "train": ("loopwm_robot.cli.train", "train a world model"),
     "evaluate": ("loopwm_robot.cli.evaluate", "measure a checkpoint in closed loop"),
     "deploy": ("loopwm_robot.cli.deploy", "drive an arm through the bridge in real time"),
@@ -70,7 +70,7 @@ def usage() -> str:
             "loopwm COMMAND --help lists the keys with their defaults, for example:",
             "  loopwm demo seed=3 planner.horizon=8 out=runs/mine",
             "",
-            "Exit status: 0 done, 1 the work failed, 2 the request is wrong.",
+            "Exit status: 0 done, 1 the work failed, 2 the request is wrong, 130 interrupted.",
             "LOOPWM_DEBUG=1 shows tracebacks.",
         ]
     )

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from ..errors import RequestError
 from ..runs import RunFolder
-from .compose import load
+from ..schema import field_types
+from .compose import load, read
 
 T = TypeVar("T")
 
@@ -16,11 +17,15 @@ def resumed(config: T, overrides: Sequence[str], folder: RunFolder) -> T:
     """The settings of the run in a resumed folder; `config` where the run is new.
 
     Raises:
-        RequestError: other settings are given beside resume.
+        RequestError: other settings are given beside resume, or the folder is of another command.
     """
     if not folder.resumed:
         return config
     others = [text for text in overrides if not text.startswith("resume=")]
     if others:
         raise RequestError(f"resume goes on with the settings of its run, got also {' '.join(others)}; leave them out")
-    return load(folder.path / "config.yaml", type(config))
+    file = folder.path / "config.yaml"
+    # Another command may share keys with this one, and all others have defaults: only the whole set tells them apart.
+    if set(read(file)) != set(field_types(type(config))):
+        raise RequestError(f"resume is {folder.path}, which is no run of loopwm {folder.command}; take one of its runs")
+    return load(file, type(config))

@@ -17,13 +17,23 @@ SCHEMA = TrainCommand
 def run(overrides: list[str]) -> int:
     """Train into a new run folder, or go on with an interrupted one."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    from ..build import make_env, spaces_of
+    from ..build import check_objective, make_env, spaces_of
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..report.curves import learning_curve
     from ..training.online import TrainingRun
+    from .checks import check_episodes
 
-    with RunFolder.create("train", config.out, config.resume) as folder:
-        config = resumed(config, overrides, folder)
+    if config.resume is None:
+        spaces = spaces_of(make_env(config.env), config.env)
+        check_objective(spaces, config.planner)
+        if config.data is not None:
+            check_episodes(Path(config.data).expanduser(), spaces, config.train.buffer_size)
+    folder = RunFolder.create("train", config.out, config.resume)
+    config = resumed(config, overrides, folder)
+    if folder.resumed and (folder.path / "summary.json").is_file():
+        print(f"the run is finished already: checkpoint {folder.path / CHECKPOINT_FILE}")
+        return 0
+    with folder:
         if not folder.resumed:
             folder.save_config(config)
         env = make_env(config.env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -144,6 +144,10 @@ class ReplayBuffer:
         Raises:
             ValueError: the file is missing, damaged or of other sizes; the content is unchanged.
         """
+        if not path.is_file():
+            raise ValueError(f"episodes {path} cannot be read (no such file); give the episodes.npz of loopwm collect")
+        if not is_zipfile(path):
+            raise ValueError(f"episodes {path} cannot be read (damaged, or no npz file); record them again")
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in self._rows}

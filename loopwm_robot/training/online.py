@@ -210,7 +210,7 @@ class TrainingRun:
                 for key, value in values.items():
                     smooth[key] = value if key not in smooth else 0.95 * smooth[key] + 0.05 * value
                 bar.advance(loss=smooth["loss"])
-                if (i + 1) % 25 == 0:
+                if (i + 1) % 25 == 0 or i + 1 == self.train.updates_per_round:
                     spent = self.train_time_s + time.perf_counter() - started
                     now = {"update": self.trainer.updates, "round": self.rounds_done + 1, "wall_time_s": spent}
                     self.history.append({**now, **smooth})
