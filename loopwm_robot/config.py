@@ -11,6 +11,7 @@ from pathlib import Path
 
 from planners import CEMConfig
 
+from .training.gate import GateConfig
 from .training.trainer import UpdateConfig
 
 MAX_SEED = 2**32 - 1
@@ -76,9 +77,11 @@ class ModelConfig:
         mlp_ratio: hidden width of the feed-forward layer in units of latent_dim, above 0.
         mean_loops: mean mu of the loop count in training, at least 1.
         max_loops: largest loop count in training and with exit "converged", at least 1.
-        exit: fixed (plan_loops loops) or converged (per sample, by relative latent change).
+        exit: fixed (plan_loops loops), or per sample converged (by relative latent change), second_order (by its
+            second-order difference) or gate (by the trained exit gate).
         plan_loops: loops at inference with exit "fixed", at least 1.
-        exit_threshold: relative latent change below which exit "converged" stops, at least 0.
+        exit_threshold: relative change below which the exits "converged" and "second_order" stop, at least 0.
+        gate_threshold: the exit "gate" stops above it, in [0, 1].
     """
 
     latent_dim: int = 64
@@ -90,6 +93,7 @@ class ModelConfig:
     exit: str = "fixed"
     plan_loops: int = 2
     exit_threshold: float = 0.03
+    gate_threshold: float = 0.5
 
     def __post_init__(self) -> None:
         _number("model.latent_dim", self.latent_dim, 1, 8192)
@@ -98,9 +102,10 @@ class ModelConfig:
         _number("model.mlp_ratio", self.mlp_ratio, 0.1, 64)
         _number("model.mean_loops", self.mean_loops, 1, 256)
         _number("model.max_loops", self.max_loops, 1, 1024)
-        _choice("model.exit", self.exit, ("fixed", "converged"))
+        _choice("model.exit", self.exit, ("fixed", "converged", "second_order", "gate"))
         _number("model.plan_loops", self.plan_loops, 1, 1024)
         _number("model.exit_threshold", self.exit_threshold, 0)
+        _number("model.gate_threshold", self.gate_threshold, 0, 1)
         if self.latent_dim % self.heads:
             raise ValueError(
                 f"model.latent_dim is {self.latent_dim}, allowed multiples of model.heads = {self.heads}"
@@ -177,6 +182,7 @@ class TrainConfig:
         buffer_size: rows of the replay buffer, at least 2.
         threads: torch threads, at least 1.
         update: settings of a gradient update.
+        gate: training of the exit gate after the last round.
     """
 
     rounds: int = 5
@@ -188,6 +194,7 @@ class TrainConfig:
     buffer_size: int = 200_000
     threads: int = 1
     update: UpdateConfig = field(default_factory=UpdateConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
 
     def __post_init__(self) -> None:
         _number("train.rounds", self.rounds, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .loop_control import Converged, ExitRule, FixedDepth
+from .loop_control import Converged, ExitRule, FixedDepth, Gated, SecondOrder
 from .loopwm import LoopWM
 
 if TYPE_CHECKING:
@@ -25,12 +25,15 @@ def build_loopwm(config: ModelConfig, n_obs: int, nu: int, n_goal: int, ctrl_dt:
         mean_loops=config.mean_loops,
         max_loops=config.max_loops,
     )
-    model.exit_rule = exit_rule(config)
+    model.exit_rule = exit_rule(config, model)
     return model
 
 
-def exit_rule(config: ModelConfig) -> ExitRule:
+def exit_rule(config: ModelConfig, model: LoopWM) -> ExitRule:
     """The exit rule that the configuration names."""
-    if config.exit == "converged":
-        return Converged(config.exit_threshold, min_loops=1, max_loops=config.max_loops)
+    if config.exit == "gate":
+        return Gated(config.gate_threshold, 1, config.max_loops, model.gate_logit)
+    adaptive = {"converged": Converged, "second_order": SecondOrder}
+    if config.exit in adaptive:
+        return adaptive[config.exit](config.exit_threshold, 1, config.max_loops)
     return FixedDepth(config.plan_loops)

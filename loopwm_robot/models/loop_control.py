@@ -5,7 +5,6 @@ Both run the loop on the samples that still need it only, so that a sample that 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -95,13 +94,11 @@ class FixedDepth:
 
 
 @dataclass(frozen=True)
-class Converged:
-    """Stop a sample when its relative latent change falls below a threshold; finished samples leave the batch.
-
-    |h(t+1) - h(t)| < threshold * |h(t+1)|, norms over tokens and channels.
+class AdaptiveDepth:
+    """Base of the rules that stop each sample on its own; finished samples leave the batch.
 
     Attributes:
-        threshold: at least 0; 0 never stops early.
+        threshold: of the rule, see there; at least 0.
         min_loops: loops that every sample does, at least 1.
         max_loops: cap, at least min_loops.
     """
@@ -112,45 +109,88 @@ class Converged:
 
     def __post_init__(self) -> None:
         _check_loops(self.min_loops, self.max_loops)
-        if not (math.isfinite(self.threshold) and self.threshold >= 0) and self.threshold != math.inf:
-            raise ValueError(f"exit threshold is {self.threshold}, allowed >= 0; 0 never stops early")
+        if not self.threshold >= 0:
+            raise ValueError(f"exit threshold is {self.threshold}, allowed >= 0; change model.exit_threshold")
+
+    def done(self, h: Tensor, step: Tensor, before: Tensor | None) -> Tensor:
+        """Which samples need no further loop (B,).
+
+        Args:
+            h: h(t) (B, S, d).
+            step: h(t) - h(t-1).
+            before: h(t-1) - h(t-2); None after the first loop.
+        """
+        raise NotImplementedError
 
     def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
+        """Refine h (B, S, d) and report what was done."""
         batch = len(h)
         out = torch.empty_like(h, memory_format=torch.contiguous_format)
         num_loops = torch.full((batch,), self.max_loops, device=h.device)
         residual = torch.full((batch,), torch.nan, device=h.device)
         reason = torch.full((batch,), int(StopReason.CAP), device=h.device)
         active = torch.arange(batch, device=h.device)
-        for done in range(1, self.max_loops + 1):
+        before: Tensor | None = None
+        for count in range(1, self.max_loops + 1):
             new = loop(h, side)
-            change = torch.linalg.vector_norm(new - h, dim=(1, 2))
-            size = torch.linalg.vector_norm(new, dim=(1, 2)).clamp_min(1e-12)
-            relative = change / size
+            step = new - h
+            relative = relative_size(step, new)
             residual[active] = relative
             diverged = ~torch.isfinite(relative)
-            stop = diverged if done < self.min_loops else diverged | (relative < self.threshold)
-            h = new
-            if done == self.max_loops:
+            done = self.done(new, step, before) & ~diverged
+            stop = diverged | done if count >= self.min_loops else diverged
+            reason[active[done & stop]] = int(StopReason.CONVERGED)
+            reason[active[diverged]] = int(StopReason.NONFINITE)
+            num_loops[active[stop]] = count
+            h, before = new, step
+            if count == self.max_loops:
                 stop = torch.ones_like(stop)
-                reason[active] = torch.where(
-                    relative < self.threshold, int(StopReason.CONVERGED), int(StopReason.CAP)
-                )
-                reason[active[diverged]] = int(StopReason.NONFINITE)
-            elif bool(stop.any()):
-                left = active[stop]
-                num_loops[left] = done
-                reason[left] = torch.where(
-                    diverged[stop], int(StopReason.NONFINITE), int(StopReason.CONVERGED)
-                )
-            else:
+            if not bool(stop.any()):
                 continue
             out[active[stop]] = new[stop]
             keep = torch.nonzero(~stop).squeeze(1)
             if len(keep) == 0:
                 break
-            active, h, side = active[keep], new[keep], side.select(keep)
+            active, h, before, side = active[keep], new[keep], step[keep], side.select(keep)
         return out, LoopInfo(num_loops, residual, reason)
+
+
+@dataclass(frozen=True)
+class Converged(AdaptiveDepth):
+    """Stop when the relative latent change is small: |h(t) - h(t-1)| < threshold |h(t)|."""
+
+    def done(self, h: Tensor, step: Tensor, before: Tensor | None) -> Tensor:
+        return relative_size(step, h) < self.threshold
+
+
+@dataclass(frozen=True)
+class SecondOrder(AdaptiveDepth):
+    """Stop when the second-order difference is small: |h(t) - 2 h(t-1) + h(t-2)| < threshold |h(t)| (below eq 12)."""
+
+    def done(self, h: Tensor, step: Tensor, before: Tensor | None) -> Tensor:
+        if before is None:
+            return torch.zeros(len(h), dtype=torch.bool, device=h.device)
+        return relative_size(step - before, h) < self.threshold
+
+
+@dataclass(frozen=True)
+class Gated(AdaptiveDepth):
+    """Stop when the exit gate opens: sigmoid(gate(h(t))) > threshold (eq 12).
+
+    Attributes:
+        gate: logit of "one more loop would not help": (B, S, d) -> (B,).
+    """
+
+    gate: Callable[[Tensor], Tensor]
+
+    def done(self, h: Tensor, step: Tensor, before: Tensor | None) -> Tensor:
+        return torch.sigmoid(self.gate(h)) > self.threshold
+
+
+def relative_size(change: Tensor, h: Tensor) -> Tensor:
+    """|change| / |h| of each sample (B,), norms over tokens and channels."""
+    size = torch.linalg.vector_norm(h, dim=(1, 2)).clamp_min(1e-12)
+    return torch.linalg.vector_norm(change, dim=(1, 2)) / size
 
 
 def _check_loops(low: int, high: int) -> None:

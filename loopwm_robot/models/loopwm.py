@@ -8,6 +8,7 @@
       retention        Abar = exp(-Delta exp(a)), in (0, 1) channel by channel                    (eq 6, 7)
       coda             h_k = C(W h(T))                                                            (eq 8)
     heads              o^_{k+1}, r^_k, c^_k = D(h_k)                  (heads.py)
+    exit gate          g(t) = sigmoid(w . h(t) + b), stop when g(t) > tau                         (eq 12)
 
 Where the paper leaves room, we took what measured best (docs/loopwm.md): the model starts as the identity (zero output
 layers in R, identity W, Abar near 1), Bbar is the exact zero-order-hold gain, h_k is RMS-normalised between control
@@ -215,6 +216,9 @@ class LoopWM(nn.Module):
         self.obs_head = Head(tokens * d, n_obs, hidden=d)
         self.reward_head = Head(tokens * d + n_goal, 1, hidden=d)
         self.continue_head = Head(tokens * d, 1, hidden=d)
+        self.gate = nn.Linear(tokens * d, 1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
 
     @property
     def nu(self) -> int:
@@ -264,6 +268,29 @@ class LoopWM(nn.Module):
             h = run_sampled(self.block, state.h, conditioning, depths, self.grad_loops)
             info = LoopInfo.sampled(depths)
         return LatentState(self.coda(h), state.goal), info
+
+    def gate_logit(self, h: Tensor) -> Tensor:
+        """Exit gate w . h(t) + b: logit of "one more loop would not help" (eq 12), (B, S, d) -> (B,)."""
+        return self.gate(h.flatten(-2)).squeeze(-1)
+
+    def depths(self, state: LatentState, action: Tensor, max_loops: int) -> tuple[Tensor, Tensor]:
+        """All intermediate states of one transition.
+
+        Args:
+            state: h_{k-1}, B samples.
+            action: a_k (B, nu).
+            max_loops: depth T to go to.
+
+        Returns:
+            h(1..T) inside the loop (B, T, S, d), and what the coda makes of each (B, T, S, d).
+        """
+        conditioning = self.block.condition(self.prelude(state.h, self.action_embedder(action), None))
+        h, inner = state.h, []
+        for _ in range(max_loops):
+            h = self.block(h, conditioning)
+            inner.append(h)
+        stacked = torch.stack(inner, 1)
+        return stacked, self.coda(stacked)
 
     def rollout(self, state: LatentState, actions: Tensor) -> LatentTrajectory:
         """Imagine action sequences (N, H, nu) from one state (or N states); nothing is decoded yet."""

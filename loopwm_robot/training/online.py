@@ -28,6 +28,7 @@ from ..data.collect import ExplorationPolicy, NoisyPolicy, run_episode
 from ..models.build import build_loopwm
 from ..progress import progress
 from ..types import Episode
+from .gate import fit_exit_gate
 from .metrics import normalised_rmse, open_loop_predictions
 from .trainer import WorldModelTrainer
 
@@ -52,6 +53,8 @@ class TrainingRun:
     Attributes:
         history: one entry for each logged update and each round.
         rounds_done: finished rounds.
+        train_time_s: time spent in them [s].
+        gate: how the exit gate does after training, see `fit_exit_gate`.
     """
 
     env: gym.Env[Any, Any]
@@ -65,6 +68,7 @@ class TrainingRun:
     history: list[dict[str, float]] = field(default_factory=list)
     rounds_done: int = 0
     train_time_s: float = 0.0
+    gate: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -114,6 +118,9 @@ class TrainingRun:
                 self.save()
                 if on_round is not None:
                     on_round(result)
+            self.gate = fit_exit_gate(
+                self.model, self.buffer, self.train.gate, self.trainer.obs_weight, np.random.default_rng(self.seed)
+            )
         finally:
             torch.set_num_threads(threads)
         return self.checkpoint()
@@ -141,6 +148,7 @@ class TrainingRun:
             "env_id": self.spaces.env_id,
             "seed": self.seed,
             **{key: last[name] for name, key in names.items() if name in last},
+            **self.gate,
         }
 
     def checkpoint(self) -> Checkpoint:

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from loopwm_robot.models.loop_control import Converged, FixedDepth, run_sampled, sample_depths
+from loopwm_robot.models.loop_control import (
+    Converged,
+    FixedDepth,
+    Gated,
+    SecondOrder,
+    run_sampled,
+    sample_depths,
+)
 from loopwm_robot.types import StopReason
 
 
@@ -134,6 +141,43 @@ def test_non_finite_samples_stop_at_once_and_are_named():
     good = torch.tensor([0, 2, 3])
     alone_out, alone_info = Converged(0.01, 3, 20).run(contract, h[good], side.select(good))
     assert torch.equal(out[good], alone_out) and torch.equal(info.num_loops[good], alone_info.num_loops)
+
+
+RULES = [Converged(0.02, 1, 40), SecondOrder(0.02, 1, 40), Gated(0.5, 1, 40, lambda h: h.mean(dim=(1, 2)) - 0.9)]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_every_rule_with_compaction_equals_each_sample_alone(rule):
+    h, side = problem(32)
+    out, info = rule.run(contract, h, side)
+    assert info.num_loops.unique().numel() > 3
+    for b in range(32):
+        single, alone_info = rule.run(contract, h[b : b + 1], side.select(slice(b, b + 1)))
+        assert torch.equal(out[b], single[0]) and info.num_loops[b] == alone_info.num_loops[0]
+        assert info.stop_reason[b] == alone_info.stop_reason[0]
+
+
+def test_second_order_difference_is_the_one_of_the_definition():
+    """Stop at the first t >= 2 with |h(t) - 2 h(t-1) + h(t-2)| below the threshold times |h(t)|."""
+    h, side = problem(1)
+    states = [h]
+    while len(states) < 30:
+        states.append(contract(states[-1], side))
+
+    def small(t: int) -> bool:
+        return bool((states[t] - 2 * states[t - 1] + states[t - 2]).norm() < 0.001 * states[t].norm())
+
+    expected = next(t for t in range(2, 30) if small(t))
+    _, info = SecondOrder(0.001, 1, 29).run(contract, h, side)
+    assert info.num_loops.item() == expected
+
+
+def test_the_gate_opens_above_its_threshold():
+    h, side = problem(4)
+    _, info = Gated(0.5, 2, 9, lambda h: torch.full((len(h),), 1.0)).run(contract, h, side)
+    assert info.num_loops.tolist() == [2] * 4
+    _, info = Gated(0.5, 2, 9, lambda h: torch.full((len(h),), -1.0)).run(contract, h, side)
+    assert info.num_loops.tolist() == [9] * 4 and (info.stop_reason == StopReason.CAP).all()
 
 
 @pytest.mark.parametrize(
