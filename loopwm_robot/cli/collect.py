@@ -35,5 +35,7 @@ def run(overrides: list[str]) -> int:
                 "wall_time_s": wall_time,
             }
         )
-        print(f"{len(buffer)} transitions in {folder.file('episodes.npz')}")
+        report = f"{len(buffer)} transitions in {folder.file('episodes.npz')}"
+        folder.log.info(report)
+        print(report)
     return 0

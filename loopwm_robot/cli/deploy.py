@@ -67,9 +67,11 @@ def run(overrides: list[str]) -> int:
             "wall_time_s": time.perf_counter() - started,
         }
         folder.write_summary(summary)
-        print(
+        report = (
             f"success {summary['success_rate']:.2f} of {summary['episodes']} goals, median final distance "
             f"{100 * summary['final_distance_m_median']:.2f} cm, {summary['limit_violations']} limit violations, "
             f"{summary['deadline_misses']} planner deadline misses; results in {folder.path}"
         )
+        folder.log.info(report)
+        print(report)
     return 0

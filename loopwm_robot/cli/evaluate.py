@@ -33,8 +33,10 @@ def run(overrides: list[str]) -> int:
             "wall_time_s": time.perf_counter() - started,
         }
         folder.write_summary(summary)
-        print(
+        report = (
             f"success {summary['success_rate']:.3f} of {summary['episodes']} goals, median final distance "
             f"{summary['final_distance_m_median'] * 100:.2f} cm; results in {folder.path}"
         )
+        folder.log.info(report)
+        print(report)
     return 0

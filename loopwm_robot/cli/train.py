@@ -55,5 +55,7 @@ def run(overrides: list[str]) -> int:
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(training.history, folder.file("plots/learning_curve.png"))
         folder.write_summary({**training.summary(), "wall_time_s": time.perf_counter() - started})
-        print(f"checkpoint {folder.path / CHECKPOINT_FILE}")
+        report = f"checkpoint {folder.path / CHECKPOINT_FILE}"
+        folder.log.info(report)
+        print(report)
     return 0
