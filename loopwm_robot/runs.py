@@ -27,6 +27,8 @@ from .errors import RequestError
 from .schema import plain
 
 LOGGERS = ("loopwm_robot", "envs", "planners", "hardware", "py.warnings")
+REPEATED = ("collect", "evaluate", "deploy")
+"""Commands without `resume`: an interrupted one is run again."""
 Number = str | bool | int | float
 
 
@@ -93,7 +95,7 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            if (self.path / "config.yaml").is_file():
+            if self.command not in REPEATED and (self.path / "config.yaml").is_file():
                 error.add_note(f"go on with: loopwm {self.command} resume={shlex.quote(str(self.path))}")
             self.log.info("interrupted")
         elif error is not None:

@@ -19,6 +19,7 @@ from loopwm_robot.cli import compose as compose_module
 from loopwm_robot.cli import errors, main
 from loopwm_robot.errors import RequestError
 from loopwm_robot.runs import RunFolder
+from loopwm_robot.schema import field_types
 
 Command = Callable[[Callable[[list[str]], int]], None]
 
@@ -173,6 +174,16 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert main.main(["try"]) == 130
     text = capsys.readouterr().err
     assert "nothing to resume" in text and "Traceback" in text
+
+
+@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name not in ("doctor", "bench")])
+def test_only_what_can_be_resumed_says_so(name: str, tmp_path: Path) -> None:
+    module = importlib.import_module(main.COMMANDS[name][0])
+    folder = RunFolder.create(name, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt) as caught, folder:
+        folder.save_config(Schema())
+        raise KeyboardInterrupt
+    assert bool(getattr(caught.value, "__notes__", [])) == ("resume" in field_types(module.SCHEMA))
 
 
 def test_a_reader_that_leaves_early_is_no_failure_to_report(tmp_path: Path) -> None:
