@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -310,3 +311,27 @@ def test_a_full_disk_in_training_loses_no_finished_round(
     assert main(["train", f"resume={tmp_path / 'run'}"]) == 0
     assert "finished already" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 60 kB: a real failure of the operating system in the middle of a write."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_weights_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, small_files: None
+) -> None:
+    """Safetensors has an error type of its own for that."""
+    monkeypatch.delenv("LOOPWM_DEBUG", raising=False)
+    request = ["model=nano", "planner=cem_fast", "collect.episodes=1", "train.rounds=1", "train.updates_per_round=1"]
+    assert main(["train", *request, "train.held_out=1", f"out={tmp_path / 'run'}"]) == 1
+    text = capsys.readouterr().err
+    assert "loopwm: error: Error while serializing" in text and "Traceback" not in text
+    assert not list(tmp_path.rglob("*.safetensors*")) and not (tmp_path / "run" / "summary.json").exists()
