@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from loopwm_robot import demo as demo_module
 from loopwm_robot.cli.main import main
+from loopwm_robot.report.video import VideoError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
@@ -224,3 +227,17 @@ def test_a_killed_training_resumes_to_the_same_weights(training: list[str], chec
     assert main(["train", f"resume={folder}"]) == 0
     assert_same_weights(folder / "checkpoint.safetensors", checkpoint)
     assert summary_of(folder)["train_updates"] == 60
+
+
+def test_a_machine_that_cannot_draw_goes_on_without_a_film(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise VideoError("no GL context")
+
+    monkeypatch.setattr(demo_module, "record_reaches", fail)
+    shutil.copytree(demo, tmp_path / "run", ignore=shutil.ignore_patterns("video", "video.json", "report.html"))
+    assert main(["demo", f"resume={tmp_path / 'run'}"]) == 0
+    assert summary_of(tmp_path / "run")["video_episodes"] == 0
+    assert "no video: no GL context" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "run" / "report.html").is_file()
