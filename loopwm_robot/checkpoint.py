@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .config import ModelConfig
 from .models.build import build_loopwm
@@ -119,12 +119,22 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file through a temporary neighbour and a rename."""
+    """Write a safetensors file through a temporary neighbour and a rename.
+
+    Raises:
+        OSError: names the file; the old one, if any, is untouched.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata=header)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:  # safetensors' own writer hides the file from everybody else
+            file.write(save(tensors, metadata=header))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

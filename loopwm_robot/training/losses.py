@@ -12,6 +12,8 @@ from ..models.loop_control import sample_depths
 from ..models.loopwm import LoopWM
 from ..types import SequenceBatch
 
+MAX_WEIGHT = 1e6
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -29,8 +31,11 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name in ("position", "reward", "terminated"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"loss weight {name} is {getattr(self, name)}, allowed >= 0; change train.loss")
+            if not 0 <= getattr(self, name) <= MAX_WEIGHT:
+                raise ValueError(
+                    f"train.update.loss.{name} is {getattr(self, name)}, allowed [0, {MAX_WEIGHT:g}]; "
+                    "change configs/train/"
+                )
 
 
 def world_model_loss(

@@ -36,6 +36,8 @@ def test_round_trip_predicts_the_same(tmp_path):
     assert torch.equal(a, b)
     assert loaded.parameters == sum(p.numel() for p in saved.model.parameters())
     assert os.listdir(tmp_path) == ["c.safetensors"]  # no temporary file is left
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode  # readable as any file
 
 
 def test_fixed_exit():

@@ -146,7 +146,7 @@ def test_position_weight_scales_its_columns():
 def test_update_config_ranges(name, value):
     with pytest.raises(ValueError, match=rf"train\.update\.{name} is {value}, allowed"):
         UpdateConfig(**{name: value})
-    with pytest.raises(ValueError, match="loss weight reward is -1"):
+    with pytest.raises(ValueError, match=r"loss\.reward is -1, allowed \[0, 1e\+06\]"):
         LossWeights(reward=-1)
 
 
