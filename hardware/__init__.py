@@ -14,7 +14,7 @@ from .interface import Applied, ArmDriver, ArmInfo, ArmPlan, ArmState, Mode, Rea
 from .limits import JointLimits
 from .records import Event, Snapshot
 from .safety import SafetyFilter
-from .trajectory import braking_distance, braking_time, sample_plan
+from .trajectory import braking_time, sample_plan
 
 __all__ = [
     "Applied",
@@ -36,7 +36,6 @@ __all__ = [
     "SafetyFilter",
     "Snapshot",
     "audit",
-    "braking_distance",
     "braking_time",
     "sample_plan",
 ]

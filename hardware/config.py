@@ -56,8 +56,8 @@ class BridgeConfig:
         client_timeout_s: end, as without an owner, when no client has called for so long [s]; 0 means never.
         orphan_hold_s: how long the control process holds after its owner is gone, before it ends [s].
         on_exit: "disable" switches the servos off at the end, "hold" leaves them on.
-        realtime: SCHED_FIFO for the control process: "auto" tries, "on" warns when it is refused, "off" does
-            not try.
+        realtime: SCHED_FIFO for the control process: "auto" tries, "on" makes a refusal a ``RuntimeWarning`` of
+            ``connect`` and the event "realtime_refused", "off" does not try.
         record_s: length of the shared record ring [s]; the client drains it, so it bounds only the client's
             silence.
         max_horizon: largest number of knots of a plan.

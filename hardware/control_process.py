@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from .clock import Clock, MonotonicClock
-from .errors import BridgeError, CommandRejected
+from .errors import BridgeError
 from .executor import Executor
 from .interface import Mode
 from .memory import BridgeMemory, Command, MemorySinkShared, Word
@@ -102,6 +102,7 @@ class ControlLoop:
         if command is Command.STOP:
             executor.stop(now)
         elif command is Command.HOLD:
+            self._plan_version = self.memory.plan.version  # a plan from before must not start after it
             executor.hold(now)
         elif command is Command.CLOSE:
             self.end("closed by a client")
@@ -123,7 +124,7 @@ class ControlLoop:
             return  # nothing new, or a client is writing: its plan comes with the next tick
         try:
             plan = self.memory.get_plan()
-        except (CommandRejected, ValueError) as error:
+        except Exception as error:  # whatever stands in the slot
             self._plan_version = version
             self.executor.counts["plans_rejected"] += 1
             self.executor.note(now, "plan_rejected", f"malformed plan: {error}")
@@ -135,7 +136,6 @@ class ControlLoop:
     def _publish(self, now: float) -> None:
         memory = self.memory
         memory.snapshot.write(self.executor.snapshot_row.tobytes())
-        memory.words[Word.CONTROL_BEAT_NS] = int(self.clock.now() * 1e9)
         if now >= self._check_at:
             self._check_at = now + _CHECK_EVERY_S
             self._write_metrics()
@@ -243,7 +243,9 @@ def main(name: str) -> int:
         signal.signal(signal.SIGTERM, lambda *_: loop.end("SIGTERM"))
         granted, text = request_realtime(memory.spec.config.realtime)
         memory.words[Word.REALTIME] = int(granted)
-        loop.executor.note(time.monotonic(), "realtime" if granted else "no_realtime", text)
+        demanded = memory.spec.config.realtime == "on"
+        refused = "realtime_refused" if demanded else "no_realtime"
+        loop.executor.note(time.monotonic(), "realtime" if granted else refused, text)
         gc.collect()
         gc.freeze()
         gc.disable()  # a tick makes no reference cycles; a collection would be jitter

@@ -7,8 +7,6 @@ simulation.
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
 from .config import BridgeConfig
@@ -41,7 +39,6 @@ class Executor:
         self.counts = dict.fromkeys(
             ("ticks", "intervention_ticks", "plans_accepted", "plans_rejected", "plans_expired", "faults"), 0
         )
-        self.recent: deque[Event] = deque(maxlen=256)
         self.filter = SafetyFilter(limits, config.dt)
         self.plans = PlanQueue(limits.names, config)
         self.watch = Watch(limits, config)
@@ -88,6 +85,7 @@ class Executor:
             return
         self._require("enable", Mode.CONNECTED)
         self._read(now)
+        self._require("enable", Mode.CONNECTED)  # that look at the arm may have latched a fault
         state = self._fit_to_seed(now, "enable")
         self.driver.enable()
         self._seed(state)
@@ -113,18 +111,24 @@ class Executor:
         elif self.watch.stale:
             refusal = "the measured state is stale"
         else:
-            refusal = self.plans.offer(plan, now, self.watch.seen_at(plan.obs_seq))
+            try:
+                refusal = self.plans.offer(plan, now, self.watch.seen_at(plan.obs_seq))
+            except Exception as error:  # no plan may end the loop in mid-motion
+                refusal = f"{type(error).__name__}: {error}"
         if refusal is not None:
             self.counts["plans_rejected"] += 1
             self._event(now, "plan_rejected", f"plan {plan.plan_id}: {refusal}", plan.plan_id)
         return refusal is None
 
     def hold(self, now: float) -> None:
-        """Drop the plan, brake and hold; plans are still accepted."""
+        """Drop the plan, and one that waits for its t0, brake and hold; new plans are still accepted."""
+        waiting = self.plans.waiting
+        self.plans.clear()
         if self.mode is Mode.HOLDING:
+            if waiting:
+                self._event(now, "held", "waiting plan dropped on request")
             return
         self._require("hold", Mode.RUNNING)
-        self.plans.clear()
         self._enter(Mode.HOLDING, now, "held", "plan dropped on request")
 
     def stop(self, now: float) -> None:
@@ -148,7 +152,9 @@ class Executor:
                 f"fault '{self.fault}' is latched; look at the arm, then reset(acknowledge=True)"
             )
         self.driver.clear_faults()
-        self._read(now)
+        broken = self._look(now)
+        if broken is not None:
+            raise SafetyStop(f"reset: {broken[0]}: {broken[1]}; the fault '{self.fault}' stays latched")
         if self._enabled:
             state = self._fit_to_seed(now, "reset")
             self.driver.enable()
@@ -204,11 +210,9 @@ class Executor:
         self.publish(now)
 
     def _command(self, now: float) -> tuple[Array, FilterOutput]:
-        if self.mode in _ACTIVE:
-            self._advance_plan(now)
-        if self.mode is Mode.RUNNING:
-            requested, velocity = self.plans.target(now)
-            return requested, self.filter.step(requested, velocity)
+        target = self._target(now) if self.mode in _ACTIVE else None
+        if target is not None:
+            return target[0], self.filter.step(*target)
         if not self.filter.at_rest:
             out = self.filter.brake()
             return out.q, out
@@ -216,6 +220,15 @@ class Executor:
             self._confirm_rest(now)
         requested = self.filter.q
         return requested, self.filter.step(requested, np.zeros(self.limits.n))
+
+    def _target(self, now: float) -> tuple[Array, Array] | None:
+        # What the plans want; None: brake and hold. Whatever goes wrong with a plan ends in a controlled stop.
+        try:
+            self._advance_plan(now)
+            return self.plans.target(now) if self.mode is Mode.RUNNING else None
+        except Exception as error:
+            self._fault(now, "plan_error", f"{type(error).__name__}: {error}")
+            return None
 
     def _confirm_rest(self, now: float) -> None:
         # The command rests; the stop is over when the arm says so too.
@@ -249,18 +262,23 @@ class Executor:
             self.plans.drop_current()
 
     def _read(self, now: float) -> None:
+        broken = self._look(now)
+        if broken is not None:
+            self._fault(now, *broken)
+
+    def _look(self, now: float) -> tuple[str, str] | None:
+        # Take a measurement; what cannot be tolerated comes back as kind and text of a fault.
         try:
             state = self.driver.read(now + self.config.dt)
         except Disconnected as error:
             self.watch.missed()
-            self._fault(now, "disconnected", str(error))
+            return "disconnected", str(error)
         except BridgeError as error:
             if self.watch.missed():
                 self._event(now, "transport", str(error))
-        else:
-            note = self.watch.accept(state, now)
-            if note is not None:
-                self._fault(now, "device_clock", note)
+            return None
+        note = self.watch.accept(state, now)
+        return None if note is None else ("device_clock", note)
 
     def _supervise(self, now: float) -> None:
         age = self.watch.age(now)
@@ -280,8 +298,10 @@ class Executor:
         if fault is not None:
             self._fault(now, "device_fault", fault)
         text = self.watch.following(self.filter.q, now)
-        if text is not None:
+        if text is not None and not self._written_off:
+            # Braking would leave the command ahead of the arm, which would go on pressing on what blocks it.
             self._fault(now, "following_error", text)
+            self._device_stop(now)
 
     def _write(self, q: Array, now: float) -> None:
         if self._written_off:
@@ -302,7 +322,8 @@ class Executor:
             self.watch.wrote()
 
     def _device_stop(self, now: float) -> None:
-        # A streamed stop no longer arrives: ask once for the device's own, and write no more until the reset.
+        # A streamed stop no longer arrives or does not help: ask once for the device's own, and write no more
+        # until the reset.
         self._written_off = True
         try:
             self.driver.stop()
@@ -366,7 +387,6 @@ class Executor:
     def _event(self, now: float, kind: str, text: str, value: float = float("nan")) -> None:
         event = Event(self._event_seq, now, kind, text, value)
         self._event_seq += 1
-        self.recent.append(event)
         self.sink.event(event)
 
     def note(self, now: float, kind: str, text: str, value: float = float("nan")) -> None:

@@ -203,11 +203,6 @@ class Applied:
     dq: Array
     reasons: NDArray[np.uint32]
 
-    @property
-    def intervened(self) -> bool:
-        """Whether any joint was limited or braked."""
-        return bool(self.reasons.any())
-
     def interventions(self, joint_names: Sequence[str]) -> dict[str, Reason]:
         """Name the joints that were limited and why."""
         return {name: Reason(int(r)) for name, r in zip(joint_names, self.reasons, strict=True) if r}
@@ -224,7 +219,6 @@ class ArmInfo:
     q_max: tuple[float, ...] | None = None
     firmware: str = ""
     serial: str = ""
-    device_watchdog: bool = False
 
     @property
     def dof(self) -> int:

@@ -107,13 +107,6 @@ class JointLimits:
             raise LimitsMismatch(f"position margin {margin} rad, must be finite and at least 0 rad")
         return replace(self, q_min=self.q_min + margin, q_max=self.q_max - margin)
 
-    def scaled(self, speed: float = 1.0, acceleration: float = 1.0) -> JointLimits:
-        """Return slower limits, factors in (0, 1]: commissioning starts at 0.1 or less."""
-        for name, factor in (("speed", speed), ("acceleration", acceleration)):
-            if not 0.0 < factor <= 1.0:
-                raise LimitsMismatch(f"{name} factor {factor}, allowed (0, 1]: limits are only ever lowered")
-        return replace(self, dq_max=self.dq_max * speed, ddq_max=self.ddq_max * acceleration)
-
     def check_device(self, info: ArmInfo, tolerance: float = 1e-3) -> None:
         """Compare with what the device reports.
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,6 +172,13 @@ class ProcessLink:
         package = __name__.rpartition(".")[0]
         self._process = subprocess.Popen([sys.executable, "-P", "-m", package, self.name], env=env)
         self._await(Command.CONNECT, self.memory.word(Word.REQUEST + Command.CONNECT), _START_TIMEOUT_S)
+        if self.spec.config.realtime == "on" and not self.memory.word(Word.REALTIME):
+            warnings.warn(
+                f"bridge '{self.name}': realtime is 'on', but the system refused SCHED_FIFO: ticks may run late "
+                "under load; the event 'realtime_refused' tells how to allow it",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         return self.info()
 
     def info(self) -> ArmInfo:

@@ -58,7 +58,6 @@ class Word(IntEnum):
     CONTROL_PID = 1
     VERSION = 2
     CLIENT_BEAT_NS = 3
-    CONTROL_BEAT_NS = 4
     REALTIME = 5
     REQUEST = 16
     DONE = 32

@@ -14,6 +14,12 @@ _SAME_TIME = 1e-8
 _SAME_PHASE = 1e-5
 """Phases of a plan that differ by less are one [s]: at 2 rad/s this is 20 microradian."""
 
+_DT_RANGE = (1e-4, 60.0)
+"""Spacing of knots that makes sense [s]; beyond it the arithmetic of phases would overflow."""
+
+_MAX_AGE_S = 60.0
+"""A plan whose first knot lies further back than this is not meant for now [s]."""
+
 
 class PlanQueue:
     """Latest plan wins; the plan in force stays until a successor starts or it expires itself.
@@ -34,6 +40,11 @@ class PlanQueue:
     def plan_id(self) -> int:
         """Plan in force, -1 for none."""
         return -1 if self._current is None else self._current.plan_id
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a plan waits for its start."""
+        return self._pending is not None
 
     def restart(self) -> None:
         """Forget both plans, and let numbers begin anew."""
@@ -64,6 +75,11 @@ class PlanQueue:
             return f"joints {list(plan.joint_names)}, the arm has {list(self._names)}, in this order"
         if plan.plan_id <= self._last_id:
             return f"not newer than plan {self._last_id}; number plans upwards"
+        low, high = _DT_RANGE
+        if not low <= plan.dt <= high:
+            return f"knots are spaced by {plan.dt:g} s, allowed [{low:g}, {high:g}] s"
+        if now - plan.t0 > _MAX_AGE_S:
+            return f"started {now - plan.t0:.6g} s ago, allowed {_MAX_AGE_S:g} s; give a later t0"
         if plan.expires_at <= now:
             return f"expired {now - plan.expires_at:.3f} s ago; plan faster or give a longer validity"
         if plan.valid_until - now > config.max_validity_s:
@@ -92,7 +108,7 @@ class PlanQueue:
         self._pending = None
         jump = np.abs(sample_plan(plan, now - plan.t0)[0] - command)
         worst = int(np.argmax(jump))
-        if jump[worst] > self._config.max_jump_rad:
+        if not jump[worst] <= self._config.max_jump_rad:  # NaN is refused as well
             return False, (
                 f"plan {plan.plan_id}: joint '{self._names[worst]}' starts {jump[worst]:.3f} rad from the "
                 f"command, allowed {self._config.max_jump_rad:g} rad; plan from the present command"

@@ -105,13 +105,6 @@ class SafetyFilter:
         """Time that a stop from the present command takes [s]."""
         return braking_time(self._v, self.limits.ddq_max, self.dt)
 
-    def stopping_path(self) -> Array:
-        """Return the stop in store at this tick: positions (K, ..., n) [rad], K = stopping_time / dt."""
-        ticks = round(self.stopping_time / self.dt)
-        k = np.arange(1, ticks + 1).reshape((-1,) + (1,) * self._v.ndim)
-        v = np.sign(self._v) * np.maximum(np.abs(self._v) - k * self._step, 0.0)
-        return np.asarray(self.q + self.dt * np.cumsum(v, axis=0))
-
     def step(self, request: ArrayLike, velocity: ArrayLike | None = None) -> FilterOutput:
         """Apply the admissible command closest in purpose to the request.
 
@@ -177,27 +170,9 @@ class SafetyFilter:
         self._q, self._v, self._last_target, self._last_w = q_new, v_new, target, w
         return FilterOutput(q_new, v_new, reasons)
 
-    def brake(self, synchronised: bool = False) -> FilterOutput:
-        """Take one tick of the stop that is in store.
-
-        Args:
-            synchronised: keep the direction of motion in joint space, all joints resting at the same time,
-                wherever the position limits leave the room for it; otherwise each joint brakes at its own
-                limit.
-        """
-        v = np.sign(self._v) * np.maximum(np.abs(self._v) - self._step, 0.0)
-        if synchronised:
-            ticks = np.ceil((np.abs(self._v) / self._step).max(axis=-1, keepdims=True) - TICK_TOLERANCE)
-            line = self._v * (1.0 - 1.0 / np.maximum(ticks, 1.0))
-            room_hi = stoppable_speed(
-                np.maximum(self.limits.q_max - self.q, 0.0), self.limits.ddq_max, self.dt
-            )
-            room_lo = stoppable_speed(
-                np.maximum(self.q - self.limits.q_min, 0.0), self.limits.ddq_max, self.dt
-            )
-            line = np.minimum(np.maximum(line, -room_lo), room_hi)
-            v = np.copysign(np.maximum(np.abs(line), np.abs(v)), self._v)
-        return self._move(v, Reason.BRAKE)
+    def brake(self) -> FilterOutput:
+        """Take one tick of the stop that is in store: each joint brakes at its own limit."""
+        return self._braked(Reason.BRAKE)
 
     def _closing_speed(self, gap: Array, target_acceleration: Array) -> Array:
         side = np.sign(gap)

@@ -56,20 +56,6 @@ def braking_time(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> float:
     return float(np.max(np.ceil(speed / (brake * dt) - TICK_TOLERANCE)) * dt)
 
 
-def braking_distance(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> Array:
-    """Return how far each joint still moves while it brakes at its limit (..., n) [rad], never negative.
-
-    With dt > 0 the stop is discrete: after a tick that moved by v*dt the next ones move by (v - A) dt, (v -
-    2A) dt, .. with A = ddq_max*dt; otherwise v^2 / (2 ddq_max).
-    """
-    speed, brake = np.abs(np.asarray(dq, dtype=np.float64)), np.asarray(ddq_max, dtype=np.float64)
-    if dt <= 0.0:
-        return np.asarray(speed**2 / (2.0 * brake))
-    step = brake * dt
-    m = np.floor(speed / step)
-    return np.asarray(dt * (m * speed - step * m * (m + 1.0) / 2.0))
-
-
 def stoppable_speed(distance: Array, ddq_max: Array, dt: float) -> Array:
     """Return the largest speed of the next tick after which a discrete stop still fits into a distance.
 

@@ -38,8 +38,8 @@ class SimFault:
     Attributes:
         kind: "freeze": reads return the last values without an error and writes vanish; "drop": reads and
             writes time out; "disconnect": the link is gone; "encoder_jump": a joint reads wrong by ``value``
-            [rad]; "device_fault": the arm stops and reports ``text`` until cleared; "jam": the joints do not
-            follow.
+            [rad]; "device_fault": the arm stops and reports ``text`` until cleared; "jam": the joints stand
+            still however the drives press.
         at_s: start, since the arm was opened [s].
         duration_s: length [s]; a device fault stays until it is cleared.
         joint: index of the joint.
@@ -295,10 +295,10 @@ class SimArmDriver:
             while self._commands and self._commands[0][0] <= t + 1e-9:
                 data.ctrl[self._actuators] = self._commands.popleft()[1]
             self._latch(self._base - self._opened_at + t)
-            if self._fault("jam"):
-                data.qvel[self._dof] = 0.0
-                data.ctrl[self._actuators] = data.qpos[self._qpos]
+            jammed = data.qpos[self._qpos] if self._fault("jam") else None
             self._mj.mj_step(model, data)
+            if jammed is not None:
+                data.qpos[self._qpos], data.qvel[self._dof] = jammed, 0.0
             self._steps += 1
             self._sample()
 

@@ -5,17 +5,22 @@ No assertion depends on this machine being fast: times are compared inside the r
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hardware import ArmBridge, JointLimits, Mode, braking_time
+from hardware import ArmBridge, ArmInfo, BridgeConfig, JointLimits, Mode, braking_time
 from hardware.errors import BridgeError, ControlProcessError, DriverUnavailable, ModeError, SafetyStop
+from hardware.link import ProcessLink
+from hardware.memory import BridgeMemory, BridgeSpec, Command, Word
 from hardware.shm import process_alive, segment_folder
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +99,9 @@ def test_a_second_of_motion_in_real_time(live, limits):
         assert (running["requested"] == running["applied"]).all()
     assert np.abs(running["applied"][-1] - start).max() > 0.3
     assert metrics["rate_hz"] == 250.0 and metrics["lost_records"] == 0 and metrics["lateness_s_max"] > 0.0
-    assert metrics["deadline_misses"] >= 0 and not metrics["realtime"]
+    # Each missed deadline leaves out at least one period, and there is one exactly when a tick was that late.
+    assert (metrics["deadline_misses"] > 0) == (metrics["lateness_s_max"] > DT)
+    assert metrics["skipped_ticks"] >= metrics["deadline_misses"] and not metrics["realtime"]
     assert {"connected", "enabled", "started", "running", "plan_expired", "stopped"} <= {
         e.kind for e in live.events()
     }
@@ -148,8 +155,6 @@ def test_killing_the_planner_in_mid_motion_brings_the_arm_to_rest_in_time(live, 
 
 
 def start_owner(spec, limits: JointLimits, how: str):
-    import json
-
     owner = python(
         OWNER,
         json.dumps(spec.kwargs),
@@ -227,6 +232,34 @@ def test_a_driver_that_does_not_open_leaves_nothing_behind(spec, limits):
     with pytest.raises(DriverUnavailable, match="check the arguments"):
         ArmBridge(unknown, limits).connect()
     assert set(segment_folder().glob(f"loopwm-bridge-{os.getpid()}-*")) <= before
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_realtime_that_was_demanded_and_refused_is_a_warning(spec, limits, monkeypatch, granted):
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig(realtime="on")))
+
+    class Control:
+        """Stands for the control process: answers at once."""
+
+        def __init__(self, *_, **__):
+            memory.words[Word.REALTIME] = granted
+            memory.info.write(json.dumps(asdict(ArmInfo("arm", limits.names, 250.0))).encode())
+            memory.finish(Command.CONNECT, memory.word(Word.REQUEST + Command.CONNECT), None)
+
+        def poll(self):
+            return None
+
+        def wait(self, timeout=None):
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Control)
+    link = ProcessLink(memory, owner=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert link.connect().model == "arm"
+    told = [str(w.message) for w in caught if w.category is RuntimeWarning]
+    assert len(told) == (not granted) and all("SCHED_FIFO" in text for text in told)
+    link.close()
 
 
 def test_attaching_needs_a_running_bridge():

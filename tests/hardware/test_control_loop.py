@@ -178,10 +178,53 @@ def test_a_crash_of_the_loop_asks_the_device_to_stop(stage, monkeypatch):
     clock.at(10.2, lambda: sweep(memory, 1, 10.2))
     stops = []
     monkeypatch.setattr(loop.executor.driver, "stop", lambda: stops.append(clock.now()))
-    clock.at(10.5, lambda: monkeypatch.setattr(loop.executor.plans, "target", lambda now: 1 / 0))
+    clock.at(10.5, lambda: monkeypatch.setattr(loop.executor.filter, "step", lambda q, dq: 1 / 0))
     with pytest.raises(ZeroDivisionError):
         loop.run()
     assert len(stops) == 1 and loop.executor.mode is Mode.CLOSED
+
+
+def test_a_crash_in_the_plans_brakes_and_latches_instead(stage, monkeypatch, limits):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.2, lambda: sweep(memory, 1, 10.2))
+    clock.at(10.5, lambda: monkeypatch.setattr(loop.executor.plans, "target", lambda now: 1 / 0))
+    clock.at(11.0, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    assert "fault" in events(memory) and events(memory)[-1] == "closed"
+    records = memory.read_records(0)[0]
+    after = records[records["t"] > 10.501]
+    assert (after["mode"] == Mode.FAULT).all() and np.abs(after["applied_dq"][0]).max() > 0.1
+    assert not after["applied_dq"][-1].any() and audit(records, limits, DT).limit_violations == 0
+
+
+def test_absurd_plans_end_in_a_refusal_not_in_a_crash(stage):
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    names = memory.spec.limits.names
+    clock.at(10.2, lambda: sweep(memory, 1, 10.2, validity=1.0))
+    knots = np.tile([0.2, -0.4, 0.3], (2, 1))
+    for i, (t0, dt) in enumerate([(-1e308, 0.05), (10.2, 5e-324), (10.2, 1e308), (-50.0, 59.0)]):
+        plan = ArmPlan(2 + i, t0, dt, knots, 11.5, names)
+        clock.at(10.3 + 0.02 * i, lambda plan=plan: memory.put_plan(plan))
+    clock.at(10.5, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    log = [e.text for e in memory.read_events(0)[0] if e.kind == "plan_rejected"]
+    assert len(log) == 4 and "spaced by" in log[1] and "spaced by" in log[2]
+    assert "started" in log[0] and "started" in log[3]
+    assert "fault" not in events(memory) and events(memory)[-1] == "closed"
+
+
+def test_a_plan_from_before_a_hold_does_not_start_after_it(stage):
+    """The planner's plan and the operator's hold arrive within one tick."""
+    memory, clock, loop = stage
+    go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+    clock.at(10.3, lambda: (sweep(memory, 1, 10.3), memory.request(Command.HOLD)))
+    clock.at(10.5, lambda: sweep(memory, 2, 10.5))
+    clock.at(10.7, lambda: memory.request(Command.CLOSE))
+    loop.run()
+    records = memory.read_records(0)[0]
+    assert not records[records["t"] < 10.49]["applied_dq"].any() and (records["plan_id"] == 2).any()
 
 
 def test_a_device_that_cannot_be_let_go_is_reported(stage, monkeypatch):
@@ -279,6 +322,16 @@ def test_realtime_falls_back_with_advice(monkeypatch):
     monkeypatch.setattr(os, "sched_setscheduler", lambda *_: None)
     assert request_realtime("on") == (True, "SCHED_FIFO priority 20")
     assert request_realtime("off")[0] is False
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("on", "realtime_refused"), ("auto", "no_realtime")])
+def test_a_refusal_of_what_was_demanded_has_its_own_event(spec, limits, main_in_process, monkeypatch, mode, kind):
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig(realtime=mode)))
+    monkeypatch.setattr(ControlLoop, "run", lambda self: None)
+    assert control_process.main(memory.name) == 0
+    assert events(memory) == [kind]
+    memory.segment.unlink()
+    memory.close()
 
 
 def test_ticker_and_histogram():

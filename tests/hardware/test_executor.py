@@ -209,6 +209,9 @@ def test_a_setpoint_is_approached_within_the_limits_and_reached(running):
         (lambda b, t: {"obs_seq": 10**6}, "of age unknown"),
         (lambda b, t: {"obs_seq": 1}, "rests on observation 1"),
         (lambda b, t: {"plan_id": 3}, "not newer"),
+        (lambda b, t: {"t0": -1e308}, "started"),
+        (lambda b, t: {"dt": 5e-324}, "spaced by"),
+        (lambda b, t: {"dt": 1e308}, "spaced by"),
     ],
 )
 def test_unacceptable_plans_leave_an_event_and_nothing_else(running, make, words):
@@ -263,6 +266,25 @@ def test_hold_and_stop(running):
     running.submit(sweep(running))
     running.advance(0.1)
     assert running.mode is Mode.RUNNING
+
+
+def test_a_hold_drops_the_plan_that_waits_as_well(running):
+    """An operator's hold while the arm holds: the plan with a later t0 must not start behind it."""
+    running.submit(sweep(running, t0=running.now() + 0.1))
+    running.advance(0.02)
+    assert running.mode is Mode.HOLDING
+    running.hold()
+    running.advance(0.5)
+    assert running.mode is Mode.HOLDING and not running.records()["applied_dq"].any()
+    assert "waiting plan" in running.events()[-1].text
+    before = len(running.events())
+    running.hold()
+    assert len(running.events()) == before  # nothing waited, nothing to tell
+    running.submit(sweep(running, t0=running.now() + 0.1))
+    running.stop()
+    running.start()
+    running.advance(0.5)
+    assert running.mode is Mode.HOLDING and not running.records()["applied_dq"].any()
 
 
 def test_commands_in_the_wrong_mode(bridge):
@@ -379,6 +401,20 @@ def test_an_arm_that_does_not_follow_is_noticed(running, kind):
     running.advance(0.8)
     assert running.mode is Mode.FAULT and running.fault.startswith("following_error")
     assert running.audit().limit_violations == 0
+    # The device holds the pose it has: nothing presses on what is in the way, and nothing jumps when it goes.
+    driver, ahead = driver_of(running), running.snapshot().applied.applied
+    held = driver.true_q
+    pressing = np.array(driver._data.ctrl[driver._actuators])
+    np.testing.assert_allclose(pressing, held, atol=1e-9 if kind == "jam" else 0.02)
+    assert np.abs(ahead - running.observe().q).max() > 0.2
+    driver.heal()
+    running.advance(0.5)
+    np.testing.assert_allclose(driver.true_q, held, atol=0.02)
+    running.reset(acknowledge=True)
+    running.advance(0.2)
+    assert running.mode is Mode.ENABLED
+    np.testing.assert_allclose(running.snapshot().applied.applied, held, atol=0.02)
+    np.testing.assert_allclose(driver.true_q, held, atol=0.02)
 
 
 def test_an_arm_outside_its_limits_may_only_come_back(spec, mjcf):
@@ -464,7 +500,7 @@ def rig():
 
 
 def last_events(executor, n=2):
-    return [event.kind for event in executor.recent][-n:]
+    return [event.kind for event in executor.sink.events][-n:]
 
 
 def test_nothing_is_written_before_enabling(rig):
@@ -507,6 +543,78 @@ def test_a_stop_that_the_arm_does_not_confirm_is_reported(rig):
     assert executor.mode is Mode.STOPPING
     run(0.8)
     assert executor.mode is Mode.ENABLED and last_events(executor, 1) == ["stop_incomplete"]
+
+
+@pytest.mark.parametrize("trouble", ["link", "clock"])
+def test_a_fault_found_while_enabling_or_resetting_stays_latched(trouble):
+    clock, limits = FakeClock(), JointLimits(("a", "b"), [-1] * 2, [1] * 2, [1.0] * 2, [5.0] * 2)
+    arm = ScriptedArm(clock)
+    executor = Executor(arm, limits, BridgeConfig(), MemorySink())
+
+    def run(ticks=5):
+        for _ in range(ticks):
+            clock.advance(DT)
+            executor.tick(clock.now())
+
+    def break_it():
+        if trouble == "link":
+            arm.read_error = Disconnected("gone")
+        else:
+            arm.device_time = 0.0
+
+    executor.connect(0.0)
+    run()
+    break_it()
+    with pytest.raises(SafetyStop, match="latched"):
+        executor.enable(clock.now())
+    assert executor.mode is Mode.FAULT and not executor.enabled and "enable" not in arm.calls
+    arm.read_error = None
+    run()
+    executor.reset(clock.now(), acknowledge=True)
+    executor.enable(clock.now())
+    arm.device_time = 5.0
+    run()
+    break_it()
+    run(1)
+    assert executor.mode is Mode.FAULT
+    arm.read_error, arm.device_time = None, 6.0
+    run()
+    break_it()
+    with pytest.raises(SafetyStop, match="stays latched"):
+        executor.reset(clock.now(), acknowledge=True)
+    assert executor.mode is Mode.FAULT and executor.fault
+
+
+@pytest.mark.parametrize("method", ["activate", "target", "expired"])
+def test_a_bug_in_the_plans_brakes_and_latches(running, monkeypatch, method):
+    running.submit(sweep(running, validity=1.0))
+    running.advance(0.3)
+    executor = running._link.executor
+    monkeypatch.setattr(executor.plans, method, lambda *_: 1 / 0)
+    running.advance(DT)
+    assert running.mode is Mode.FAULT and running.fault.startswith("plan_error: ZeroDivisionError")
+    assert executor.moving
+    running.advance(0.3)
+    assert not executor.moving and running.audit().limit_violations == 0
+    assert np.abs(running.observe().dq).max() < 0.01
+
+
+def test_a_bug_in_taking_a_plan_refuses_it(running, monkeypatch):
+    first = sweep(running, validity=1.0)
+    running.submit(first)
+    running.advance(0.1)
+    monkeypatch.setattr(running._link.executor.plans, "offer", lambda *_: 1 / 0)
+    running.submit(sweep(running))
+    running.advance(0.1)
+    assert running.snapshot().plan_id == first.plan_id and "ZeroDivisionError" in running.events()[-1].text
+
+
+def test_a_plan_whose_curve_overflows_is_refused(running):
+    with np.errstate(over="ignore", invalid="ignore"):
+        knots = np.array([[0.2, -0.4, 0.3], [1.7e308] * 3, [-1.7e308] * 3])
+        running.submit(running.make_plan(knots, np.full((3, 3), 1e308), dt=0.05, t0=running.now() - 0.07))
+        running.advance(0.1)
+    assert running.mode is Mode.HOLDING and "allowed 0.1 rad" in running.events()[-1].text
 
 
 def test_a_device_clock_that_goes_back_is_a_fault_even_without_motion(rig):
@@ -619,7 +727,7 @@ def test_hostile_plans_and_faults_never_leave_the_limits(running, limits):
             ArmPlan(
                 plan_id=int(rng.integers(k, k + 5)),
                 t0=now + rng.uniform(-0.3, 0.1),
-                dt=float(rng.choice([1e-6, 0.02, 0.3])),
+                dt=float(rng.choice([1e-6, 1e-4, 0.02, 0.3])),
                 q=knots,
                 dq=dq,
                 valid_until=now + rng.uniform(-0.1, 0.6),

@@ -77,7 +77,6 @@ def test_states_with_nan_or_wrong_shape_cannot_be_made(field):
 def test_interventions_are_named():
     reasons = np.array([0, Reason.VELOCITY | Reason.POSITION], dtype=np.uint32)
     applied = Applied(1, 0.0, 3, np.zeros(2), np.zeros(2), np.zeros(2), reasons)
-    assert applied.intervened
     assert applied.interventions(("a", "b")) == {"b": Reason.VELOCITY | Reason.POSITION}
 
 

@@ -54,13 +54,6 @@ def test_bad_limits_are_refused_with_the_subject(change, words):
         JointLimits.from_mapping({**DATA, **change})
 
 
-def test_scaling_only_lowers():
-    slow = JointLimits.from_mapping(DATA).scaled(speed=0.1, acceleration=0.5)
-    assert slow.dq_max.tolist() == pytest.approx([0.2, 0.2]) and slow.ddq_max.tolist() == [2.5, 3.0]
-    with pytest.raises(LimitsMismatch, match="lowered"):
-        slow.scaled(speed=1.5)
-
-
 def test_device_must_have_our_joints_and_a_wider_range():
     limits = JointLimits.from_mapping(DATA)
     limits.check_device(ArmInfo("arm", ("a", "b"), 100.0))

@@ -186,6 +186,21 @@ def test_faults(make, clock):
         arm.read(0.0)
 
 
+def test_a_jammed_arm_stands_still_while_its_drives_press(make, clock):
+    arm = make()
+    arm.enable()
+    arm.inject(kind="jam")
+    arm.write(HOME + 0.3, 0.0)
+    for _ in range(20):
+        clock.advance(0.01)
+        state = arm.read(0.0)
+    np.testing.assert_allclose(state.q, HOME, atol=1e-6)
+    assert not state.dq.any() and (state.tau > 50.0).all()
+    arm.stop()
+    clock.advance(0.01)
+    assert np.abs(arm.read(0.0).tau).max() < 1.0
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "words"),
     [
