@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from planners import Objective, Plan, RolloutModel, Scorer, TrajectoryScorer
+from planners import Objective, Plan, Planner, RolloutModel, TrajectoryScorer
 
 from .types import Float32
 
@@ -25,12 +25,6 @@ class EncodingModel(RolloutModel, Protocol):
         ...
 
 
-class SequencePlanner(Protocol):
-    """A planner that returns `planners.Plan`."""
-
-    def plan(self, score: Scorer, warm_start: Tensor | None = None) -> Plan: ...
-
-
 class MPCAgent:
     """Plans at every control step, executes the first action, warm-starts the next plan with the rest.
 
@@ -44,7 +38,7 @@ class MPCAgent:
         timings: seconds spent in each control step, for each episode step since construction.
     """
 
-    def __init__(self, model: EncodingModel, planner: SequencePlanner, make_objective: ObjectiveFactory) -> None:
+    def __init__(self, model: EncodingModel, planner: Planner, make_objective: ObjectiveFactory) -> None:
         self.model, self.planner, self.make_objective = model, planner, make_objective
         self.last_plan: Plan | None = None
         self.timings: list[float] = []

@@ -124,11 +124,14 @@ def make_agent(
     return MPCAgent(model, CEM(config, spaces.nu, spaces.ctrl_dt, generator), objective)
 
 
-def load_agent(path: str | Path, seed: int = 0) -> tuple[MPCAgent, gym.Env[Any, Any]]:
+def load_agent(
+    path: str | Path, planner: PlannerConfig | None = None, seed: int = 0
+) -> tuple[MPCAgent, gym.Env[Any, Any]]:
     """A trained controller and an environment it was trained for.
 
     Args:
         path: a checkpoint, or a run folder that holds one.
+        planner: settings of the planner; none takes the defaults.
         seed: of the planner's noise.
 
     Returns:
@@ -142,7 +145,7 @@ def load_agent(path: str | Path, seed: int = 0) -> tuple[MPCAgent, gym.Env[Any, 
     config = EnvConfig(id=checkpoint.spaces.env_id, control_mode=checkpoint.spaces.control_mode, reward="")
     env = make_env(config)
     checkpoint.spaces.require(spaces_of(env, config), file)
-    return planning_agent(checkpoint, PlannerConfig(), env, seed), env
+    return planning_agent(checkpoint, planner or PlannerConfig(), env, seed), env
 
 
 def planning_agent(

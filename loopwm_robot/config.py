@@ -217,7 +217,6 @@ class EvaluateConfig:
         untrained_episodes: for the same planner on an untrained model, at least 0.
         simulator_episodes: for the same planner on the true model (slow), at least 0.
         held_out: random episodes for the open-loop errors, at least 1.
-        video_episodes: reaches in the video, 0 for none.
         threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
     """
 
@@ -226,13 +225,12 @@ class EvaluateConfig:
     untrained_episodes: int = 0
     simulator_episodes: int = 0
     held_out: int = 20
-    video_episodes: int = 0
     threads: int = 1
 
     def __post_init__(self) -> None:
         _number("evaluate.episodes", self.episodes, 1, 100_000)
         _number("evaluate.held_out", self.held_out, 1, 100_000)
-        for name in ("random_episodes", "untrained_episodes", "simulator_episodes", "video_episodes"):
+        for name in ("random_episodes", "untrained_episodes", "simulator_episodes"):
             _number(f"evaluate.{name}", getattr(self, name), 0, 100_000)
         _number("evaluate.threads", self.threads, 1, 1024)
 

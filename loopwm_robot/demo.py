@@ -23,7 +23,7 @@ from .deploy.run import DeployConfig, deploy_checkpoint
 from .evaluation import evaluate_checkpoint, write_evaluation
 from .report.curves import learning_curve
 from .report.html import build_report
-from .report.video import record_reaches
+from .report.video import VideoError, record_reaches
 from .runs import Number, RunFolder, write_text
 from .training.online import TrainingRun
 
@@ -49,6 +49,7 @@ class DemoConfig:
         train: the training rounds.
         evaluate: the comparisons.
         deploy: the run through the bridge.
+        video_episodes: reaches in the video, 0 to 1000; 0 for none.
     """
 
     arm: ArmConfig
@@ -62,10 +63,13 @@ class DemoConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     deploy: DeployConfig = field(default_factory=DeployConfig)
+    video_episodes: int = 4
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}, allowed [0, {MAX_SEED}]")
+        if not 0 <= self.video_episodes <= 1000:
+            raise ValueError(f"video_episodes is {self.video_episodes}, allowed [0, 1000]")
         if self.planner.model != "learned":
             raise ValueError(
                 f"planner.model is '{self.planner.model}', allowed 'learned' in the demo; "
@@ -155,7 +159,7 @@ class Demo:
 
     def video(self) -> Summary:
         """Film some reaches with the planned path; a machine that cannot draw goes on without."""
-        count = self.config.evaluate.video_episodes
+        count = self.config.video_episodes
         if count == 0:
             return {}
         checkpoint = self.checkpoint
@@ -166,7 +170,7 @@ class Demo:
         torch.set_num_threads(self.config.evaluate.threads)
         try:
             record_reaches(env, agent, seeds, self.folder.file("video/reaches.mp4"), width=FILM_WIDTH)
-        except RuntimeError as error:
+        except VideoError as error:
             self.folder.log.warning("no video: %s", error)
             return {"video_episodes": 0}
         finally:

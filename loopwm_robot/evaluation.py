@@ -21,6 +21,7 @@ from .config import CollectConfig, EvaluateConfig, PlannerConfig
 from .data.collect import Policy, UniformPolicy
 from .models.build import build_loopwm
 from .models.loopwm import LoopWM
+from .models.simulator import SimulatorModel
 from .progress import progress
 from .report.control import distance_plot, timing_plot
 from .report.predictions import depth_plot, horizon_plot, prediction_plot
@@ -120,6 +121,8 @@ def evaluate_checkpoint(
 
                 seeds = range(EVALUATION_SEED, EVALUATION_SEED + count)
                 results[name] = evaluate(env, policy, seeds, report)
+            if isinstance(policy, MPCAgent) and isinstance(policy.model, SimulatorModel):
+                policy.model.close()
         held_out = record_held_out(env, checkpoint.spaces.nu, CollectConfig(), config.held_out)
         table = open_loop_table(checkpoint.model, held_out, checkpoint.spaces.position_columns)
         loops = mean_loops(checkpoint, results["loopwm"].episodes)

@@ -26,7 +26,7 @@ import yaml
 from .errors import RequestError
 from .schema import plain
 
-LOGGERS = ("loopwm_robot", "envs", "planners", "hardware", "py.warnings")
+LOGGERS = ("loopwm_robot", "envs", "planners", "hardware")
 REPEATED = ("collect", "evaluate", "deploy")
 """Commands without `resume`: an interrupted one is run again."""
 Number = str | bool | int | float

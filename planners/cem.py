@@ -87,7 +87,7 @@ class CEM:
             warm_start: first guess of the mean (H, nu), for example `last_plan.shift()`.
 
         Returns:
-            the mean of the final elites, in bounds.
+            the final mean of the distribution, in bounds.
 
         Raises:
             PlanningError: in some iteration no candidate had a finite score.

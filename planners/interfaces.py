@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from .plan import Plan
+
 
 class Scorer(Protocol):
     """Scores candidate action sequences; higher is better."""
@@ -67,6 +69,6 @@ class Objective(Protocol):
 class Planner(Protocol):
     """Finds actions that score well."""
 
-    def plan(self, score: Scorer, warm_start: Tensor | None = None) -> Any:
-        """Return a `planners.plan.Plan`; `warm_start` is a first guess (H, nu)."""
+    def plan(self, score: Scorer, warm_start: Tensor | None = None) -> Plan:
+        """Search for actions that score well; `warm_start` is a first guess (H, nu)."""
         ...

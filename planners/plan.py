@@ -15,7 +15,7 @@ class Plan:
     Attributes:
         actions: recommended actions (H, nu), each in [-1, 1].
         std: spread of the final sampling distribution (H, nu); small where the planner is certain.
-        score: score of `actions` under the model (rewards are maximised).
+        score: mean score of the elites that `actions` was refitted from (rewards are maximised).
         ctrl_dt: duration of one action [s].
         iterations: number of optimiser iterations done.
         num_invalid: candidates that were dropped because their score was not finite.

@@ -54,7 +54,7 @@ class ControlStepBench:
     repeats: int = 3
     steps: int = 300
     loops: tuple[int, ...] = (1, 2, 3, 4)
-    num_samples: tuple[int, ...] = (96, 192, 384)
+    num_samples: tuple[int, ...] = (64, 128, 256)
     profile_steps: int = 100
     threads: int = 1
     env: EnvConfig = field(default_factory=EnvConfig)

@@ -15,10 +15,12 @@ SCHEMA = EvaluateCommand
 def run(overrides: list[str]) -> int:
     """Evaluate into a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
+    from ..build import check_objective
     from ..evaluation import evaluate_checkpoint, write_evaluation
     from .checkpoints import open_checkpoint
 
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
+    check_objective(checkpoint.spaces, config.planner)
     with RunFolder.create("evaluate", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()

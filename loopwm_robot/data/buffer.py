@@ -134,9 +134,15 @@ class ReplayBuffer:
         return start
 
     def save(self, path: Path) -> None:
-        """Write the held rows as npz (no pickles)."""
+        """Write the held rows as npz (no pickles): the file is the old one or the whole new one."""
         arrays = {name: rows[: self._used] for name, rows in self._rows.items()}
-        np.savez(path, allow_pickle=False, next=np.int64(self._next), **arrays)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, next=np.int64(self._next), **arrays)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         """Replace the content by that of a file written by `save` for the same sizes.

@@ -55,7 +55,7 @@ def require_consent(config: ArmConfig, allow_motion: bool) -> None:
     if config.driver != SIMULATED and not allow_motion:
         raise RequestError(
             f"arm.driver is '{config.driver}', which may move a real arm, allowed without consent only "
-            f"'{SIMULATED}'; clear its workspace, keep the emergency stop at hand and pass allow_motion=true"
+            f"'{SIMULATED}'; clear its workspace, keep the emergency stop at hand and pass deploy.allow_motion=true"
         )
 
 

@@ -71,6 +71,10 @@ class SimulatorModel:
         """The environment's present state; obs (1, n_obs) is not needed."""
         return self._env.get_state()
 
+    def close(self) -> None:
+        """End the physics threads."""
+        self._simulator.close()
+
     def rollout(self, state: EnvState, actions: Tensor) -> SimulatedTrajectory:
         """Simulate action sequences (N, H, nu)."""
         observations = self._simulator.rollout(

@@ -102,7 +102,8 @@ class TrainingRun:
         """
         self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
         if len(self.buffer) == 0:
-            explore(self.env, self.explorer, self.buffer, self.collect.episodes, lambda i: self._episode_seed(0, i))
+            episodes = self.collect.episodes
+            explore(self.env, self.explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
         if self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
         threads = torch.get_num_threads()
@@ -235,7 +236,7 @@ class TrainingRun:
                 self.buffer.add(episode)
                 bar.advance()
 
-            seeds = [self._episode_seed(self.rounds_done, i) for i in range(count)]
+            seeds = [training_seed(self.seed, self.rounds_done, i) for i in range(count)]
             return evaluate(self.env, policy, seeds, keep, self._chained_start)
 
     def _chained_start(self, i: int, before: Episode | None) -> dict[str, Any] | None:
@@ -260,9 +261,10 @@ class TrainingRun:
             entry |= {key: float(summary[key]) for key in ("success_rate", "final_distance_m_median")}
         self.history.append(entry)
 
-    def _episode_seed(self, round_index: int, i: int) -> int:
-        """Distinct for every training episode of a run and below the seeds of held-out episodes."""
-        return (self.seed * 7919 + round_index * 1009 + i) % HELD_OUT_SEED
+
+def training_seed(seed: int, round_index: int, i: int) -> int:
+    """Seed of the reset of training episode i in a round; always below those of held-out and evaluation episodes."""
+    return (seed * 7919 + round_index * 1009 + i) % HELD_OUT_SEED
 
 
 def explore(
@@ -286,7 +288,7 @@ def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig,
     if steps is None:
         raise ValueError(f"{spaces.env_id} has no time limit, allowed a finite one; wrap it in TimeLimit")
     buffer = ReplayBuffer(config.episodes * (steps + 1), spaces.n_obs, spaces.nu, spaces.n_goal)
-    explore(env, explorer, buffer, config.episodes, lambda i: seed * 7919 + i)
+    explore(env, explorer, buffer, config.episodes, lambda i: training_seed(seed, 0, i))
     return buffer
 
 

@@ -25,7 +25,7 @@ from loopwm_robot.report.video import VideoError
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
     *("evaluate.episodes=1", "evaluate.random_episodes=0", "evaluate.untrained_episodes=0"),
-    *("evaluate.simulator_episodes=0", "evaluate.video_episodes=0", "deploy.steps_per_goal=5"),
+    *("evaluate.simulator_episodes=0", "video_episodes=0", "deploy.steps_per_goal=5"),
 ]
 """The stages after training, shorter still."""
 

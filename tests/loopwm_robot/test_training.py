@@ -233,4 +233,5 @@ def test_plain_observations_have_no_goal():
     obs, achieved, goal = split_observation(np.arange(3.0))
     assert obs.dtype == np.float32 and len(achieved) == len(goal) == 0
     env = gym.make("Pendulum-v1")
-    assert control_interval(env) == pytest.approx(0.05 if hasattr(env.unwrapped, "ctrl_dt") else 1 / 30)
+    assert control_interval(env) == pytest.approx(1 / 30)  # its render rate
+    assert control_interval(PointEnv()) == 0.1
