@@ -117,7 +117,7 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         ("demo ../configs=x", "unknown key '../configs'"),
         ("demo /etc=x", "unknown key '/etc'"),
         ("evaluate model=nano", "model=nano sets model, which loopwm evaluate does not have"),
-        ("train experiment=smoke", "experiment=smoke sets video_episodes, evaluate, deploy, which loopwm train does not have"),
+        ("train experiment=smoke", "experiment=smoke sets video_episodes, evaluate, deploy, which loopwm train"),
         ("dmeo", "unknown command 'dmeo'; known: demo"),
         ("demo seed", "'seed' is not an override, allowed KEY=VALUE"),
         ("demo planner.model=simulator", "planner.model is 'simulator', allowed 'learned' in the demo"),
