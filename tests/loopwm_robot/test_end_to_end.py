@@ -177,7 +177,10 @@ def test_deploying_the_checkpoint(checkpoint: Path, tmp_path: Path, capsys: pyte
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """A command in a process group of its own."""
+    """A command in a process group of its own, which hears Ctrl-C also where this process ignores it.
+
+    A shell without job control starts what it puts in the background with SIGINT ignored, and that is inherited.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOOPWM_DEBUG": "0"}
     return subprocess.Popen(
         [sys.executable, "-m", "loopwm_robot.cli.main", *arguments],
@@ -187,6 +190,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
