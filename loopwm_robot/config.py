@@ -92,7 +92,7 @@ class ModelConfig:
     max_loops: int = 12
     exit: str = "fixed"
     plan_loops: int = 2
-    exit_threshold: float = 0.03
+    exit_threshold: float = 0.1
     gate_threshold: float = 0.5
 
     def __post_init__(self) -> None:
