@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from .build import make_env, planning_agent, spaces_of
 from .checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from .closed_loop import EVALUATION_SEED
@@ -25,6 +23,7 @@ from .report.curves import learning_curve
 from .report.html import build_report
 from .report.video import VideoError, record_reaches
 from .runs import Number, RunFolder, write_text
+from .threads import torch_threads
 from .training.online import TrainingRun
 
 FILM = {"width": 960, "height": 720}
@@ -166,15 +165,13 @@ class Demo:
         env = make_env(self.config.env, render=True, **FILM)
         agent = planning_agent(checkpoint, self.config.planner, env, self.config.seed)
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + count)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self.config.evaluate.threads)
         try:
-            record_reaches(env, agent, seeds, self.folder.file("video/reaches.mp4"), width=FILM_WIDTH)
+            with torch_threads(self.config.evaluate.threads):
+                record_reaches(env, agent, seeds, self.folder.file("video/reaches.mp4"), width=FILM_WIDTH)
         except VideoError as error:
             self.folder.log.warning("no video: %s", error)
             return {"video_episodes": 0}
         finally:
-            torch.set_num_threads(threads)
             env.close()
         return {"video_episodes": count}
 

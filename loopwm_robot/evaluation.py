@@ -26,6 +26,7 @@ from .progress import progress
 from .report.control import distance_plot, timing_plot
 from .report.predictions import depth_plot, horizon_plot, prediction_plot
 from .runs import write_text
+from .threads import torch_threads
 from .training.metrics import HORIZONS, open_loop_predictions, open_loop_table
 from .training.online import record_held_out
 from .types import Episode
@@ -104,10 +105,8 @@ def evaluate_checkpoint(
         "untrained": (config.untrained_episodes, lambda: untrained_agent(checkpoint, planner, seed)),
         "simulator": (config.simulator_episodes, lambda: simulator_agent(checkpoint, planner, env, seed)),
     }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
     results = {}
-    try:
+    with torch_threads(config.threads):
         for name, (count, make) in controllers.items():
             if count == 0:
                 continue
@@ -128,8 +127,6 @@ def evaluate_checkpoint(
         loops = mean_loops(checkpoint, results["loopwm"].episodes)
         agent = planning_agent(checkpoint, replace(planner, model="learned"), env, seed)
         step = profile_control_step(agent, held_out[0].obs[0], held_out[0].goal)
-    finally:
-        torch.set_num_threads(threads)
     return Evaluation(results, held_out, table, loops, step)
 
 

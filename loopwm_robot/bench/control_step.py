@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +22,7 @@ from ..models.loop_control import ExitRule, FixedDepth
 from ..models.loopwm import LoopWM
 from ..progress import progress
 from ..schema import plain
+from ..threads import torch_threads
 from .common import Claim, Findings, Row
 from .profile import profile_control_step
 
@@ -209,17 +208,6 @@ def claims(usual: Setting, results: list[ClosedLoopResult], planner: PlannerConf
         Claim.over(f"planning time p99 [ms], worst repeat, {what}", p99, 1000 * interval, "lower", max),
         Claim.over(f"share of deadlines met, worst repeat, {what}", in_time, DEADLINES, "higher", min),
     ]
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Set torch's threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _load(name: str) -> Checkpoint:

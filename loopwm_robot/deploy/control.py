@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ from envs import ArmKinematics, JointDelta
 from hardware import ArmBridge, ArmState, BridgeError, Mode
 from planners import Plan
 
+from ..threads import torch_threads
 from ..types import Float32
 from .errors import DeployError, fault_error
 from .observer import TAKE_OVER_TICKS, Observer
@@ -161,7 +161,7 @@ def run_reaches(
             loop.in_spare_time(lambda: on_goal(number, result))
 
     try:
-        with _threads(config.threads):
+        with torch_threads(config.threads):
             loop.prepare(traces[0])
             for trace in traces:
                 finished(loop.reach(trace))
@@ -300,17 +300,6 @@ class _Loop:
 @torch.inference_mode()
 def _step(model: Any, state: Any, action: Tensor) -> Any:
     return model.step(state, action)[0]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Limit torch for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _as_failure(bridge: ArmBridge, error: BridgeError) -> DeployError:

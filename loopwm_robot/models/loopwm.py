@@ -10,7 +10,7 @@
     heads              o^_{k+1}, r^_k, c^_k = D(h_k)                  (heads.py)
     exit gate          g(t) = sigmoid(w . h(t) + b), stop when g(t) > tau                         (eq 12)
 
-Where the paper leaves room, we took what measured best (docs/loopwm.md): the model starts as the identity (zero output
+Our choices where the paper leaves room (docs/loopwm.md): the model starts as the identity (zero output
 layers in R, identity W, Abar near 1), Bbar is the exact zero-order-hold gain, h_k is RMS-normalised between control
 steps, e enters the input of R in every loop and is attended to as well, and the state before the first step is the
 normalised embedding of the first observation rather than noise.

@@ -27,6 +27,7 @@ from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, run_episode
 from ..models.build import build_loopwm
 from ..progress import progress
+from ..threads import torch_threads
 from ..types import Episode
 from .gate import fit_exit_gate
 from .metrics import normalised_rmse, open_loop_predictions
@@ -106,9 +107,7 @@ class TrainingRun:
             explore(self.env, self.explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
         if self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self.train.threads)
-        try:
+        with torch_threads(self.train.threads):
             while self.rounds_done < self.train.rounds:
                 started = time.perf_counter()
                 self._update()
@@ -122,8 +121,6 @@ class TrainingRun:
             self.gate = fit_exit_gate(
                 self.model, self.buffer, self.train.gate, self.trainer.obs_weight, np.random.default_rng(self.seed)
             )
-        finally:
-            torch.set_num_threads(threads)
         return self.checkpoint()
 
     def use_data(self, path: Path) -> None:
