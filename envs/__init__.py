@@ -9,7 +9,13 @@ from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
 from .kinematics import ArmKinematics
-from .observation import OBSERVATION_UNITS, arm_observation, observation_groups, observation_size
+from .observation import (
+    OBSERVATION_UNITS,
+    arm_observation,
+    observation_groups,
+    observation_size,
+    observation_tokens,
+)
 from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
@@ -37,6 +43,7 @@ __all__ = [
     "load_arm",
     "observation_groups",
     "observation_size",
+    "observation_tokens",
     "reach_reward",
 ]
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm, load_arm
 from .kinematics import ArmKinematics
-from .observation import arm_observation, observation_groups, observation_size
+from .observation import arm_observation, observation_groups, observation_size, observation_tokens
 from .rendering import Marker, Polyline, SceneRenderer
 from .stepping import NUM_HOLDS, PHYSICS_STATE, EnvState, hold_fractions, substeps_per_hold
 
@@ -180,6 +180,10 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Restore the goal of the task; the base class has none."""
 
     # -- public ------------------------------------------------------------
+
+    def observation_tokens(self) -> dict[str, tuple[int, ...]]:
+        """Columns of the observation vector that belong together, see `envs.observation.observation_tokens`."""
+        return observation_tokens(self.arm.n)
 
     def get_state(self) -> EnvState:
         """Copy the state; `set_state` goes back to it."""

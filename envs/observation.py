@@ -37,6 +37,22 @@ def observation_groups(n: int) -> dict[str, slice]:
     return groups
 
 
+def observation_tokens(n: int) -> dict[str, tuple[int, ...]]:
+    """Columns of the observation that describe one physical thing: each joint, and the tool centre point.
+
+    Args:
+        n: number of joints.
+
+    Returns:
+        `joint1` .. `jointn` with the columns of (q, dq, q_error, ref_dq) of that joint, then `ee` with those of
+        ee_pos. Every column stands in exactly one token.
+    """
+    groups = observation_groups(n)
+    ee = groups.pop("ee_pos")
+    tokens = {f"joint{i + 1}": tuple(group.start + i for group in groups.values()) for i in range(n)}
+    return {**tokens, "ee": tuple(range(ee.start, ee.stop))}
+
+
 def observation_size(n: int) -> int:
     """Length of the observation of an arm with n joints: 4 n + 3."""
     return 4 * n + 3

@@ -6,10 +6,12 @@ import pytest
 from envs import (
     OBSERVATION_UNITS,
     JointReference,
+    ReachEnv,
     arm_observation,
     distance,
     observation_groups,
     observation_size,
+    observation_tokens,
     reach_reward,
 )
 
@@ -33,6 +35,25 @@ def test_each_group_holds_what_its_name_says() -> None:
     parts = {"q": q, "dq": dq, "q_error": ref_q - q, "ref_dq": ref_dq, "ee_pos": ee}
     for name, value in parts.items():
         np.testing.assert_allclose(obs[..., groups[name]], value, atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize("n", (1, 6, 7))
+def test_tokens_cover_every_column_once(n: int) -> None:
+    tokens = observation_tokens(n)
+    assert list(tokens) == [*(f"joint{i + 1}" for i in range(n)), "ee"]
+    columns = [column for token in tokens.values() for column in token]
+    assert sorted(columns) == list(range(observation_size(n)))
+
+
+def test_token_of_a_joint_holds_its_own_quantities() -> None:
+    tokens = observation_tokens(7)
+    obs = np.zeros((4, 7))
+    obs[:, 2] = 1, 2, 3, 4  # everything about the third joint
+    vector = arm_observation(obs[0], obs[1], JointReference(obs[0] + obs[2], obs[3]), np.full(3, 5.0))
+    np.testing.assert_array_equal(vector[list(tokens["joint3"])], [1, 2, 3, 4])
+    np.testing.assert_array_equal(vector[list(tokens["ee"])], 5)
+    assert not any(vector[list(tokens[f"joint{i}"])].any() for i in (1, 2, 4, 5, 6, 7))
+    assert ReachEnv().observation_tokens() == tokens
 
 
 def test_rewards_are_vectorised_and_maximal_at_the_goal() -> None:
