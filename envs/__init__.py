@@ -16,6 +16,7 @@ from .observation import (
     observation_size,
     observation_tokens,
 )
+from .randomize import DYNAMICS_UNITS, TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges
 from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
@@ -23,12 +24,18 @@ from .stepping import EnvState
 from .tasks import ReachEnv
 
 __all__ = [
+    "DYNAMICS_UNITS",
     "OBSERVATION_UNITS",
+    "TRAINING",
+    "UNSEEN",
     "Arm",
     "ArmEnv",
     "ArmKinematics",
     "BatchSimulator",
     "CartesianDelta",
+    "Combination",
+    "Dynamics",
+    "DynamicsRanges",
     "EnvState",
     "JointDelta",
     "JointReference",
@@ -47,10 +54,14 @@ __all__ = [
     "reach_reward",
 ]
 
-if "LoopWM/PandaReach-v0" not in gym.registry:
-    gym.register(
-        id="LoopWM/PandaReach-v0",
-        entry_point="envs.tasks.reach:ReachEnv",
-        max_episode_steps=60,
-        kwargs={"arm": "panda"},
-    )
+for _name, _entry, _steps, _options in (
+    ("PandaReach", "envs.tasks.reach:ReachEnv", 60, {}),
+    ("PandaReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
+):
+    if f"LoopWM/{_name}-v0" not in gym.registry:
+        gym.register(
+            id=f"LoopWM/{_name}-v0",
+            entry_point=_entry,
+            max_episode_steps=_steps,
+            kwargs={"arm": "panda", **_options},
+        )

@@ -11,9 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm, load_arm
+from .dynamics import ModelDynamics, add_payload
 from .kinematics import ArmKinematics
 from .observation import arm_observation, observation_groups, observation_size, observation_tokens
+from .randomize import Dynamics, DynamicsRanges, find_ranges
 from .rendering import Marker, Polyline, SceneRenderer
+from .simulator import BatchSimulator
 from .stepping import NUM_HOLDS, PHYSICS_STATE, EnvState, hold_fractions, substeps_per_hold
 
 FloatArray = NDArray[np.float64]
@@ -38,6 +41,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         ddq_max: float = 7.5,
         cartesian_scale: float = 0.02,
         start_noise: float = 0.25,
+        randomize: DynamicsRanges | str | None = None,
         width: int = 480,
         height: int = 360,
         camera: str = "main",
@@ -55,6 +59,8 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             ddq_max: acceleration limit of the reference [rad/s^2].
             cartesian_scale: tip displacement per control step at full action [m].
             start_noise: half width of the uniform noise around the home pose at reset [rad].
+            randomize: what the dynamics of each episode are drawn from: ranges, `training` or `unseen`
+                (see `envs.randomize`). None is the arm of the MJCF.
             width: of rendered images [pixels].
             height: of rendered images [pixels].
             camera: name of a camera in the arm's MJCF.
@@ -76,7 +82,8 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.render_mode = render_mode
         self.ctrl_dt = float(ctrl_dt)
         self.start_noise = float(start_noise)
-        self.model = self.arm.load_model()
+        self.randomize = find_ranges(randomize)
+        self.model = self.arm.load_model(edit=self.edit_scene)
         self.data = mujoco.MjData(self.model)
         self.n_substeps = substeps_per_hold(self.model, self.ctrl_dt) * NUM_HOLDS
         if np.any(action_scale / ctrl_dt > self.arm.dq_max):
@@ -98,17 +105,29 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             )
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_mode.nu,), np.float32)
         self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
+        self._model_dynamics = None if self.randomize is None else ModelDynamics(self.model, self.arm)
+        self._dynamics = Dynamics()
+        self._pending = np.zeros((0, self.action_mode.nu))
 
         self._hold_substeps = self.n_substeps // NUM_HOLDS
         self._fractions = hold_fractions()
         # Views into MuJoCo's own memory: attribute access on MjData makes a new array each time.
-        self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
+        self._qpos, self._qvel = self.data.qpos[: self.arm.n], self.data.qvel[: self.arm.n]
+        self._ctrl = self.data.ctrl
         self._ee_pos = self.data.site_xpos[int(self.model.site(self.arm.ee_site).id)]
         self._picture = (int(width), int(height), camera)
         self._samples = int(samples)
         self._renderer: SceneRenderer | None = None
 
     # -- for tasks ------------------------------------------------------------
+
+    def edit_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add to the arm's MJCF before it is compiled; tasks add their objects after calling this one."""
+        if self.randomize is not None:
+            add_payload(spec, self.arm)
+
+    def after_hold(self) -> None:
+        """Called after the physics steps of each set-point, `NUM_HOLDS` times per control step."""
 
     def vector_space(self) -> gym.spaces.Box:
         """Bounds of the observation vector.
@@ -144,29 +163,53 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             ValueError: the action has another shape or is not finite.
         """
         a = self._checked_action(action)
+        if len(self._pending):
+            self._pending = np.concatenate([self._pending, a[None]])
+            a, self._pending = self._pending[0], self._pending[1:]
         ref = self.action_mode.advance(self.ref, a)
         for target in interpolate(self.ref, ref, self._fractions, self.ctrl_dt):
             self._ctrl[:] = target
             mujoco.mj_step(self.model, self.data, self._hold_substeps)
+            self.after_hold()
         # mj_step leaves positions of sites as they were before its last substep.
         mujoco.mj_kinematics(self.model, self.data)
         self.ref = ref
 
-    def place(self, q: ArrayLike | None) -> None:
+    def place(self, q: ArrayLike | None, dynamics: Dynamics | None = None) -> None:
         """Put the arm at rest.
 
         Args:
             q: joint positions (n,) [rad]; None draws a collision-free pose around home.
+            dynamics: of the episode; None draws them from `randomize`, after everything else that is drawn.
 
         Raises:
-            ValueError: q has another shape or leaves the position limits.
+            ValueError: q has another shape or leaves the position limits, or the dynamics cannot be applied.
         """
-        pose = self._random_start() if q is None else self._checked_start(q)
+        pose = self.random_start() if q is None else self._checked_start(q)
+        if self.randomize is not None:
+            drawn = self.randomize.sample(self.np_random)
+            dynamics = drawn if dynamics is None else dynamics
+        self._begin(Dynamics() if dynamics is None else dynamics)
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[:] = pose
         self._ctrl[:] = pose
+        self.place_objects()
         self.ref = JointReference(pose, np.zeros(self.arm.n))
         mujoco.mj_forward(self.model, self.data)
+
+    def random_start(self) -> FloatArray:
+        """Draw a start pose (n,) [rad] around home in which the arm touches nothing."""
+        home, noise = self.arm.home, self.start_noise
+        low = np.maximum(home - noise, self.arm.q_min)
+        high = np.minimum(home + noise, self.arm.q_max)
+        for _ in range(100):
+            pose = self.np_random.uniform(low, high)
+            if self.kinematics.collision_free(pose):
+                return pose
+        raise RuntimeError(f"no collision-free start in 100 draws: start_noise is {noise} rad; lower it")
+
+    def place_objects(self) -> None:
+        """Write the start of what surrounds the arm into `data`; the base class has nothing."""
 
     def markers(self) -> Sequence[Marker]:
         """Spheres that belong to the task, for pictures."""
@@ -185,16 +228,32 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Columns of the observation vector that belong together, see `envs.observation.observation_tokens`."""
         return observation_tokens(self.arm.n)
 
+    @property
+    def dynamics(self) -> Dynamics:
+        """True dynamics of the episode."""
+        return self._dynamics
+
+    def simulator(self, nthread: int = 1) -> BatchSimulator:
+        """Predictor that shares this environment's model, hence also the dynamics of its episode."""
+        return BatchSimulator(self.arm, nthread, self.ctrl_dt, self.model)
+
     def get_state(self) -> EnvState:
         """Copy the state; `set_state` goes back to it."""
         size = mujoco.mj_stateSize(self.model, PHYSICS_STATE)
         physics = np.empty(size)
         mujoco.mj_getState(self.model, self.data, physics, PHYSICS_STATE)
         ref = JointReference(self.ref.q.copy(), self.ref.dq.copy())
-        return EnvState(physics, self.data.qacc_warmstart.copy(), ref, self.task_goal().copy())
+        warmstart, goal = self.data.qacc_warmstart.copy(), self.task_goal().copy()
+        return EnvState(physics, warmstart, ref, goal, self._pending.copy(), self._dynamics)
 
     def set_state(self, state: EnvState) -> None:
-        """Go back to a state of `get_state`, from this or an equal environment."""
+        """Go back to a state of `get_state`, from this or an equal environment.
+
+        Raises:
+            ValueError: the dynamics of the state cannot be applied.
+        """
+        self._begin(state.dynamics)
+        self._pending = state.pending.copy()
         mujoco.mj_setState(self.model, self.data, state.physics, PHYSICS_STATE)
         self.data.qacc_warmstart[:] = state.warmstart
         self.ref = JointReference(state.ref.q.copy(), state.ref.dq.copy())
@@ -213,8 +272,13 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = SceneRenderer(self.arm, *self._picture, samples=self._samples)
-        return self._renderer.render(self._qpos, overlay, self.markers())
+            self._renderer = SceneRenderer(
+                self.arm,
+                *self._picture,
+                samples=self._samples,
+                model=self.arm.load_model(visuals=True, edit=self.edit_scene),
+            )
+        return self._renderer.render(self.data.qpos, overlay, self.markers())
 
     def close(self) -> None:
         """Free the GL context, if any."""
@@ -223,6 +287,19 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             self._renderer = None
 
     # -- inside ------------------------------------------------------------
+
+    def _begin(self, dynamics: Dynamics) -> None:
+        """Give the model these dynamics, with nothing pending but zeros."""
+        if self._model_dynamics is not None:
+            if dynamics != self._dynamics:
+                self._model_dynamics.apply(dynamics)
+        elif dynamics != Dynamics():
+            raise ValueError(
+                f"{dynamics} needs an environment that can change its model; make it with randomize, "
+                "e.g. randomize='training'"
+            )
+        self._dynamics = dynamics
+        self._pending = np.zeros((dynamics.delay, self.action_mode.nu))
 
     def _checked_action(self, action: ArrayLike) -> FloatArray:
         a = np.asarray(action, dtype=np.float64)
@@ -249,13 +326,3 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
                     f"start pose of joint {name!r} is {pose[i]:.4g} rad, allowed [{low:.4g}, {high:.4g}] rad"
                 )
         return pose
-
-    def _random_start(self) -> FloatArray:
-        home, noise = self.arm.home, self.start_noise
-        low = np.maximum(home - noise, self.arm.q_min)
-        high = np.minimum(home + noise, self.arm.q_max)
-        for _ in range(100):
-            pose = self.np_random.uniform(low, high)
-            if self.kinematics.collision_free(pose):
-                return pose
-        raise RuntimeError(f"no collision-free start in 100 draws: start_noise is {noise} rad; lower it")

@@ -60,6 +60,7 @@ class SceneRenderer:
         shadows: bool = False,
         samples: int = 0,
         max_geom: int = 4000,
+        model: mujoco.MjModel | None = None,
     ) -> None:
         """Load the arm with its visual geoms and open a GL context.
 
@@ -71,6 +72,8 @@ class SceneRenderer:
             shadows: draw shadows (slow in software).
             samples: multisampling of edges, 0 or 4 (slow in software).
             max_geom: upper bound of everything drawn.
+            model: of the arm and what surrounds it, with visual geoms; its settings for pictures are changed. None
+                takes the arm alone.
 
         Raises:
             ValueError: the size or the camera is not usable.
@@ -78,7 +81,7 @@ class SceneRenderer:
         """
         if width < 1 or height < 1:
             raise ValueError(f"image size is {width} x {height} pixels, must be at least 1 x 1")
-        self._model = arm.load_model(visuals=True)
+        self._model = arm.load_model(visuals=True) if model is None else model
         cameras = [self._model.camera(i).name for i in range(self._model.ncam)]
         if camera not in cameras:
             raise ValueError(f"camera {camera!r} is unknown, arm {arm.name!r} has: {', '.join(cameras)}")
@@ -107,10 +110,10 @@ class SceneRenderer:
     def render(
         self, q: ArrayLike, paths: Sequence[Polyline] = (), markers: Sequence[Marker] = ()
     ) -> NDArray[np.uint8]:
-        """Draw the arm in a pose.
+        """Draw a pose.
 
         Args:
-            q: joint positions (n,) [rad].
+            q: joint positions (n,) [rad], followed by those of what surrounds the arm (nq,).
             paths: polylines drawn as chains of capsules.
             markers: spheres.
 

@@ -20,13 +20,21 @@ FloatArray = NDArray[np.float64]
 class BatchSimulator:
     """Rolls candidates out in the physics of the environment. Not for use from several threads at once."""
 
-    def __init__(self, arm: Arm, nthread: int = 1, ctrl_dt: float = 0.05) -> None:
+    def __init__(
+        self,
+        arm: Arm,
+        nthread: int = 1,
+        ctrl_dt: float = 0.05,
+        model: mujoco.MjModel | None = None,
+    ) -> None:
         """Load the model and start the threads.
 
         Args:
             arm: the arm.
             nthread: threads of physics; 1 runs on the calling thread.
             ctrl_dt: control step [s].
+            model: of the arm and what surrounds it; not copied: each call uses the values it has then. None
+                takes the arm alone.
 
         Raises:
             ValueError: a number is out of range.
@@ -35,7 +43,7 @@ class BatchSimulator:
             raise ValueError(f"nthread is {nthread}, must be at least 1")
         self.arm = arm
         self.ctrl_dt = float(ctrl_dt)
-        self._model = arm.load_model()
+        self._model = arm.load_model() if model is None else model
         self._data = [mujoco.MjData(self._model) for _ in range(nthread)]
         self._hold_substeps = substeps_per_hold(self._model, self.ctrl_dt)
         self._fractions = hold_fractions()
@@ -55,9 +63,9 @@ class BatchSimulator:
         """
         data = self._data[0]
         mujoco.mj_resetData(self._model, data)
-        data.qpos[:] = q
+        data.qpos[: self.arm.n] = q
         if dq is not None:
-            data.qvel[:] = dq
+            data.qvel[: self.arm.n] = dq
         state = np.empty(self._state_size)
         mujoco.mj_getState(self._model, data, state, PHYSICS_STATE)
         return state
@@ -69,6 +77,7 @@ class BatchSimulator:
         actions: ArrayLike,
         action_mode: JointDelta | CartesianDelta,
         warmstart: ArrayLike | None = None,
+        pending: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
         """Predict observations.
 
@@ -77,7 +86,9 @@ class BatchSimulator:
             ref: reference at the start, (n,).
             actions: candidates (N, H, nu) in [-1, 1].
             action_mode: what an action means; its control step must be that of the simulator.
-            warmstart: of the contact solver (n,), `EnvState.warmstart`; only matters in contact.
+            warmstart: of the contact solver (nv,), `EnvState.warmstart`; only matters in contact.
+            pending: actions executed before the first candidate's (delay, nu), `EnvState.pending`; the last
+                `delay` actions of a candidate then have no effect within the horizon.
 
         Returns:
             Observations at the ends of the H control steps (N, H, n_obs), new array.
@@ -95,6 +106,9 @@ class BatchSimulator:
         if joints.ctrl_dt != self.ctrl_dt:
             raise ValueError(f"action mode has ctrl_dt {joints.ctrl_dt} s, the simulator {self.ctrl_dt} s")
         num, horizon, _ = actions.shape
+        if pending is not None and len(queue := np.asarray(pending, dtype=np.float64)):
+            delayed = np.broadcast_to(queue, (num, *queue.shape))
+            actions = np.concatenate([delayed, actions], axis=1)[:, :horizon]
         n = self.arm.n
 
         refs = action_mode.rollout(ref, actions)  # (N, H, n)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from .action import JointReference
+from .randomize import Dynamics
 
 FloatArray = NDArray[np.float64]
 
@@ -26,12 +27,16 @@ class EnvState:
         warmstart: the solver's warm start (nv,), so that a restored run repeats bit by bit.
         ref: reference of the command generator.
         goal: goal of the task (3,) [m].
+        pending: actions that wait to be executed, oldest first, (delay, nu).
+        dynamics: of the episode.
     """
 
     physics: FloatArray
     warmstart: FloatArray
     ref: JointReference
     goal: FloatArray
+    pending: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    dynamics: Dynamics = Dynamics()  # noqa: RUF009 (it is frozen)
 
 
 def substeps_per_hold(model: mujoco.MjModel, ctrl_dt: float) -> int:

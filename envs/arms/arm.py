@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -51,17 +52,21 @@ class Arm:
         """Number of joints."""
         return len(self.joint_names)
 
-    def load_model(self, *, visuals: bool = False) -> mujoco.MjModel:
+    def load_model(
+        self, *, visuals: bool = False, edit: Callable[[mujoco.MjSpec], None] | None = None
+    ) -> mujoco.MjModel:
         """Compile the MJCF.
 
         Args:
             visuals: keep the geoms that are only drawn. Physics leaves them out: MuJoCo would move each of
                 them at every substep.
+            edit: adds to the scene before it is compiled. Such a model has no keyframes: their size would not
+                fit any more.
 
         Returns:
             A new model, owned by the caller.
         """
-        return _compile(self.xml, visuals=visuals)
+        return _compile(self.xml, visuals=visuals, edit=edit)
 
 
 def known_arms() -> tuple[str, ...]:
@@ -101,13 +106,21 @@ def load_arm(name: str) -> Arm:
     )
 
 
-def _compile(xml: Path, *, visuals: bool) -> mujoco.MjModel:
+def _compile(
+    xml: Path, *, visuals: bool, edit: Callable[[mujoco.MjSpec], None] | None = None
+) -> mujoco.MjModel:
     root = ET.parse(xml).getroot()
     if not visuals:
         for parent in [*root.iter("body"), *root.iter("worldbody")]:
             for geom in parent.findall("geom[@class='visual']"):
                 parent.remove(geom)
-    return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+    if edit is None:
+        return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+    for keyframe in root.findall("keyframe"):
+        root.remove(keyframe)
+    spec = mujoco.MjSpec.from_string(ET.tostring(root, encoding="unicode"))
+    edit(spec)
+    return spec.compile()
 
 
 def _text(model: mujoco.MjModel, name: str) -> str:

@@ -1,0 +1,80 @@
+"""How hidden dynamics enter a MuJoCo model."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from .arms.arm import Arm
+from .randomize import Dynamics
+
+PAYLOAD_BODY = "payload"
+PAYLOAD_RADIUS = 0.04
+"""The payload is a solid sphere of this radius [m]."""
+FRICTION_IMPEDANCE = 0.99
+"""MuJoCo's dry friction is soft: at its default of 0.9 a joint under load creeps ten times faster."""
+
+
+def add_payload(spec: mujoco.MjSpec, arm: Arm) -> None:
+    """Add a body without mass at the tool centre point, for `ModelDynamics` to load.
+
+    Args:
+        spec: the arm's, from `Arm.load_model(edit=...)`.
+        arm: the arm.
+    """
+    plain = arm.load_model()
+    site = int(plain.site(arm.ee_site).id)
+    parent = str(plain.body(int(plain.site_bodyid[site])).name)
+    body = next(body for body in spec.bodies if body.name == parent)
+    body.add_body(name=PAYLOAD_BODY, pos=plain.site_pos[site], explicitinertial=True, mass=0.0, ipos=np.zeros(3))
+    # A body that something refers to is not fused with its parent. It has no shape, the pair never touches anyway.
+    spec.add_exclude(name=PAYLOAD_BODY, bodyname1=PAYLOAD_BODY, bodyname2=parent)
+
+
+class ModelDynamics:
+    """Writes dynamics into a model, always starting from the values it was compiled with."""
+
+    def __init__(self, model: mujoco.MjModel, arm: Arm) -> None:
+        """Keep the nominal values.
+
+        Args:
+            model: of the arm, with the body of `add_payload`; `apply` changes it in place.
+            arm: the arm.
+        """
+        self._model = model
+        self._scratch = mujoco.MjData(model)
+        self._body = int(model.body(PAYLOAD_BODY).id)
+        self._joints = np.array([int(model.joint(name).dofadr[0]) for name in arm.joint_names])
+        self._share = arm.tau_max / arm.tau_max.max()
+        self._damping = model.dof_damping.copy()
+        self._friction = model.dof_frictionloss.copy()
+        self._gain = model.actuator_gainprm.copy()
+        self._bias = model.actuator_biasprm.copy()
+        self._mass = model.body_mass.copy()
+        self._inertia = model.body_inertia.copy()
+        self._center, self._extent = model.stat.center.copy(), float(model.stat.extent)
+        model.dof_solimp[self._joints, :2] = FRICTION_IMPEDANCE
+
+    def apply(self, dynamics: Dynamics) -> None:
+        """Give the model these dynamics; nominal ones restore the compiled values bit by bit.
+
+        The delay is not in the model: whoever steps it has to keep the queue.
+        """
+        model, body, joints = self._model, self._body, self._joints
+        model.body_mass[:] = self._mass
+        model.body_mass[body] += dynamics.payload
+        model.body_inertia[:] = self._inertia
+        model.body_inertia[body] += 0.4 * dynamics.payload * PAYLOAD_RADIUS**2
+        model.dof_frictionloss[:] = self._friction
+        model.dof_frictionloss[joints] += dynamics.friction * self._share
+        model.dof_damping[:] = self._damping
+        model.dof_damping[joints] *= dynamics.damping
+        model.actuator_gainprm[:] = self._gain
+        model.actuator_gainprm[:, 0] *= dynamics.gain
+        model.actuator_biasprm[:] = self._bias
+        model.actuator_biasprm[:, 1:3] *= dynamics.gain
+        # Masses enter derived constants, e.g. those that scale the softness of contacts.
+        mujoco.mj_setConst(model, self._scratch)
+        # It also measures the scene anew, for the cameras; the MJCF has its own numbers.
+        model.stat.center[:] = self._center
+        model.stat.extent = self._extent
