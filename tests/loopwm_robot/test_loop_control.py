@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from loopwm_robot.models.loop_control import (
+    DEPTHS,
     Converged,
+    Doubling,
     FixedDepth,
     Gated,
     SecondOrder,
+    relative_size,
     run_sampled,
     sample_depths,
 )
@@ -25,6 +28,31 @@ class Rates:
 
     def select(self, rows):
         return Rates(self.rate[rows])
+
+    def for_depth(self, loops):
+        return self
+
+    def at(self, remaining):
+        return self
+
+
+class Decay(Rates):
+    """dh/dt = -rate h over unit time, by implicit Euler steps of length 1 / T: a step-consistent loop."""
+
+    def __init__(self, rate: Tensor, step: Tensor | float = 1.0) -> None:
+        super().__init__(rate)
+        self.step = step
+
+    def select(self, rows):
+        return Decay(self.rate[rows], self.step[rows] if isinstance(self.step, Tensor) else self.step)
+
+    def for_depth(self, loops):
+        return Decay(self.rate, 1 / loops.view(-1, 1, 1) if isinstance(loops, Tensor) else 1 / loops)
+
+
+def decay(h: Tensor, side: Decay) -> Tensor:
+    """One step of `Decay`."""
+    return h / (1 + side.rate * side.step)
 
 
 def contract(h: Tensor, side: Rates) -> Tensor:
@@ -53,6 +81,31 @@ def test_depths_are_poisson_truncated_per_sequence():
     poisson = torch.distributions.Poisson(3.0)
     for t in (2, 3, 4, 5):  # the truncation only moves mass to the ends
         assert (depths == t).double().mean() == pytest.approx(poisson.log_prob(torch.tensor(t)).exp().item(), abs=0.012)
+
+
+def test_lognormal_poisson_has_the_mean_and_a_longer_tail():
+    plain, long = (
+        sample_depths(40_000, 6.0, 1000, torch.Generator().manual_seed(0), kind).double()
+        for kind in ("poisson", "lognormal_poisson")
+    )
+    assert long.mean() == pytest.approx(6.0, abs=0.1) and long.min() == 1
+    assert long.var() == pytest.approx(6 + 36 * (torch.e**0.25 - 1), rel=0.06) and long.var() > 2 * plain.var()
+
+
+def test_fixed_depth_is_the_rounded_mean_within_the_limits():
+    for mean, cap, expected in ((3.4, 9, 3), (0.2, 9, 1), (20.0, 9, 9)):
+        assert sample_depths(4, mean, cap, torch.Generator(), "fixed").tolist() == [expected] * 4
+
+
+@pytest.mark.parametrize("kind", DEPTHS)
+def test_drawn_depths_are_seeded_and_inside_the_limits(kind):
+    a, b = (sample_depths(500, 3.0, 5, torch.Generator().manual_seed(7), kind) for _ in range(2))
+    assert torch.equal(a, b) and a.dtype == torch.int64 and a.min() >= 1 and a.max() <= 5
+
+
+def test_unknown_depths_are_refused():
+    with pytest.raises(ValueError, match=r"model\.depth is 'uniform', allowed poisson, lognormal_poisson, fixed"):
+        sample_depths(4, 3.0, 5, torch.Generator(), "uniform")
 
 
 def test_sampled_depth_equals_running_each_sequence_alone():
@@ -147,6 +200,18 @@ RULES = [Converged(0.02, 1, 40), SecondOrder(0.02, 1, 40), Gated(0.5, 1, 40, lam
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_every_rule_equals_fixed_depth_where_it_stopped_and_ignores_the_order(rule):
+    h, side = problem(32)
+    out, info = rule.run(contract, h, side)
+    for n in info.num_loops.unique().tolist():
+        chosen = info.num_loops == n
+        assert torch.equal(out[chosen], FixedDepth(n).run(contract, h, side)[0][chosen])
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    mixed, mixed_info = rule.run(contract, h[order], side.select(order))
+    assert torch.equal(mixed, out[order]) and torch.equal(mixed_info.num_loops, info.num_loops[order])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_every_rule_with_compaction_equals_each_sample_alone(rule):
     h, side = problem(32)
     out, info = rule.run(contract, h, side)
@@ -180,9 +245,87 @@ def test_the_gate_opens_above_its_threshold():
     assert info.num_loops.tolist() == [9] * 4 and (info.stop_reason == StopReason.CAP).all()
 
 
+def test_equality_with_the_threshold_does_not_open_the_gate():
+    """A gate that was never trained says 0.5 everywhere."""
+    h, side = problem(4)
+    _, info = Gated(0.5, 1, 9, lambda h: torch.zeros(len(h))).run(contract, h, side)
+    assert info.num_loops.tolist() == [9] * 4
+
+
+def decay_problem(batch: int = 16) -> tuple[Tensor, Decay]:
+    h = torch.randn(batch, 2, 3, generator=torch.Generator().manual_seed(0))
+    return h, Decay(torch.logspace(-3, 1, batch).view(-1, 1, 1))
+
+
+@pytest.mark.parametrize("cap", [1, 2, 7, 8, 31])
+def test_doubling_tries_powers_of_two_up_to_its_cap(cap):
+    """A threshold of zero is never met: depths 1, 2, 4, ... are all done and counted, and the deepest is the result."""
+    h, side = decay_problem()
+    out, info = Doubling(0.0, cap).run(decay, h, side)
+    tried = [2**i for i in range(10) if 2**i <= cap]
+    assert info.num_loops.tolist() == [sum(tried)] * 16 and (info.stop_reason == StopReason.CAP).all()
+    assert torch.equal(out, FixedDepth(tried[-1]).run(decay, h, side)[0])
+
+
+def test_doubling_with_a_huge_threshold_stops_at_the_first_comparison():
+    h, side = decay_problem()
+    out, info = Doubling(float("inf"), 64).run(decay, h, side)
+    assert info.num_loops.tolist() == [3] * 16 and (info.stop_reason == StopReason.CONVERGED).all()
+    assert torch.equal(out, FixedDepth(2).run(decay, h, side)[0])
+
+
+def test_doubling_stops_at_the_first_agreement_of_two_depths():
+    h, side = decay_problem()
+    out, info = Doubling(0.01, 256).run(decay, h, side)
+    results = {2**i: FixedDepth(2**i).run(decay, h, side)[0] for i in range(9)}
+    expected = []
+    for b in range(16):
+        for depth in (2**i for i in range(1, 9)):
+            finer, coarser = results[depth][b : b + 1], results[depth // 2][b : b + 1]
+            if float(relative_size(finer - coarser, finer)) < 0.01:
+                break
+        expected.append(2 * depth - 1)  # 1 + 2 + ... + depth
+        assert torch.equal(out[b : b + 1], finer)
+    assert info.num_loops.tolist() == expected and len(set(expected)) > 3
+    assert torch.equal(info.residual < 0.01, info.stop_reason == StopReason.CONVERGED)
+
+
+def test_doubling_estimates_the_error_that_is_left():
+    """Where it stopped, the true error is about the last difference, since the method is of first order."""
+    h, side = decay_problem()
+    out, info = Doubling(0.01, 256).run(decay, h, side)
+    truth = h * torch.exp(-side.rate)
+    error = relative_size(out - truth, out)
+    stopped = (info.residual > 1e-5) & (info.stop_reason == StopReason.CONVERGED)  # slower ones are exact in float32
+    assert stopped.sum() >= 8 and (error[stopped] < 2 * info.residual[stopped]).all()
+
+
+def test_doubling_drops_non_finite_samples_at_once():
+    h, side = decay_problem(4)
+    h[1] = torch.inf
+    out, info = Doubling(1e-4, 64).run(decay, h, side)
+    assert info.stop_reason[1] == StopReason.NONFINITE and info.num_loops[1] == 3
+    good = torch.tensor([0, 2, 3])
+    alone_out, alone_info = Doubling(1e-4, 64).run(decay, h[good], side.select(good))
+    assert torch.equal(out[good], alone_out) and torch.equal(info.num_loops[good], alone_info.num_loops)
+
+
+def test_sampled_depths_prepare_the_drive_for_each_sample():
+    """run_sampled hands every sample the step of its own depth."""
+    h, side = decay_problem(5)
+    depths = torch.tensor([2, 7, 1, 3, 4])
+    got = run_sampled(decay, h, side, depths, 1)
+    for b, depth in enumerate(depths.tolist()):
+        row = slice(b, b + 1)
+        assert torch.allclose(got[row], FixedDepth(depth).run(decay, h[row], side.select(row))[0], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: Doubling(0.1, 0),
+        lambda: Doubling(-0.1, 4),
+        lambda: Converged(float("nan"), 1, 3),
         lambda: FixedDepth(0),
         lambda: Converged(0.1, 0, 3),
         lambda: Converged(0.1, 4, 3),

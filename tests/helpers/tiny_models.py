@@ -1,0 +1,84 @@
+"""Small LoopWMs in all their variants, away from the identity that they start at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from loopwm_robot.models.block import FORMS
+from loopwm_robot.models.loopwm import Core, LoopWM
+from loopwm_robot.models.tokens import TOKEN_SCHEMES
+from loopwm_robot.types import History
+
+N_OBS, NU, N_GOAL, DT = 9, 2, 3, 0.05
+GROUPS = {"joint1": (0, 3), "joint2": (1, 4), "ee": (2, 5, 6), "object": (7, 8)}
+"""Interleaved, and of different sizes."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A combination of settings."""
+
+    form: str
+    gain: str
+    norm: str
+    tokens: str
+    context: int
+
+    def __str__(self) -> str:
+        return f"{self.form}-{self.gain}-{self.norm}-{self.tokens}-context{self.context}"
+
+
+def _variants() -> list[Variant]:
+    """Every form with every token scheme, gain, norm and with and without context: any two settings meet somewhere."""
+    rest = (("zoh", "pre", 0), ("euler", "sandwich", 3), ("zoh", "sandwich", 3), ("euler", "pre", 0))
+    rows = []
+    for i, (form, tokens) in enumerate(product(FORMS, TOKEN_SCHEMES)):
+        rows += [Variant(form, *pair[:2], tokens, pair[2]) for pair in (rest[2 * (i % 2)], rest[2 * (i % 2) + 1])]
+    return rows
+
+
+VARIANTS = _variants()
+
+
+def make_model(seed: int = 0, *, tokens: str = "single", **core: object) -> LoopWM:
+    """A model with fresh weights, 16 wide unless `core` says otherwise."""
+    torch.manual_seed(seed)
+    settings = {"latent_dim": 16, **core}
+    return LoopWM(N_OBS, NU, N_GOAL, DT, Core(**settings), groups=GROUPS, tokens=tokens).eval()  # type: ignore[arg-type]
+
+
+def randomised(model: LoopWM, seed: int = 1, scale: float = 0.2) -> LoopWM:
+    """Leave the identity initialisation: every parameter moves."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=generator) * scale)
+    return model
+
+
+def make_variant(v: Variant, **core: object) -> LoopWM:
+    """A randomised model of a variant."""
+    return randomised(make_model(form=v.form, gain=v.gain, norm=v.norm, tokens=v.tokens, context=v.context, **core))
+
+
+def inputs(batch: int = 5, horizon: int = 4, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations, goals and action sequences."""
+    g = torch.Generator().manual_seed(seed)
+    obs, goal = torch.randn(batch, N_OBS, generator=g), torch.randn(batch, N_GOAL, generator=g)
+    return obs, goal, torch.rand(batch, horizon, NU, generator=g) * 2 - 1
+
+
+def make_history(batch: int = 5, steps: int = 3, seed: int = 3) -> History:
+    """Transitions that all happened."""
+    g = torch.Generator().manual_seed(seed)
+    obs, action = torch.randn(batch, steps, N_OBS, generator=g), torch.rand(batch, steps, NU, generator=g) * 2 - 1
+    return History(obs, action, torch.ones(batch, steps))
+
+
+def history_for(model: LoopWM, batch: int = 5) -> History | None:
+    """What the model wants to see of the past."""
+    return make_history(batch, model.context) if model.context else None

@@ -1,0 +1,286 @@
+"""The parts of the core: retention and gains, the three forms of a loop, attention, prelude."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from tiny_models import make_model, randomised
+
+from loopwm_robot.models.block import FORMS, GAINS, NORMS, RATES, RecurrentBlock, rms_normalise
+from loopwm_robot.models.loop_control import FixedDepth, run_sampled
+
+D = 8
+STEPS = [1.0, 0.5, 1 / 24, 1 / 1024, 8.0, torch.tensor([1.0, 0.01, 8.0]).view(3, 1, 1)]
+
+
+def make_block(form: str = "paper", gain: str = "zoh", norm: str = "pre", seed: int = 0, d: int = D) -> RecurrentBlock:
+    """A block whose every parameter has moved."""
+    torch.manual_seed(seed)
+    block = RecurrentBlock(d, 2, 2.0, form, gain, norm)
+    with torch.no_grad():
+        for p in block.parameters():
+            p.add_(torch.randn(p.shape) * 0.2)
+    return block
+
+
+def without_residual(block: RecurrentBlock) -> RecurrentBlock:
+    """R = 0."""
+    with torch.no_grad():
+        for p in (block.out.weight, block.down.weight, block.down.bias):
+            p.zero_()
+    return block
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda s: "per_sample" if isinstance(s, torch.Tensor) else f"{s:.3g}")
+@pytest.mark.parametrize("gain", GAINS)
+@pytest.mark.parametrize("extreme", [-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30])
+def test_retention_stays_strictly_between_0_and_1(extreme, gain, step):
+    """Adversarial parameters, alone and together, at every step size: in (0, 1), and the gain finite and positive."""
+    for names in (("log_a",), ("log_delta",), ("log_a", "log_delta")):
+        block = RecurrentBlock(D, 2, 2.0, gain=gain)
+        with torch.no_grad():
+            for name in names:
+                getattr(block, name).fill_(extreme)
+        retention, weight = block.discretise(step)
+        assert (retention > 0).all() and (retention < 1).all()
+        assert torch.isfinite(weight).all() and (weight > 0).all()
+
+
+def test_opposite_extremes_are_bounded_too():
+    block = RecurrentBlock(D, 2, 2.0)
+    with torch.no_grad():
+        block.log_a.fill_(1e38)
+        block.log_delta.fill_(-1e38)
+    retention, weight = block.discretise()
+    assert (retention > 0).all() and (retention < 1).all() and torch.isfinite(weight).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_initial_retention_lies_in_its_range(form):
+    torch.manual_seed(0)
+    retention, _ = RecurrentBlock(512, 2, 1.0, form).discretise()
+    low, high = RATES[form]
+    assert retention.min() >= math.exp(-high) - 1e-6 and retention.max() <= math.exp(-low) + 1e-6
+
+
+def test_euler_gain_is_delta():
+    """Bbar = Delta B (eq 7), and Delta s over a loop of length s."""
+    block = make_block(gain="euler")
+    for step in (1.0, 0.25):
+        retention, gain = block.discretise(step)
+        assert torch.allclose(gain, block.log_delta.exp() * step)
+        assert torch.allclose(retention, torch.exp(-(block.log_delta + block.log_a).exp() * step))
+
+
+def test_zero_order_hold_is_the_exact_solution_of_the_linear_part():
+    """dh/dt = A h + B e held over Delta: compare with a fine midpoint integration in float64."""
+    block = RecurrentBlock(D, 2, 2.0).double()
+    with torch.no_grad():
+        block.log_a.uniform_(-1, 1)
+        block.log_delta.uniform_(-2, 0)
+    retention, gain = block.discretise()
+    a, delta, steps = -block.log_a.exp(), block.log_delta.exp(), 2000
+    h = torch.full((D,), 0.7, dtype=torch.float64)
+    x = h.clone()
+    for _ in range(steps):
+        middle = x + delta / steps / 2 * (a * x + 1.3)
+        x = x + delta / steps * (a * middle + 1.3)
+    assert torch.allclose(retention * h + gain * 1.3, x, atol=1e-6)
+
+
+@pytest.mark.parametrize("form, gain, norm", list(product(FORMS, GAINS, NORMS)))
+def test_a_loop_is_the_equation_of_its_form(form, gain, norm):
+    """Equation 5 and its two relatives with R spelt out; one step-consistent loop covers the whole step."""
+    block = make_block(form, gain, norm)
+    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
+    drive = block.condition(e).for_depth(1)
+    x = h + e
+    attended = block.attend(block.norm_attention(x), drive)
+    if norm == "sandwich":
+        attended = block.gain_attention * rms_normalise(attended)
+    fed = block.down(torch.nn.functional.silu(block.up(block.norm_mlp(x + attended))))
+    if norm == "sandwich":
+        fed = block.gain_mlp * rms_normalise(fed)
+    r = attended + fed
+    kept, weight = block.discretise()
+    scale = 1 - kept if form == "relaxed" else 1
+    assert torch.allclose(block(h, drive), kept * h + weight * block.b(e) + scale * r, atol=1e-6)
+
+
+def test_the_relaxed_form_is_a_damped_iteration():
+    """With a = 0 its fixed points are those of h = B e + R(h, e), and a loop is the convex mix of h and that."""
+    block = make_block("relaxed")
+    with torch.no_grad():
+        block.log_a.zero_()
+    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
+    drive = block.condition(e)
+    kept, _ = block.discretise()
+    paper = RecurrentBlock(D, 2, 2.0, "paper")
+    paper.load_state_dict(block.state_dict())
+    plain = paper.condition(e)
+    r = paper(h, plain) - kept * h - plain.inject
+    assert torch.allclose(block(h, drive), kept * h + (1 - kept) * (block.b(e) + r), atol=1e-5)
+
+
+def test_sandwich_bounds_the_residual_layers():
+    """However large the weights, each of the two layers adds its gain and no more."""
+    block = make_block(norm="sandwich")
+    with torch.no_grad():
+        block.out.weight.mul_(1e3)
+        block.down.weight.mul_(1e3)
+    h, e = torch.randn(3, 2, D) * 100, torch.randn(3, 2, D)
+    drive = block.condition(e)
+    kept, _ = block.discretise()
+    r = block(h, drive) - kept * h - drive.inject
+    bound = (block.gain_attention.abs().max() + block.gain_mlp.abs().max()) * math.sqrt(D)
+    assert (r.norm(dim=-1) <= bound * 1.001).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("form", FORMS)
+def test_the_residual_starts_at_zero(form, norm):
+    torch.manual_seed(0)
+    block = RecurrentBlock(D, 2, 2.0, form, norm=norm)
+    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
+    drive = block.condition(e).for_depth(1)
+    retention, gain = block.discretise()
+    assert torch.allclose(block(h, drive), retention * h + gain * e, atol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_attention_is_softmax_attention_over_state_and_conditioning(tokens):
+    """Including the closed form for one token, where the softmax over two keys is a sigmoid."""
+    block = make_block(d=16)
+    x, e = torch.randn(4, tokens, 16), torch.randn(4, tokens, 16)
+    both = torch.cat([x, e], dim=1)
+    _, k, v = block.query_key_value(both).chunk(3, dim=-1)
+    q = block.query_key_value(x)[..., :16]
+    heads = []
+    for i in range(2):
+        part = slice(8 * i, 8 * i + 8)
+        weights = torch.softmax(q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(8), dim=-1)
+        heads.append(weights @ v[..., part])
+    assert torch.allclose(block.attend(x, block.condition(e)), block.out(torch.cat(heads, -1)), atol=1e-5)
+
+
+def test_attention_ignores_what_the_bias_masks():
+    block = make_block()
+    x, e, seen = torch.randn(2, 3, D), torch.randn(2, 3, D), torch.randn(2, 4, D)
+    bias = torch.zeros(2, 1, 1, 4)
+    bias[:, :, :, :2] = -1e9
+    masked = block.attend(x, block.condition(e, seen, bias))
+    assert torch.allclose(masked, block.attend(x, block.condition(e, seen[:, 2:])), atol=1e-6)
+
+
+@pytest.mark.parametrize("loops", [1, 2, 3, 7, 24])
+def test_step_consistent_loops_integrate_exactly(loops):
+    """With R = 0 and a constant input, any number of loops gives the exact solution over the interval."""
+    block = without_residual(make_block("step_consistent"))
+    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
+    with torch.no_grad():
+        got, _ = FixedDepth(loops).run(block, h, block.condition(e, duration=4.0))
+        rate = (block.log_delta + block.log_a).exp() * 4
+        expected = torch.exp(-rate) * h - torch.expm1(-rate) * torch.exp(-block.log_a) * block.b(e)
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_step_consistent_loops_converge_with_depth():
+    """With a small R the loops are a first-order integrator: twice the loops, half the error."""
+    block = make_block("step_consistent").double()
+    with torch.no_grad():
+        block.out.weight.mul_(0.3)
+        block.down.weight.mul_(0.3)
+        h, e = torch.randn(3, 2, D).double(), torch.randn(3, 2, D).double()
+        results = {t: FixedDepth(t).run(block, h, block.condition(e))[0] for t in (4, 8, 16, 512)}
+    errors = [float((results[t] - results[512]).norm()) for t in (4, 8, 16)]
+    assert errors[0] / errors[1] == pytest.approx(2, abs=0.35) and errors[1] / errors[2] == pytest.approx(2, abs=0.35)
+
+
+@pytest.mark.parametrize("gain", GAINS)
+@pytest.mark.parametrize("m, loops", [(2, 1), (2, 3), (4, 2)])
+def test_a_chunk_is_its_control_steps_in_turn(m, loops, gain):
+    """m steps in m T loops under a constant drive are m times one step in T loops: the same integration."""
+    block = make_block("step_consistent", gain)
+    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
+    with torch.no_grad():
+        per_loop = e.unsqueeze(1).expand(-1, m * loops, -1, -1)
+        chunk, _ = FixedDepth(m * loops).run(block, h, block.condition(per_loop, duration=m))
+        x = h
+        for _ in range(m):
+            x, _ = FixedDepth(loops).run(block, x, block.condition(e))
+    assert torch.allclose(chunk, x, atol=1e-5)
+
+
+def test_a_drive_that_changes_from_loop_to_loop_is_used_in_order():
+    block = make_block("step_consistent")
+    h, e = torch.randn(3, 2, D), torch.randn(3, 4, 2, D)
+    with torch.no_grad():
+        got, _ = FixedDepth(4).run(block, h, block.condition(e, duration=2.0))
+        x = h
+        for t in range(4):
+            x = block(x, block.condition(e[:, t], duration=0.5).for_depth(1))
+    assert torch.allclose(got, x, atol=1e-6)
+
+
+@pytest.mark.parametrize("form, per_loop", [*((form, False) for form in FORMS), ("step_consistent", True)])
+def test_depths_of_their_own_equal_each_sample_alone(form, per_loop):
+    """One count for each sample; where the drive has one row per loop, those of a short sample stand last."""
+    block = make_block(form)
+    depths = torch.tensor([2, 5, 1, 3])
+    h = torch.randn(4, 2, D)
+    e = torch.randn(4, 5, 2, D) if per_loop else torch.randn(4, 2, D)
+    with torch.no_grad():
+        got = run_sampled(block, h, block.condition(e, duration=2.0), depths, 1)
+        for b, depth in enumerate(depths.tolist()):
+            own = e[b : b + 1, 5 - depth :] if per_loop else e[b : b + 1]
+            alone, _ = FixedDepth(depth).run(block, h[b : b + 1], block.condition(own, duration=2.0))
+            assert torch.allclose(got[b], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_selecting_samples_commutes_with_the_loop(form):
+    block = make_block(form)
+    h, e, seen = torch.randn(5, 2, D), torch.randn(5, 2, D), torch.randn(5, 3, D)
+    bias = torch.randn(5, 1, 1, 3)
+    rows = torch.tensor([3, 0, 4])
+    drive = block.condition(e, seen, bias).for_depth(torch.tensor([1, 2, 3, 4, 5]))
+    assert torch.allclose(block(h, drive)[rows], block(h[rows], drive.select(rows)), atol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", ["single", "parts"])
+def test_prelude_is_layer_norm_of_the_projected_concatenation(tokens):
+    """P [h; e; u] with the columns of h and e shared by all tokens, and those of u one set for each token."""
+    prelude = randomised(make_model(tokens=tokens)).prelude
+    count = 1 if tokens == "single" else 4
+    h, u, e = torch.randn(3, count, 16), torch.randn(3, 16), torch.randn(3, count, 16)
+    for s in range(count):
+        p = torch.cat([prelude.from_state.weight, prelude.from_observation.weight, prelude.from_action.weight[s].T], 1)
+        joined = torch.cat([h[:, s], e[:, s], u], dim=-1)
+        expected = prelude.norm(joined @ p.T + prelude.token_bias[s])
+        assert torch.allclose(prelude(h, u, e)[:, s], expected, atol=1e-5)
+    assert torch.allclose(prelude(h, u, None), prelude(h, u, torch.zeros_like(e)), atol=1e-6)
+    per_loop = torch.stack([u, u + 1], 1)
+    assert torch.allclose(prelude(h, per_loop, e)[:, 1], prelude(h, u + 1, e), atol=1e-6)
+
+
+def test_rms_normalise():
+    h = torch.randn(3, 2, 8) * 50
+    assert torch.allclose(rms_normalise(h), h / h.square().mean(-1, keepdim=True).sqrt(), atol=1e-5)
+    assert torch.isfinite(rms_normalise(torch.zeros(1, 1, 8))).all()
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"heads": 3}, r"latent_dim is 8, allowed multiples of model\.heads = 3"),
+        ({"form": "magic"}, r"model\.form is 'magic', allowed paper, relaxed, step_consistent"),
+        ({"gain": "rk4"}, r"model\.gain is 'rk4', allowed zoh, euler"),
+        ({"norm": "post"}, r"model\.norm is 'post', allowed pre, sandwich"),
+    ],
+)
+def test_unknown_settings_are_refused(change, match):
+    with pytest.raises(ValueError, match=match):
+        RecurrentBlock(**{"d": D, "heads": 2, "mlp_ratio": 2.0, **change})
