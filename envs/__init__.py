@@ -8,10 +8,14 @@ import gymnasium as gym
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
+from .exploration import PushExplorer
 from .kinematics import ArmKinematics
 from .observation import (
+    OBJECT_UNITS,
     OBSERVATION_UNITS,
     arm_observation,
+    object_groups,
+    object_observation,
     observation_groups,
     observation_size,
     observation_tokens,
@@ -21,10 +25,11 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import ReachEnv
+from .tasks import PushEnv, ReachEnv
 
 __all__ = [
     "DYNAMICS_UNITS",
+    "OBJECT_UNITS",
     "OBSERVATION_UNITS",
     "TRAINING",
     "UNSEEN",
@@ -41,6 +46,8 @@ __all__ = [
     "JointReference",
     "Marker",
     "Polyline",
+    "PushEnv",
+    "PushExplorer",
     "ReachEnv",
     "SceneRenderer",
     "arm_observation",
@@ -48,6 +55,8 @@ __all__ = [
     "interpolate",
     "known_arms",
     "load_arm",
+    "object_groups",
+    "object_observation",
     "observation_groups",
     "observation_size",
     "observation_tokens",
@@ -57,6 +66,7 @@ __all__ = [
 for _name, _entry, _steps, _options in (
     ("PandaReach", "envs.tasks.reach:ReachEnv", 60, {}),
     ("PandaReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
+    ("PandaPush", "envs.tasks.push:PushEnv", 100, {}),
 ):
     if f"LoopWM/{_name}-v0" not in gym.registry:
         gym.register(

@@ -101,7 +101,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.action_mode: JointDelta | CartesianDelta = self.joint_delta
         if control_mode == "cartesian_delta":
             self.action_mode = CartesianDelta(
-                self.joint_delta, self.kinematics, self.arm.home, action_scale=cartesian_scale
+                self.joint_delta, self.kinematics, self.posture, action_scale=cartesian_scale
             )
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_mode.nu,), np.float32)
         self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
@@ -125,6 +125,11 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Add to the arm's MJCF before it is compiled; tasks add their objects after calling this one."""
         if self.randomize is not None:
             add_payload(spec, self.arm)
+
+    @property
+    def posture(self) -> FloatArray:
+        """Joint pose (n,) [rad] that `cartesian_delta` stays close to."""
+        return self.arm.home
 
     def after_hold(self) -> None:
         """Called after the physics steps of each set-point, `NUM_HOLDS` times per control step."""

@@ -18,6 +18,16 @@ OBSERVATION_UNITS: dict[str, str] = {
 }
 """Groups of the vector in their order, with units. q_error = ref_q - q."""
 
+OBJECT_UNITS: dict[str, str] = {
+    "object_pos": "m",
+    "object_yaw": "1",
+    "object_vel": "m/s",
+    "object_yaw_rate": "rad/s",
+}
+"""Groups that follow where the task has an object: position (3,), cosine and sine of the angle about z, velocity (3,)
+and rate about z, all in the base frame."""
+OBJECT_SIZES = {"object_pos": 3, "object_yaw": 2, "object_vel": 3, "object_yaw_rate": 1}
+
 
 def observation_groups(n: int) -> dict[str, slice]:
     """Where each group stands in the observation of an arm with n joints.
@@ -32,6 +42,22 @@ def observation_groups(n: int) -> dict[str, slice]:
     start = 0
     for name in OBSERVATION_UNITS:
         size = 3 if name == "ee_pos" else n
+        groups[name] = slice(start, start + size)
+        start += size
+    return groups
+
+
+def object_groups(start: int) -> dict[str, slice]:
+    """Where each group of an object stands.
+
+    Args:
+        start: first column, `observation_size(n)` behind an arm with n joints.
+
+    Returns:
+        Slice of each group, in the order of `OBJECT_UNITS`.
+    """
+    groups: dict[str, slice] = {}
+    for name, size in OBJECT_SIZES.items():
         groups[name] = slice(start, start + size)
         start += size
     return groups
@@ -73,4 +99,25 @@ def arm_observation(
         New array (..., 4 n + 3), float32; for the layout see `observation_groups`.
     """
     parts = (q, dq, ref.q - q, ref.dq, ee_pos)
+    return np.concatenate(parts, axis=-1, dtype=np.float32, casting="same_kind")
+
+
+def object_observation(qpos: FloatArray, qvel: FloatArray) -> NDArray[np.float32]:
+    """Observation of an object that moves freely.
+
+    Args:
+        qpos: position and quaternion wxyz of the free joint (..., 7) [m].
+        qvel: linear velocity in the base frame and angular velocity in the object's own (..., 6) [m/s, rad/s].
+
+    Returns:
+        New array (..., 9), float32; for the layout see `OBJECT_UNITS`. While an object lies on the side that points
+        along x, its angle about z has no meaning.
+    """
+    w, x, y, z = np.moveaxis(qpos[..., 3:], -1, 0)
+    # First column and third row of the rotation matrix: the x axis in the base frame, and what turns about z.
+    axis = np.stack([1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z)], axis=-1)
+    axis /= np.maximum(np.sqrt((axis * axis).sum(axis=-1, keepdims=True)), 1e-9)
+    row = np.stack([2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)], axis=-1)
+    rate = (row * qvel[..., 3:]).sum(axis=-1, keepdims=True)
+    parts = (qpos[..., :3], axis, qvel[..., :3], rate)
     return np.concatenate(parts, axis=-1, dtype=np.float32, casting="same_kind")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm
-from .observation import arm_observation
+from .observation import arm_observation, object_observation
 from .stepping import NUM_HOLDS, PHYSICS_STATE, hold_fractions, substeps_per_hold
 
 FloatArray = NDArray[np.float64]
@@ -132,8 +132,12 @@ class BatchSimulator:
             sensordata=ee,
         )
         ends = states[:, per_step - 1 : -1 : per_step]  # (N, H, state), [time, qpos, qvel, act]
-        q, dq = ends[..., 1 : 1 + n], ends[..., 1 + n : 1 + 2 * n]
-        return arm_observation(q, dq, refs, ee[:, per_step::per_step])
+        nq, nv = int(self._model.nq), int(self._model.nv)
+        qpos, qvel = ends[..., 1 : 1 + nq], ends[..., 1 + nq : 1 + nq + nv]
+        obs = arm_observation(qpos[..., :n], qvel[..., :n], refs, ee[:, per_step::per_step])
+        if nq == n:
+            return obs
+        return np.concatenate([obs, object_observation(qpos[..., n:], qvel[..., n:])], axis=-1)
 
     def close(self) -> None:
         """Stop the threads."""

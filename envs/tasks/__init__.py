@@ -1,5 +1,6 @@
 """Tasks for the arms."""
 
+from .push import PushEnv
 from .reach import ReachEnv
 
-__all__ = ["ReachEnv"]
+__all__ = ["PushEnv", "ReachEnv"]

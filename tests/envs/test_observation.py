@@ -1,14 +1,18 @@
 """Layout of the observation vector, and rewards."""
 
+import mujoco
 import numpy as np
 import pytest
 
 from envs import (
+    OBJECT_UNITS,
     OBSERVATION_UNITS,
     JointReference,
     ReachEnv,
     arm_observation,
     distance,
+    object_groups,
+    object_observation,
     observation_groups,
     observation_size,
     observation_tokens,
@@ -54,6 +58,27 @@ def test_token_of_a_joint_holds_its_own_quantities() -> None:
     np.testing.assert_array_equal(vector[list(tokens["ee"])], 5)
     assert not any(vector[list(tokens[f"joint{i}"])].any() for i in (1, 2, 4, 5, 6, 7))
     assert ReachEnv().observation_tokens() == tokens
+
+
+def test_object_is_observed_in_the_base_frame() -> None:
+    """Against rotation matrices, for an object that is also tilted."""
+    rng = np.random.default_rng(2)
+    qpos, qvel = rng.normal(size=(3, 5, 7)), rng.normal(size=(3, 5, 6))
+    qpos[..., 3:] /= np.linalg.norm(qpos[..., 3:], axis=-1, keepdims=True)
+    obs = object_observation(qpos, qvel)
+    groups = object_groups(0)
+    assert list(groups) == list(OBJECT_UNITS) and obs.shape == (3, 5, 9) and obs.dtype == np.float32
+    assert [groups[name].stop for name in groups] == [3, 5, 8, 9]
+    for i in np.ndindex(3, 5):
+        matrix = np.zeros(9)
+        mujoco.mju_quat2Mat(matrix, qpos[i][3:])
+        matrix = matrix.reshape(3, 3)
+        np.testing.assert_allclose(obs[i][groups["object_pos"]], qpos[i][:3], atol=1e-6)
+        np.testing.assert_allclose(
+            obs[i][groups["object_yaw"]], matrix[:2, 0] / np.linalg.norm(matrix[:2, 0]), atol=1e-5
+        )
+        np.testing.assert_allclose(obs[i][groups["object_vel"]], qvel[i][:3], atol=1e-6)
+        np.testing.assert_allclose(obs[i][groups["object_yaw_rate"]], (matrix @ qvel[i][3:])[2], atol=1e-5)
 
 
 def test_rewards_are_vectorised_and_maximal_at_the_goal() -> None:

@@ -1,0 +1,202 @@
+"""Push an object across the table."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..arm_env import FloatArray
+from ..observation import object_groups, object_observation, observation_size
+from ..randomize import Dynamics
+from .goal import GoalEnv
+from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object, find_setup
+
+OBJECT_LOW, OBJECT_HIGH = (0.42, -0.18), (0.60, 0.18)
+"""Box of the object's start in the base frame, x and y [m]."""
+GOAL_LOW, GOAL_HIGH = (0.40, -0.22), (0.65, 0.22)
+"""Box of the goals, x and y [m]."""
+GOAL_DISTANCE = 0.10
+"""Least distance from the object's start to the goal [m]."""
+START_DISTANCE = (0.08, 0.18)
+"""Distance from the object's centre to the tool centre point at the start, in the plane [m]."""
+PUSH_HEIGHT = (0.050, 0.064)
+"""Height of the tool centre point at the start [m]; the peg ends 4 cm lower, below the upper edge of the object."""
+REST_HEIGHT = HALF_SIZE[2]
+"""Height of the object's centre on the table, and of every goal [m]."""
+
+
+class PushEnv(GoalEnv):
+    """Push a box of 7 x 7 x 5 cm to a goal on the table with a peg in the hand.
+
+    Observation: dict of `observation` (the arm as in `envs.observation`, then the object as in `OBJECT_UNITS`; 40
+    numbers for seven joints), `achieved_goal` (position of the object (3,) [m]) and `desired_goal` (3,) [m].
+    Reward: `dense` is -distance of the object [m], `sparse` is 0 within `threshold` and -1 beyond. The registered
+    environment is truncated after 100 steps (5 s).
+
+    `info` holds `is_success`, `distance` [m], `contact` (the robot touched the object during the step) and
+    `contact_steps` (at how many of the five set-points of the step it did: looked at every 10 ms, after the physics
+    steps of each).
+
+    Reset options: `goal` (3,) [m] at the object's height, `object` (x [m], y [m], yaw [rad]) and `q` (n,) [rad].
+    """
+
+    reset_options: ClassVar[tuple[str, ...]] = ("goal", "object", "q")
+
+    def __init__(
+        self,
+        arm: str = "panda",
+        control_mode: str = "cartesian_delta",
+        reward: str = "dense",
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Load the arm and the object.
+
+        Args:
+            arm: name of an arm.
+            control_mode: `cartesian_delta` or `joint_delta`.
+            reward: `dense` or `sparse`.
+            render_mode: None or `rgb_array`.
+            **options: `threshold` (radius of success [m], 0.05) and those of `ArmEnv`, whose `start_noise` has no
+                effect here.
+
+        Raises:
+            ValueError: a name is unknown or a number is out of range.
+        """
+        self._setup = find_setup(arm)
+        super().__init__(arm, control_mode, reward, render_mode, **options)
+        self._object_qpos = self.data.qpos[self.arm.n :]
+        self._object_qvel = self.data.qvel[self.arm.n :]
+        self._object_start = np.array([0.5, 0.0, 0.0])
+        self._probe = ContactProbe(self.model)
+        self._contact_steps = 0
+
+    # -- what the base class asks for --------------------------------------------
+
+    def edit_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add the object."""
+        super().edit_scene(spec)
+        add_object(spec, self.arm)
+
+    @property
+    def posture(self) -> FloatArray:
+        """A pose with the hand pointing down (n,) [rad]."""
+        return np.array(self._setup.posture)
+
+    @property
+    def goal_columns(self) -> slice:
+        """Columns of the object's position."""
+        return object_groups(observation_size(self.arm.n))["object_pos"]
+
+    def observation_tokens(self) -> dict[str, tuple[int, ...]]:
+        """Columns that belong together: the joints, `ee` and `object`."""
+        groups = object_groups(observation_size(self.arm.n)).values()
+        columns = tuple(column for group in groups for column in range(group.start, group.stop))
+        return {**super().observation_tokens(), "object": columns}
+
+    def vector_space(self) -> gym.spaces.Box:
+        """Bounds of the observation vector; wide enough for an object that is shot away by being squeezed."""
+        arm = super().vector_space()
+        high = np.array([5.0] * 3 + [1.0 + 1e-6] * 2 + [50.0] * 3 + [1000.0])
+        low, high = np.concatenate([arm.low, -high]), np.concatenate([arm.high, high])
+        return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+
+    def vector_observation(self) -> NDArray[np.float32]:
+        """Observation vector of the present state, a new array (4 n + 12,)."""
+        return np.concatenate(
+            [super().vector_observation(), object_observation(self._object_qpos, self._object_qvel)]
+        )
+
+    def begin(self, options: dict[str, Any], dynamics: Dynamics | None) -> FloatArray:
+        """Draw and place an episode; see `GoalEnv.begin`."""
+        # All are drawn in any case, so that fixing one leaves the others as the seed decides.
+        x, y = self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH)
+        start = np.array([x, y, self.np_random.uniform(-math.pi, math.pi)])
+        goal = self._random_goal(start[:2])
+        if "object" in options:
+            start = self._checked_object(options["object"])
+        if "goal" in options:
+            goal = self._checked_goal(options["goal"])
+        self._object_start = start
+        self._contact_steps = 0
+        self.place(options.get("q"), dynamics)
+        return goal
+
+    def random_start(self) -> FloatArray:
+        """Draw a pose (n,) [rad] with the peg low beside the object, in which the arm touches nothing."""
+        for _ in range(100):
+            angle, radius = self.np_random.uniform(-math.pi, math.pi), self.np_random.uniform(*START_DISTANCE)
+            x, y = self._object_start[:2] + radius * np.array([math.cos(angle), math.sin(angle)])
+            q = self.kinematics.solve_position((x, y, self.np_random.uniform(*PUSH_HEIGHT)), self.posture)
+            if q is not None and self._is_free(q):
+                return q
+        raise RuntimeError(
+            f"no free start in 100 draws around the object at {np.round(self._object_start, 3).tolist()}; "
+            "give one that the arm reaches all around"
+        )
+
+    def place_objects(self) -> None:
+        """Put the object at rest on the table."""
+        x, y, yaw = self._object_start
+        self._object_qpos[:] = x, y, REST_HEIGHT, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+
+    def advance(self, action: ArrayLike) -> None:
+        """Run the physics for one control step; see `ArmEnv.advance`."""
+        self._contact_steps = 0
+        super().advance(action)
+
+    def after_hold(self) -> None:
+        """Look for contact."""
+        self._contact_steps += self._probe.pushing(self.data)
+
+    def task_info(self) -> dict[str, Any]:
+        """Contact during the last step."""
+        return {"contact": self._contact_steps > 0, "contact_steps": self._contact_steps}
+
+    # -- inside ----------------------------------------------------------------
+
+    def _random_goal(self, start: FloatArray) -> FloatArray:
+        while True:  # at least two thirds of the box are far enough from any start
+            x, y = self.np_random.uniform(GOAL_LOW, GOAL_HIGH)
+            if math.hypot(x - start[0], y - start[1]) >= GOAL_DISTANCE:
+                return np.array([x, y, REST_HEIGHT])
+
+    def _is_free(self, q: FloatArray) -> bool:
+        """Whether the arm in pose q (n,) [rad] touches nothing with the object at its start."""
+        self._qpos[:] = q
+        self.place_objects()
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_collision(self.model, self.data)
+        return self._probe.robot_free(self.data)
+
+    def _checked_object(self, value: ArrayLike) -> FloatArray:
+        start = np.array(value, dtype=np.float64)
+        if start.shape != (3,) or not np.isfinite(start).all():
+            raise ValueError(f"{OBJECT_BODY} {value!r} is not a pose: need finite x [m], y [m] and yaw [rad]")
+        self._check_reach(OBJECT_BODY, start[:2])
+        return start
+
+    def _checked_goal(self, value: ArrayLike) -> FloatArray:
+        goal = np.array(value, dtype=np.float64)
+        if goal.shape != (3,) or not np.isfinite(goal).all():
+            raise ValueError(f"goal {value!r} is not a point: need three finite coordinates in metres")
+        if abs(goal[2] - REST_HEIGHT) > 0.005:
+            raise ValueError(
+                f"goal is at a height of {goal[2]:.4g} m, allowed {REST_HEIGHT} m: the object's centre on the table"
+            )
+        self._check_reach("goal", goal[:2])
+        return goal
+
+    def _check_reach(self, name: str, xy: FloatArray) -> None:
+        q = self.kinematics.solve_position((*xy, PUSH_HEIGHT[1]), self.posture)
+        if q is None or not self.kinematics.collision_free(q):
+            raise ValueError(
+                f"{name} at {np.round(xy, 4).tolist()} m is out of reach of arm {self.arm.name!r}; "
+                f"choose x and y within {list(GOAL_LOW)} to {list(GOAL_HIGH)} m"
+            )
