@@ -11,6 +11,7 @@ from torch import Tensor
 
 from planners import Objective, Plan, Planner, RolloutModel, TrajectoryScorer
 
+from .memory import Memory
 from .types import Float32
 
 ObjectiveFactory = Callable[[Tensor], Objective]
@@ -18,7 +19,10 @@ ObjectiveFactory = Callable[[Tensor], Objective]
 
 
 class EncodingModel(RolloutModel, Protocol):
-    """A rollout model that can start from an observation."""
+    """A rollout model that can start from an observation.
+
+    One with an attribute `context` above 0 is also handed that many past transitions: encode(obs, goal, history=...).
+    """
 
     def encode(self, obs: Tensor, goal: Tensor | None = None) -> Any:
         """State for obs (1, n_obs) and goal (1, n_goal)."""
@@ -28,25 +32,37 @@ class EncodingModel(RolloutModel, Protocol):
 class MPCAgent:
     """Plans at every control step, executes the first action, warm-starts the next plan with the rest.
 
+    `act` is for loops that carry out what it returns. Where something else may be done, such as an action with noise,
+    `propose` and then `observe` what really was done: models with context infer the dynamics from it.
+
     Args:
         model: imagines.
         planner: optimises.
         make_objective: what the episode's goal means.
 
     Attributes:
+        memory: what was seen and done, for models with context.
         last_plan: the plan behind the last action; None before the first.
         timings: seconds spent in each control step, for each episode step since construction.
     """
 
     def __init__(self, model: EncodingModel, planner: Planner, make_objective: ObjectiveFactory) -> None:
         self.model, self.planner, self.make_objective = model, planner, make_objective
+        self.memory = Memory(int(getattr(model, "context", 0)))
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
         self._goal = torch.zeros(0)
         self._objective: Objective | None = None
 
-    def reset(self, goal: Float32) -> None:
-        """Start an episode with a goal (n_goal,)."""
+    def reset(self, goal: Float32, *, keep_memory: bool = False) -> None:
+        """Start an episode with a goal (n_goal,).
+
+        Args:
+            goal: what to reach.
+            keep_memory: the same body goes on, from where it is: what it did before still tells how it moves.
+        """
+        if not keep_memory:
+            self.memory.clear()
         self._goal = torch.as_tensor(goal, dtype=torch.float32)
         self.use_objective(self.make_objective(self._goal))
         self.last_plan = None
@@ -57,7 +73,7 @@ class MPCAgent:
 
     @torch.inference_mode()
     def state(self, obs: Float32) -> Any:
-        """The model's state for an observation (n_obs,) and the episode's goal.
+        """The model's state for an observation (n_obs,), what was observed before it, and the episode's goal.
 
         Raises:
             ValueError: obs has non-finite numbers; the message gives their indices.
@@ -66,7 +82,11 @@ class MPCAgent:
         if not bool(torch.isfinite(tensor).all()):
             bad = torch.nonzero(~torch.isfinite(tensor)).flatten().tolist()
             raise ValueError(f"obs has non-finite numbers at indices {bad}, allowed finite; check the sensor")
-        return self.model.encode(tensor[None], self._goal[None])
+        if not self.memory.context:
+            return self.model.encode(tensor[None], self._goal[None])
+        model: Any = self.model
+        history = self.memory.history(len(tensor), model.nu)
+        return model.encode(tensor[None], self._goal[None], history=history)
 
     @torch.inference_mode()
     def plan(self, state: Any, executed: int = 1) -> Plan:
@@ -77,10 +97,20 @@ class MPCAgent:
         self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start)
         return self.last_plan
 
-    def act(self, obs: Float32) -> Float32:
-        """Action (nu,) for observation (n_obs,)."""
+    def propose(self, obs: Float32) -> Float32:
+        """Action (nu,) that the plan for observation (n_obs,) begins with; nothing is remembered yet."""
         started = time.perf_counter()
         plan = self.plan(self.state(obs))
         action: Float32 = plan.actions[0].numpy()
         self.timings.append(time.perf_counter() - started)
+        return action
+
+    def observe(self, obs: Float32, action: Float32) -> None:
+        """Remember that `action` (nu,) was carried out after `obs` (n_obs,) was seen."""
+        self.memory.add(obs, action)
+
+    def act(self, obs: Float32) -> Float32:
+        """Action (nu,) for observation (n_obs,), remembered as the one that is carried out."""
+        action = self.propose(obs)
+        self.observe(obs, action)
         return action

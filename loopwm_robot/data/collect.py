@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +20,19 @@ class Policy(Protocol):
 
     def act(self, obs: Float32) -> Float32:
         """Action (nu,), each in [-1, 1], for observation (n_obs,)."""
+        ...
+
+
+@runtime_checkable
+class Proposer(Policy, Protocol):
+    """A policy that remembers what was done, and is told when that is not what it proposed. `act` does both."""
+
+    def propose(self, obs: Float32) -> Float32:
+        """Action (nu,) for observation (n_obs,), to be followed by `observe`."""
+        ...
+
+    def observe(self, obs: Float32, action: Float32) -> None:
+        """`action` (nu,) was carried out after `obs` (n_obs,) was seen."""
         ...
 
 
@@ -70,8 +83,11 @@ class NoisyPolicy:
         self.noise.reset(goal)
 
     def act(self, obs: Float32) -> Float32:
-        action = self.policy.act(obs) + self.scale * self.noise.act(obs)
-        return np.clip(action, -1, 1).astype(np.float32)
+        proposed = self.policy.propose(obs) if isinstance(self.policy, Proposer) else self.policy.act(obs)
+        action: Float32 = np.clip(proposed + self.scale * self.noise.act(obs), -1, 1).astype(np.float32)
+        if isinstance(self.policy, Proposer):
+            self.policy.observe(obs, action)
+        return action
 
 
 def split_observation(obs: Any) -> tuple[Float32, Float32, Float32]:

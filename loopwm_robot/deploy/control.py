@@ -6,7 +6,8 @@ first action begins at t_k+1. So planning has a whole control step, and the mode
 
     t_k: o_k --encode--> h --step a_k--> h' --plan--> a_k+1, a_k+2, .. --(t0 = t_k+1)--> bridge
 
-Where planning takes longer, it looks further ahead, over as many committed actions (`pace.py`).
+Where planning takes longer, it looks further ahead, over as many committed actions (`pace.py`). A model with context
+also gets the transitions before o_k, with the actions that the bridge really applied.
 """
 
 from __future__ import annotations
@@ -95,9 +96,10 @@ class Planning(Protocol):
 
     model: Any
 
-    def reset(self, goal: Float32) -> None: ...
+    def reset(self, goal: Float32, *, keep_memory: bool = False) -> None: ...
     def state(self, obs: Float32) -> Any: ...
     def plan(self, state: Any, executed: int = 1) -> Plan: ...
+    def observe(self, obs: Float32, action: Float32) -> None: ...
 
 
 def run_reaches(
@@ -217,13 +219,16 @@ class _Loop:
         self.observer.begin(lead=2.0 * self.bridge.config.dt)
 
     def reach(self, trace: Trace) -> GoalResult:
-        """Carry out one goal."""
-        self.agent.reset(trace.goal)
-        trace.begin(self.observer.look(self.k))
+        """Carry out one goal. The arm goes on, so the agent keeps what it has seen."""
+        self.agent.reset(trace.goal, keep_memory=True)
+        before = self.observer.look(self.k)
+        trace.begin(before)
         for _ in range(self.config.steps_per_goal):
             requested = self._instant(self.k)
             self.k += 1
-            trace.add(requested, self.observer.look(self.k))
+            after = self.observer.look(self.k)
+            self.agent.observe(before.obs, trace.add(requested, after))
+            before = after
         return trace.result()
 
     def in_spare_time(self, work: Callable[[], None]) -> None:

@@ -37,11 +37,12 @@ class Trace:
         """Take the first observation."""
         self._obs.append(look.obs)
 
-    def add(self, requested: Float32, look: Look) -> None:
+    def add(self, requested: Float32, look: Look) -> Float32:
         """Take one control step: what was committed for it (nu,), and how the arm stands after it.
 
-        Where the bridge did not follow the reference, the applied action is the one that asks for the
-        velocity which the command then had.
+        Returns:
+            the applied action (nu,). Where the bridge did not follow the reference, it is the one that asks for the
+            velocity which the command then had.
         """
         self._obs.append(look.obs)
         self._requested.append(requested)
@@ -49,6 +50,7 @@ class Trace:
         if not look.on_track:
             applied = np.clip(look.ref.dq / self._joint_delta.dq_max, -1.0, 1.0).astype(np.float32)
         self._applied.append(applied)
+        return applied
 
     def result(self) -> GoalResult:
         """Judge the goal by the last observation."""

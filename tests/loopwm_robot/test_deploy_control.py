@@ -22,6 +22,7 @@ from loopwm_robot.deploy import ArmConfig, ControlConfig, DeployError, make_brid
 from loopwm_robot.deploy.pace import Pace
 from loopwm_robot.deploy.track import Track
 from loopwm_robot.schema import build
+from loopwm_robot.types import History
 from planners import CEM, CEMConfig, ReachPoint
 
 ROOT = Path(__file__).parents[2]
@@ -78,10 +79,13 @@ class ExactModel:
 
     nu, ctrl_dt = ARM.n, CTRL_DT
 
-    def __init__(self, joint_delta: JointDelta) -> None:
-        self.joint_delta, self.chain = joint_delta, Chain()
+    def __init__(self, joint_delta: JointDelta, context: int = 0) -> None:
+        self.joint_delta, self.chain, self.context = joint_delta, Chain(), context
+        self.handed: list[tuple[np.ndarray, History]] = []
 
-    def encode(self, obs: torch.Tensor, goal: torch.Tensor) -> JointReference:
+    def encode(self, obs: torch.Tensor, goal: torch.Tensor, history: History | None = None) -> JointReference:
+        if history is not None:
+            self.handed.append((obs[0].numpy().copy(), history))
         o = obs[0].double().numpy()
         return JointReference(o[COLUMNS["q"]] + o[COLUMNS["q_error"]], o[COLUMNS["ref_dq"]])
 
@@ -95,10 +99,10 @@ class ExactModel:
 class Agent(MPCAgent):
     """Plans, and can be told to be late: `delays[i]` [s] for the i-th plan after the warm-up."""
 
-    def __init__(self, joint_delta: JointDelta, seed: int = 0) -> None:
+    def __init__(self, joint_delta: JointDelta, seed: int = 0, context: int = 0) -> None:
         config = CEMConfig(num_samples=64, num_elites=8, keep_elites=4, iterations=2)
         planner = CEM(config, ARM.n, CTRL_DT, torch.Generator().manual_seed(seed))
-        super().__init__(ExactModel(joint_delta), planner, lambda goal: ReachPoint(POSITION, goal))
+        super().__init__(ExactModel(joint_delta, context), planner, lambda goal: ReachPoint(POSITION, goal))
         self.delays: dict[int, float] = {}
         self.calls, self.executed, self.before, self.bridge = 0, [], {}, None
 
@@ -234,6 +238,29 @@ def test_a_slow_planner_looks_further_ahead(setup):
     assert set(setup.agent.executed[3:]) <= {1, 2}
     for episode, goal in zip(result.episodes, result.goals, strict=True):
         np.testing.assert_array_equal(episode.action, goal.requested)
+
+
+@pytest.mark.parametrize("delays", [{}, {6: 1.0}, {6: 0.12, 30: 0.07}], ids=["in time", "braked", "late"])
+def test_a_model_with_context_is_told_what_the_bridge_applied(setup, joint_delta, delays):
+    """From goal to goal, and also where the arm braked instead of following."""
+    setup.agent = Agent(joint_delta, context=10)
+    setup.agent.bridge, setup.agent.delays = setup.bridge, delays
+    result = setup.run(GOALS, replace(CONFIG, warmup_plans=2))
+    first, second = result.episodes
+    obs = np.concatenate([first.obs, second.obs[1:]])
+    action = np.concatenate([first.action, second.action])
+    warm_up, later = setup.agent.model.handed[:2], setup.agent.model.handed[2:]
+    assert not any(history.mask.any() for _, history in warm_up) and len(later) == len(result.plan_time)
+    instants = [int(np.flatnonzero((obs == seen).all(axis=1))[0]) for seen, _ in later]
+    assert instants[0] == 0 and instants == sorted(set(instants)) and instants[-1] > 60
+    for k, (_, history) in zip(instants, later, strict=True):
+        known = min(k, 10)
+        assert history.mask[0].tolist() == [0.0] * (10 - known) + [1.0] * known
+        assert np.array_equal(history.obs[0, 10 - known :], obs[k - known : k])
+        assert np.array_equal(history.action[0, 10 - known :], action[k - known : k])
+    if delays == {6: 1.0}:
+        requested = np.concatenate([goal.requested for goal in result.goals])
+        assert (np.abs(action - requested) > 1e-3).any()  # what was told is not what was asked for
 
 
 def test_pace_follows_the_planner():
