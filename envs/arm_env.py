@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm, load_arm
+from .checks import check_rates, checked_action, checked_start
 from .dynamics import ModelDynamics, add_payload
 from .kinematics import ArmKinematics
 from .observation import arm_observation, observation_groups, observation_size, observation_tokens
@@ -86,16 +87,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.model = self.arm.load_model(edit=self.edit_scene)
         self.data = mujoco.MjData(self.model)
         self.n_substeps = substeps_per_hold(self.model, self.ctrl_dt) * NUM_HOLDS
-        if np.any(action_scale / ctrl_dt > self.arm.dq_max):
-            raise ValueError(
-                f"action_scale {action_scale} rad per {ctrl_dt} s is {action_scale / ctrl_dt:.3g} rad/s, "
-                f"allowed up to {self.arm.dq_max.min():.3g} rad/s for arm {self.arm.name!r}"
-            )
-        if np.any(ddq_max > self.arm.ddq_max):
-            raise ValueError(
-                f"ddq_max is {ddq_max} rad/s^2, allowed up to {self.arm.ddq_max.min():.3g} rad/s^2 "
-                f"for arm {self.arm.name!r}"
-            )
+        check_rates(action_scale, ctrl_dt, ddq_max, self.arm)
         self.kinematics = ArmKinematics(self.arm)
         self.joint_delta = JointDelta(self.arm.q_min, self.arm.q_max, action_scale, ddq_max, ctrl_dt)
         self.action_mode: JointDelta | CartesianDelta = self.joint_delta
@@ -103,6 +95,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             self.action_mode = CartesianDelta(
                 self.joint_delta, self.kinematics, self.posture, action_scale=cartesian_scale
             )
+        self._action_names = self.arm.joint_names if control_mode == "joint_delta" else ("x", "y", "z")
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_mode.nu,), np.float32)
         self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
         self._model_dynamics = None if self.randomize is None else ModelDynamics(self.model, self.arm)
@@ -167,7 +160,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         Raises:
             ValueError: the action has another shape or is not finite.
         """
-        a = self._checked_action(action)
+        a = checked_action(action, self.action_mode.nu, self.control_mode, self._action_names)
         if len(self._pending):
             self._pending = np.concatenate([self._pending, a[None]])
             a, self._pending = self._pending[0], self._pending[1:]
@@ -190,7 +183,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         Raises:
             ValueError: q has another shape or leaves the position limits, or the dynamics cannot be applied.
         """
-        pose = self.random_start() if q is None else self._checked_start(q)
+        pose = self.random_start() if q is None else checked_start(q, self.arm)
         if self.randomize is not None:
             drawn = self.randomize.sample(self.np_random)
             dynamics = drawn if dynamics is None else dynamics
@@ -305,29 +298,3 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             )
         self._dynamics = dynamics
         self._pending = np.zeros((dynamics.delay, self.action_mode.nu))
-
-    def _checked_action(self, action: ArrayLike) -> FloatArray:
-        a = np.asarray(action, dtype=np.float64)
-        if a.shape != (self.action_mode.nu,):
-            raise ValueError(
-                f"action has shape {a.shape}, need ({self.action_mode.nu},) for {self.control_mode}"
-            )
-        if not np.isfinite(a).all():
-            bad = int(np.flatnonzero(~np.isfinite(a))[0])
-            names = self.arm.joint_names if self.control_mode == "joint_delta" else ("x", "y", "z")
-            raise ValueError(
-                f"action[{bad}] ({names[bad]}) is {a[bad]}, allowed [-1, 1]; the policy or planner diverged"
-            )
-        return a
-
-    def _checked_start(self, q: ArrayLike) -> FloatArray:
-        pose = np.array(q, dtype=np.float64)
-        if pose.shape != (self.arm.n,):
-            raise ValueError(f"start pose q has shape {pose.shape}, need ({self.arm.n},) in rad")
-        for i, name in enumerate(self.arm.joint_names):
-            low, high = self.arm.q_min[i], self.arm.q_max[i]
-            if not low <= pose[i] <= high:
-                raise ValueError(
-                    f"start pose of joint {name!r} is {pose[i]:.4g} rad, allowed [{low:.4g}, {high:.4g}] rad"
-                )
-        return pose
