@@ -1,73 +1,57 @@
-"""The equations of LoopWM."""
+"""The equations of LoopWM, for all forms, gains, norms and tokens, with context and without."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
+from tiny_models import (
+    DT,
+    GROUPS,
+    N_GOAL,
+    N_OBS,
+    NU,
+    VARIANTS,
+    history_for,
+    inputs,
+    make_history,
+    make_model,
+    make_variant,
+    randomised,
+)
 
-from loopwm_robot.models.loop_control import Converged, FixedDepth
-from loopwm_robot.models.loopwm import LoopWM, RecurrentBlock, rms_normalise
-from loopwm_robot.types import LatentState
-
-N_OBS, NU, N_GOAL, DT = 9, 2, 3, 0.05
-
-
-def make_model(tokens: int = 1, seed: int = 0, **kwargs) -> LoopWM:
-    torch.manual_seed(seed)
-    return LoopWM(N_OBS, NU, N_GOAL, DT, latent_dim=16, tokens=tokens, heads=4, **kwargs).eval()
-
-
-def randomised(model: LoopWM, seed: int = 1) -> LoopWM:
-    """Leave the identity initialisation: every parameter moves."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn(p.shape, generator=generator) * 0.2)
-    return model
-
-
-def inputs(batch: int = 5, horizon: int = 4):
-    g = torch.Generator().manual_seed(2)
-    obs, goal = torch.randn(batch, N_OBS, generator=g), torch.randn(batch, N_GOAL, generator=g)
-    return obs, goal, torch.rand(batch, horizon, NU, generator=g) * 2 - 1
+from loopwm_robot.models.dynamics import Unroll
+from loopwm_robot.models.loop_control import FixedDepth, sample_depths
+from loopwm_robot.models.loopwm import Core, LoopWM
+from loopwm_robot.models.tokens import TOKEN_SCHEMES
+from loopwm_robot.types import History, LatentState, SequenceBatch
 
 
-@pytest.mark.parametrize("extreme", [-1e4, -100.0, 0.0, 100.0, 1e4])
-@pytest.mark.parametrize("name", ["log_a", "log_delta"])
-def test_retention_stays_strictly_between_0_and_1(name, extreme):
-    block = RecurrentBlock(8, 2, 2.0)
-    with torch.no_grad():
-        getattr(block, name).fill_(extreme)
-    retention, gain = block.discretise()
-    assert (retention > 0).all() and (retention < 1).all()
-    assert torch.isfinite(gain).all() and (gain > 0).all()
+def sequences(batch: int = 6, length: int = 4, context: int = 0, seed: int = 4) -> SequenceBatch:
+    """A training batch of random numbers."""
+    g = torch.Generator().manual_seed(seed)
+    ones = torch.ones(batch, length)
+    return SequenceBatch(
+        torch.randn(batch, length + 1, N_OBS, generator=g),
+        torch.rand(batch, length, NU, generator=g) * 2 - 1,
+        torch.randn(batch, length, generator=g),
+        0 * ones,
+        torch.randn(batch, N_GOAL, generator=g),
+        ones,
+        make_history(batch, context) if context else None,
+    )
 
 
-def test_zero_order_hold_is_the_exact_solution_of_the_linear_part():
-    """dh/dt = A h + B e held over Delta: compare with a fine Euler integration in float64."""
-    block = RecurrentBlock(8, 2, 2.0).double()
-    with torch.no_grad():
-        block.log_a.uniform_(-1, 1)
-        block.log_delta.uniform_(-2, 0)
-    retention, gain = block.discretise()
-    a, delta, steps = -block.log_a.exp(), block.log_delta.exp(), 200_000
-    h = torch.full((8,), 0.7, dtype=torch.float64)
-    x = h.clone()
-    for _ in range(steps):
-        x = x + delta / steps * (a * x + 1.3)
-    assert torch.allclose(retention * h + gain * 1.3, x, atol=1e-5)
-
-
-def test_a_new_model_is_the_identity():
+@pytest.mark.parametrize("form, norm", list(product(["paper", "step_consistent"], ["pre", "sandwich"])))
+def test_a_new_model_is_the_identity(form, norm):
     """R = 0, W = 1, C = 0: a transition leaves the state as it is, up to the small injected part."""
-    model = make_model()
+    model = make_model(form=form, norm=norm)
     obs, goal, actions = inputs()
     state = model.encode(obs, goal)
     after, _ = model.step(state, actions[:, 0])
-    cosine = torch.cosine_similarity(state.h, after.h, dim=-1)
-    assert (cosine > 0.9).all()
+    assert (torch.cosine_similarity(state.h, after.h, dim=-1) > 0.9).all()
     with torch.no_grad():
         model.block.b.weight.zero_()
         model.block.log_delta.fill_(-1e3)  # Abar = 1
@@ -75,105 +59,69 @@ def test_a_new_model_is_the_identity():
     assert torch.allclose(after.h, state.h, atol=1e-4)
 
 
-def test_states_have_unit_rms_at_every_age():
-    model = randomised(make_model(tokens=2))
+@pytest.mark.parametrize("v", VARIANTS, ids=str)
+def test_a_transition_is_prelude_loops_and_coda(v):
+    model = make_variant(v)
+    obs, goal, actions = inputs()
+    state = model.encode(obs, goal, history_for(model))
+    assert state.h.shape == (5, model.tokens, 16) and model.tokens == model.layout.num + (v.context > 0)
+    e = model.prelude(state.h, model.action_embedder(actions[:, 0]), None)
+    drive, h = model.block.condition(e).for_depth(3), state.h
+    for _ in range(3):
+        h = model.block(h, drive)
+    after, info = model.step(state, actions[:, 0])
+    assert torch.allclose(after.h, model.coda(h), atol=1e-6) and info.num_loops.tolist() == [3] * 5
+
+
+@pytest.mark.parametrize("v", VARIANTS, ids=str)
+def test_states_have_unit_rms_at_every_age(v):
+    model = make_variant(v)
     obs, goal, actions = inputs(horizon=30)
-    h = model.rollout(model.encode(obs, goal), actions).h
+    state = model.encode(obs, goal, history_for(model))
+    h = torch.cat([state.h[:, None], model.rollout(state, actions).h], 1)
     assert torch.allclose(h.square().mean(-1), torch.ones(h.shape[:-1]), atol=1e-3)
 
 
-def test_recurrent_block_is_equation_5():
-    block = randomised(make_model()).block
-    h, e = torch.randn(3, 1, 16), torch.randn(3, 1, 16)
-    conditioning = block.condition(e)
-    x = h + e
-    attended = block.attend(block.norm_attention(x), conditioning)
-    r = attended + block.down(torch.nn.functional.silu(block.up(block.norm_mlp(x + attended))))
-    retention, gain = block.discretise()
-    assert torch.allclose(block(h, conditioning), retention * h + gain * block.b(e) + r, atol=1e-6)
-
-
-@pytest.mark.parametrize("tokens", [1, 3])
-def test_attention_is_softmax_attention_over_state_and_conditioning(tokens):
-    """Including the closed form for one token, where the softmax over two keys is a sigmoid."""
-    block = randomised(make_model(tokens)).block
-    x, e = torch.randn(4, tokens, 16), torch.randn(4, tokens, 16)
-    both = torch.cat([x, e], dim=1)
-    _, k, v = block.query_key_value(both).chunk(3, dim=-1)
-    q = block.query_key_value(x)[..., :16]
-    heads = []
-    for i in range(4):
-        part = slice(4 * i, 4 * i + 4)
-        weights = torch.softmax(q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(4), dim=-1)
-        heads.append(weights @ v[..., part])
-    assert torch.allclose(block.attend(x, block.condition(e)), block.out(torch.cat(heads, -1)), atol=1e-5)
-
-
-def test_prelude_is_layer_norm_of_the_projected_concatenation():
-    model = randomised(make_model(tokens=2))
-    h, u, e = torch.randn(3, 2, 16), torch.randn(3, 16), torch.randn(3, 2, 16)
-    p = torch.cat(
-        [model.prelude.from_state.weight, model.prelude.from_observation.weight, model.prelude.from_action.weight], 1
-    )
-    joined = torch.cat([h, e, u.unsqueeze(1).expand(-1, 2, -1)], dim=-1)
-    expected = model.prelude.norm(joined @ p.T + model.prelude.token_bias)
-    assert torch.allclose(model.prelude(h, u, e), expected, atol=1e-5)
-    assert torch.allclose(model.prelude(h, u, None), model.prelude(h, u, torch.zeros_like(e)), atol=1e-6)
-
-
-def test_rollout_is_repeated_step_and_decodes_late():
-    model = randomised(make_model())
+@pytest.mark.parametrize("v", VARIANTS, ids=str)
+def test_rollout_is_repeated_step_and_decodes_late(v):
+    model = make_variant(v)
     obs, goal, actions = inputs()
-    state = model.encode(obs, goal)
+    state = model.encode(obs, goal, history_for(model))
     trajectory = model.rollout(state, actions)
     for k in range(actions.shape[1]):
         state, _ = model.step(state, actions[:, k])
         assert torch.allclose(trajectory.h[:, k], state.h, atol=1e-6)
         assert torch.allclose(trajectory.observations()[:, k], model.decode(state.h), atol=1e-5)
     columns = slice(2, 5)
-    assert torch.allclose(trajectory.observations(columns), trajectory.observations()[..., columns], atol=1e-6)
+    assert torch.allclose(trajectory.observations(columns), trajectory.observations()[..., columns], atol=1e-5)
     assert trajectory.rewards().shape == (5, 4)
+    last = trajectory.terminal()
+    assert torch.equal(last.h[:, 0], trajectory.h[:, -1]) and torch.equal(last.loops[:, 0], trajectory.loops[:, -1])
 
 
-def test_one_state_serves_many_candidates():
-    model = randomised(make_model())
+@pytest.mark.parametrize("v", VARIANTS, ids=str)
+def test_one_state_serves_many_candidates(v):
+    model = make_variant(v)
     obs, goal, actions = inputs()
-    shared = model.rollout(model.encode(obs[:1], goal[:1]), actions)
-    copies = model.rollout(model.encode(obs[:1].expand(5, -1), goal[:1].expand(5, -1)), actions)
+    past = make_history(1, v.context) if v.context else None
+    shared = model.rollout(model.encode(obs[:1], goal[:1], past), actions)
+    many = None if past is None else past.expand(5)
+    copies = model.rollout(model.encode(obs[:1].expand(5, -1), goal[:1].expand(5, -1), many), actions)
     assert torch.allclose(shared.observations(), copies.observations(), atol=1e-5)
     assert torch.allclose(shared.rewards(), copies.rewards(), atol=1e-5)
 
 
-@pytest.mark.parametrize("tokens", [1, 2])
-def test_batch_order_does_not_matter(tokens):
-    model = randomised(make_model(tokens))
-    model.exit_rule = Converged(0.05, 1, 12)
-    obs, goal, actions = inputs(16)
-    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
-    a = model.rollout(model.encode(obs, goal), actions)
-    b = model.rollout(model.encode(obs[order], goal[order]), actions[order])
-    assert torch.allclose(a.h[order], b.h, atol=1e-5)
-    assert torch.equal(a.loops[order], b.loops)
-
-
-def test_training_depths_equal_fixed_depth_one_by_one():
-    model = randomised(make_model())
-    obs, goal, actions = inputs()
-    depths = torch.tensor([1, 4, 2, 6, 3])
-    mixed, info = model.step(model.encode(obs, goal), actions[:, 0], depths=depths)
-    assert torch.equal(info.num_loops, depths)
-    for b, depth in enumerate(depths.tolist()):
-        model.exit_rule = FixedDepth(depth)
-        single, _ = model.step(model.encode(obs[b : b + 1]), actions[b : b + 1, 0])
-        assert torch.allclose(mixed.h[b], single.h[0], atol=1e-5)
-
-
-def test_float32_agrees_with_float64():
-    model = randomised(make_model())
-    obs, goal, actions = inputs(horizon=8)
-    low = model.rollout(model.encode(obs, goal), actions).observations()
-    high = model.double().rollout(model.encode(obs.double(), goal.double()), actions.double()).observations()
-    assert torch.allclose(low.double(), high, atol=1e-3)
+@pytest.mark.parametrize("tokens", TOKEN_SCHEMES)
+def test_a_shown_observation_changes_the_observed_tokens_drive(tokens):
+    """e_k = 0 in imagination; the belief token is never shown anything."""
+    model = randomised(make_model(tokens=tokens, context=2))
+    obs, _, actions = inputs()
+    state = model.encode(obs)
+    embedding = model.embed(obs + 1)
+    shown, _ = model.step(state, actions[:, 0], embedding)
+    hidden, _ = model.step(state, actions[:, 0])
+    zero, _ = model.step(state, actions[:, 0], torch.zeros_like(embedding))
+    assert torch.allclose(zero.h, hidden.h, atol=1e-6) and not torch.allclose(shown.h, hidden.h, atol=1e-2)
 
 
 def test_goal_reaches_the_reward_only():
@@ -186,17 +134,128 @@ def test_goal_reaches_the_reward_only():
         model.rollout(model.encode(obs), actions).rewards()
 
 
-def test_latents_must_divide_into_heads():
-    with pytest.raises(ValueError, match=r"latent_dim is 10, allowed multiples of model\.heads = 4"):
-        LoopWM(N_OBS, NU, N_GOAL, DT, latent_dim=10, heads=4)
-
-
-def test_rms_normalise():
-    h = torch.randn(3, 2, 8) * 50
-    assert torch.allclose(rms_normalise(h), h / h.square().mean(-1, keepdim=True).sqrt(), atol=1e-5)
-
-
 def test_continue_logit_shape():
     model = make_model()
     obs, _, _ = inputs()
     assert model.continue_logit(LatentState(model.embed(obs)).h).shape == (5,)
+
+
+@pytest.mark.parametrize("v", VARIANTS, ids=str)
+def test_float32_agrees_with_float64(v):
+    model = make_variant(v)
+    obs, goal, actions = inputs(horizon=8)
+    past = history_for(model)
+    low = model.rollout(model.encode(obs, goal, past), actions).observations()
+    double = None if past is None else History(past.obs.double(), past.action.double(), past.mask.double())
+    high = model.double().rollout(model.encode(obs.double(), goal.double(), double), actions.double()).observations()
+    assert high.dtype == torch.float64
+    assert torch.allclose(low.double(), high, atol=2e-3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_non_finite_inputs_are_refused_with_their_index(bad):
+    model = make_model(context=3)
+    obs, goal, actions = inputs()
+    state, past = model.encode(obs, goal), make_history()
+    broken = obs.clone()
+    broken[2, 5] = bad
+    with pytest.raises(ValueError, match=r"obs has 1 non-finite number\(s\), first at index \(2, 5\), allowed finite"):
+        model.encode(broken)
+    model.monitoring.level.fill_(1.0)
+    with pytest.raises(ValueError, match=r"obs has 1 non-finite number\(s\), first at index \(2, 5\)"):
+        model.monitor(state, broken)
+    wrong = actions.clone()
+    wrong[1, 3, 0] = wrong[4, 0, 1] = bad
+    with pytest.raises(ValueError, match=r"actions has 2 non-finite .* \(1, 3, 0\), \(4, 0, 1\)"):
+        model.rollout(state, wrong)
+    for name, index in (("obs", (1, 2, 4)), ("action", (0, 1, 1))):
+        values = getattr(past, name).clone()
+        values[index] = bad
+        with pytest.raises(ValueError, match=rf"history\.{name} has 1 non-finite .* \({', '.join(map(str, index))}\)"):
+            model.encode(obs, history=replace(past, **{name: values}))
+
+
+def test_inputs_of_another_width_are_refused():
+    model = make_model(context=3)
+    obs, goal, actions = inputs()
+    with pytest.raises(ValueError, match=r"obs has shape \(5, 8\), allowed \(\.\.\., 9\)"):
+        model.encode(obs[:, :8])
+    with pytest.raises(ValueError, match=r"actions has shape \(5, 4, 1\), allowed \(\.\.\., 2\)"):
+        model.rollout(model.encode(obs, goal), actions[..., :1])
+    past = make_history()
+    with pytest.raises(ValueError, match=r"history\.action has shape \(5, 3, 1\), allowed \(\.\.\., 2\)"):
+        model.encode(obs, history=replace(past, action=past.action[..., :1]))
+
+
+def test_latents_must_divide_into_heads():
+    with pytest.raises(ValueError, match=r"latent_dim is 10, allowed multiples of model\.heads = 4"):
+        LoopWM(N_OBS, NU, N_GOAL, DT, Core(latent_dim=10, heads=4))
+
+
+def test_the_global_generator_is_only_used_for_fresh_weights():
+    model = make_model(form="paper", context=3, latent_noise=0.1)
+    before = torch.get_rng_state()
+    model.unroll(sequences(context=3), Unroll(0.5), torch.Generator().manual_seed(0))
+    model.rollout(model.encode(inputs()[0]), inputs()[2])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("v", VARIANTS, ids=str)
+def test_every_parameter_that_should_learn_gets_a_gradient(v):
+    model = make_variant(v)
+    unrolled = model.unroll(sequences(context=v.context), Unroll(0.5), torch.Generator().manual_seed(0))
+    assert unrolled.h.shape == (6, 4, model.tokens, 16)
+    (model.decode_normalised(unrolled.h).square().mean() + unrolled.h.square().mean()).backward()
+    idle = {"reward_head", "continue_head", "gate", "monitoring"}  # no term of this loss
+    for name, p in model.named_parameters():
+        reached = p.grad is not None and bool((p.grad != 0).any())
+        assert reached is (name.split(".")[0] not in idle), name
+
+
+def test_one_depth_for_each_sequence_and_all_its_steps():
+    model = randomised(make_model())
+    batch = sequences()
+    unrolled = model.unroll(batch, Unroll(), torch.Generator().manual_seed(3))
+    depths = sample_depths(6, 3.0, 12, torch.Generator().manual_seed(3))
+    assert depths.unique().numel() > 1
+    for b, depth in enumerate(depths.tolist()):
+        model.exit_rule, row = FixedDepth(depth), slice(b, b + 1)
+        h = model.rollout(model.encode(batch.obs[row, 0]), batch.action[row]).h
+        assert torch.allclose(unrolled.h[b], h[0], atol=1e-5)
+
+
+def test_observations_are_shown_with_their_probability():
+    """1 shows all after the first, 0 none: then later observations cannot matter."""
+    model = randomised(make_model(depth="fixed"))
+    batch = sequences()
+    other = replace(batch, obs=torch.cat([batch.obs[:, :1], batch.obs[:, 1:] + 1], 1))
+    for probability, same in ((0.0, True), (1.0, False)):
+        a, b = (model.unroll(x, Unroll(probability), torch.Generator().manual_seed(0)).h for x in (batch, other))
+        assert torch.equal(a[:, 0], b[:, 0]) and torch.equal(a, b) is same
+    shown, state = model.unroll(batch, Unroll(1.0), torch.Generator()).h, model.encode(batch.obs[:, 0])
+    for k in range(4):
+        state, _ = model.step(state, batch.action[:, k], model.embed(batch.obs[:, k]) if k else None)
+        assert torch.allclose(shown[:, k], state.h, atol=1e-5)
+
+
+def test_latent_noise_has_its_deviation_and_is_for_training_only():
+    quiet, noisy = make_model(depth="fixed"), make_model(depth="fixed", latent_noise=0.2)
+    batch = sequences(400, 1)
+    a, b = (m.unroll(batch, Unroll(), torch.Generator().manual_seed(0)).h for m in (quiet, noisy))
+    assert float((b - a).detach().std()) == pytest.approx(0.2, rel=0.05)
+    obs, _, actions = inputs()
+    assert torch.equal(*(m.rollout(m.encode(obs), actions).h for m in (quiet, noisy)))
+
+
+def test_training_in_chunks():
+    model = randomised(make_model(form="step_consistent", depth="fixed"))
+    batch = sequences(length=4)
+    h = model.unroll(batch, Unroll(chunk=2), torch.Generator()).h
+    expected = model.rollout(model.encode(batch.obs[:, 0]), batch.action, chunk=2).h
+    assert h.shape[1] == 2 and torch.allclose(h, expected, atol=1e-5)
+
+
+def test_groups_are_needed_for_more_than_one_token():
+    with pytest.raises(ValueError, match=r"set model\.tokens=single"):
+        LoopWM(N_OBS, NU, N_GOAL, DT, tokens="parts")
+    assert LoopWM(N_OBS, NU, N_GOAL, DT, groups=GROUPS, tokens="parts").tokens == 4
