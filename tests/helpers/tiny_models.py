@@ -11,7 +11,7 @@ from torch import Tensor
 from loopwm_robot.models.block import FORMS
 from loopwm_robot.models.loopwm import Core, LoopWM
 from loopwm_robot.models.tokens import TOKEN_SCHEMES
-from loopwm_robot.types import History
+from loopwm_robot.types import History, SequenceBatch
 
 N_OBS, NU, N_GOAL, DT = 9, 2, 3, 0.05
 GROUPS = {"joint1": (0, 3), "joint2": (1, 4), "ee": (2, 5, 6), "object": (7, 8)}
@@ -82,3 +82,18 @@ def make_history(batch: int = 5, steps: int = 3, seed: int = 3) -> History:
 def history_for(model: LoopWM, batch: int = 5) -> History | None:
     """What the model wants to see of the past."""
     return make_history(batch, model.context) if model.context else None
+
+
+def sequences(batch: int = 6, length: int = 4, context: int = 0, seed: int = 4) -> SequenceBatch:
+    """A training batch of random numbers."""
+    g = torch.Generator().manual_seed(seed)
+    ones = torch.ones(batch, length)
+    return SequenceBatch(
+        torch.randn(batch, length + 1, N_OBS, generator=g),
+        torch.rand(batch, length, NU, generator=g) * 2 - 1,
+        torch.randn(batch, length, generator=g),
+        0 * ones,
+        torch.randn(batch, N_GOAL, generator=g),
+        ones,
+        make_history(batch, context) if context else None,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from loopwm_robot.data.buffer import ReplayBuffer
 from loopwm_robot.types import Episode
@@ -125,6 +126,70 @@ def test_bad_files_are_refused_and_lose_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"obs has shape \(35, 2\), allowed up to \(10, 2\)"):
         ReplayBuffer(10, 2, 1, 1).load(tmp_path / "b.npz")
     assert np.array_equal(before, buffer.observations)
+
+
+def check_history(buffer: ReplayBuffer, context: int, seed: int = 0) -> None:
+    """What precedes each sequence is what really happened before it, in its episode, and nothing else."""
+    batch = buffer.sample(300, 2, np.random.default_rng(seed), context=context)
+    past, start = batch.history, batch.obs[:, 0]
+    assert past.obs.shape == (300, context, 2) and past.action.shape == (300, context, 1)
+    episode, t = start[:, :1], start[:, 1:]
+    back = torch.arange(context, 0, -1)
+    expected = (back <= t).float()  # what happened: `t` transitions, the latest last
+    assert torch.equal(past.mask, expected) and 0 < expected.mean() < 1
+    real = past.mask.bool()
+    assert (past.obs[..., 0] == episode.expand(-1, context))[real].all()
+    assert (past.obs[..., 1] == (t - back))[real].all()
+    assert torch.allclose(past.action[..., 0][real], (episode + (t - back) / 100)[real], atol=1e-5)
+    assert torch.isfinite(past.obs).all() and (past.obs[..., 0] == episode).all()  # padding stays in the episode too
+
+
+@pytest.mark.parametrize("context", [1, 3, 9])
+def test_history_is_what_happened_before(context):
+    check_history(filled(), context)
+
+
+def test_history_after_the_oldest_episodes_made_room():
+    buffer = ReplayBuffer(22, 2, 1, 1)
+    for i, steps in enumerate((6, 6, 6, 9, 3, 8, 6)):  # episodes of several lengths overwrite one another
+        buffer.add(make_episode(i, steps))
+        check_history(buffer, 4, seed=i)
+
+
+def test_history_after_load(tmp_path):
+    """Also of a file in which an episode lost its first rows."""
+    buffer = ReplayBuffer(22, 2, 1, 1)
+    for i in range(3):
+        buffer.add(make_episode(i))
+    buffer.add(make_episode(9, steps=9))
+    buffer.save(tmp_path / "b.npz")
+    other = ReplayBuffer(30, 2, 1, 1)
+    for i in range(20, 24):
+        other.add(make_episode(i, steps=4))  # what was there before leaves no trace
+    other.load(tmp_path / "b.npz")
+    check_history(other, 4)
+    a, b = (x.sample(100, 3, np.random.default_rng(0), context=4).history for x in (buffer, other))
+    assert a.obs.equal(b.obs) and a.action.equal(b.action) and a.mask.equal(b.mask)
+    other.add(make_episode(5, steps=5))
+    check_history(other, 4)
+
+
+def test_history_is_given_to_those_who_ask_and_changes_nothing_else():
+    buffer = filled()
+    plain, asked = (buffer.sample(50, 3, np.random.default_rng(0), context=w) for w in (0, 2))
+    assert plain.history is None and asked.history is not None and plain.obs.equal(asked.obs)
+
+
+def test_the_history_of_a_model_ends_where_its_sequence_starts():
+    """The last transition of the history leads to the first observation of the sequence."""
+    batch = filled().sample(100, 2, np.random.default_rng(0), context=3)
+    happened = batch.history.mask[:, -1].bool()
+    assert torch.equal(batch.history.obs[happened, -1, 1] + 1, batch.obs[happened, 0, 1])
+
+
+def test_transitions_are_the_neighbours_of_each_episode():
+    obs, following = filled().transitions()
+    assert len(obs) == 30 and (following - obs == [0, 1]).all()
 
 
 def test_errors_name_what_is_wrong():

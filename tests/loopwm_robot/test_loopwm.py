@@ -20,28 +20,14 @@ from tiny_models import (
     make_model,
     make_variant,
     randomised,
+    sequences,
 )
 
 from loopwm_robot.models.dynamics import Unroll
 from loopwm_robot.models.loop_control import FixedDepth, sample_depths
 from loopwm_robot.models.loopwm import Core, LoopWM
 from loopwm_robot.models.tokens import TOKEN_SCHEMES
-from loopwm_robot.types import History, LatentState, SequenceBatch
-
-
-def sequences(batch: int = 6, length: int = 4, context: int = 0, seed: int = 4) -> SequenceBatch:
-    """A training batch of random numbers."""
-    g = torch.Generator().manual_seed(seed)
-    ones = torch.ones(batch, length)
-    return SequenceBatch(
-        torch.randn(batch, length + 1, N_OBS, generator=g),
-        torch.rand(batch, length, NU, generator=g) * 2 - 1,
-        torch.randn(batch, length, generator=g),
-        0 * ones,
-        torch.randn(batch, N_GOAL, generator=g),
-        ones,
-        make_history(batch, context) if context else None,
-    )
+from loopwm_robot.types import History, LatentState
 
 
 @pytest.mark.parametrize("form, norm", list(product(["paper", "step_consistent"], ["pre", "sandwich"])))
