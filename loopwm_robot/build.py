@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from planners import CEM, KeepPosture, LearnedReward, Objective, ReachPoint, Sum
 
 from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
-from .config import EnvConfig, PlannerConfig
+from .config import LOOPED, EnvConfig, ModelConfig, PlannerConfig
 from .data.collect import control_interval, split_observation
 from .errors import RequestError
 from .models.simulator import SimulatorModel
+from .models.tokens import TokenLayout
+from .training.metrics import HORIZONS
 
 gym.register_envs(envs)
 
@@ -58,18 +61,24 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
 
 
 def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
-    """Sizes and meaning of what the environment takes and gives."""
+    """Sizes and meaning of what the environment takes and gives.
+
+    An environment of others may say more about its observation, as ours do: `goal_columns`, a slice of the columns
+    that the goal is compared with, and `observation_tokens()`, the columns that belong together by name.
+    """
     obs, _, goal = split_observation(env.observation_space.sample())
-    base = env.unwrapped
-    layout: dict[str, Any] = {"position": (0, 0)}
+    base: Any = env.unwrapped
+    layout: dict[str, Any] = {}
+    columns: slice | None = getattr(base, "goal_columns", None)
     if isinstance(base, ArmEnv):
         groups = observation_groups(base.arm.n)
-        position, joints = groups["ee_pos"], groups["q"]
-        layout = {
-            "position": (position.start, position.stop),
-            "joints": (joints.start, joints.stop),
-            "home": tuple(float(q) for q in base.arm.home),
-        }
+        columns = groups["ee_pos"] if columns is None else columns
+        layout["joints"] = (groups["q"].start, groups["q"].stop)
+        layout["home"] = tuple(float(q) for q in base.posture)
+    if columns is not None:
+        layout["position"] = (columns.start, columns.stop)
+    if hasattr(base, "observation_tokens"):
+        layout["groups"] = {name: tuple(map(int, some)) for name, some in base.observation_tokens().items()}
     return Spaces(
         env_id=config.id,
         control_mode=config.control_mode,
@@ -89,8 +98,43 @@ def check_objective(spaces: Spaces, config: PlannerConfig) -> None:
     """
     if config.objective == "analytic" and spaces.position[1] - spaces.position[0] != spaces.n_goal:
         raise RequestError(
-            f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no end-effector position "
+            f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no position "
             "to compare with the goal; use planner.objective=learned_reward"
+        )
+
+
+def check_model(env: gym.Env[Any, Any], spaces: Spaces, config: ModelConfig, chunks: Sequence[int] = (1,)) -> None:
+    """The model can be built for the environment, trained on its episodes and measured.
+
+    Args:
+        env: supplies the episodes.
+        spaces: of env.
+        config: the model.
+        chunks: lengths of a transition in training, in control steps.
+
+    Raises:
+        RequestError: names the setting that does not fit.
+    """
+    if config.kind in LOOPED:
+        try:
+            TokenLayout.make(spaces.n_obs, spaces.groups, config.tokens)
+        except ValueError as error:
+            raise RequestError(f"{error} (environment {spaces.env_id})") from error
+        if max(chunks) > 1 and config.form != "step_consistent":
+            raise RequestError(
+                f"train.update.chunks is {list(chunks)} with model.form '{config.form}', allowed [1]; "
+                "set model.form=step_consistent"
+            )
+    elif config.context:
+        other = "set model.rssm.context" if config.kind == "rssm" else "leave it out"
+        raise RequestError(f"model.context is {config.context} with model.kind '{config.kind}', allowed 0; {other}")
+    name, context = ("model.rssm", config.rssm.context) if config.kind == "rssm" else ("model", config.context)
+    steps = env.spec.max_episode_steps if env.spec is not None else None
+    longest = None if steps is None else max(0, steps - max(HORIZONS))
+    if longest is not None and context > longest:
+        raise RequestError(
+            f"{name}.context is {context} control steps, allowed up to {longest} for {spaces.env_id}, whose "
+            f"episodes have {steps}: predictions are measured {max(HORIZONS)} steps ahead"
         )
 
 
@@ -100,7 +144,7 @@ def make_agent(
     """A receding-horizon controller around a model.
 
     Args:
-        model: LoopWM, or the simulator.
+        model: a dynamics model, or the simulator.
         spaces: what the model was trained on.
         config: planner settings.
         generator: of the planner's noise.

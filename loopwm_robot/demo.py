@@ -21,6 +21,7 @@ from .deploy.run import DeployConfig, deploy_checkpoint
 from .evaluation import evaluate_checkpoint, write_evaluation
 from .report.curves import learning_curve
 from .report.html import build_report
+from .report.tables import model_name
 from .report.video import VideoError, record_reaches
 from .runs import Number, RunFolder, write_text
 from .threads import torch_threads
@@ -42,7 +43,7 @@ class DemoConfig:
         out: run folder; none makes runs/demo/TIME.
         resume: folder of an interrupted demo that goes on.
         env: the environment.
-        model: LoopWM.
+        model: what is trained.
         planner: the planner.
         collect: random exploration.
         train: the training rounds.
@@ -192,7 +193,7 @@ def run_demo(config: DemoConfig, folder: RunFolder) -> Summary:
 def describe(summary: dict[str, Any]) -> str:
     """The result in a few lines for people."""
     lines = [
-        f"LoopWM + CEM reached {summary['success_rate']:.0%} of {summary['episodes']} held-out goals, "
+        f"{model_name(summary)} + CEM reached {summary['success_rate']:.0%} of {summary['episodes']} held-out goals, "
         f"median final distance {100 * summary['final_distance_m_median']:.2f} cm",
     ]
     for name in ("random", "untrained", "simulator"):

@@ -15,11 +15,12 @@ import torch
 from .agent import MPCAgent
 from .bench.profile import profile_control_step
 from .build import make_agent, planning_agent
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, Spaces
 from .closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from .config import CollectConfig, EvaluateConfig, PlannerConfig
 from .data.collect import Policy, UniformPolicy
-from .models.build import build_loopwm
+from .models.build import build_model
+from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
 from .models.simulator import SimulatorModel
 from .progress import progress
@@ -27,7 +28,7 @@ from .report.control import distance_plot, timing_plot
 from .report.predictions import depth_plot, horizon_plot, prediction_plot
 from .runs import write_text
 from .threads import torch_threads
-from .training.metrics import HORIZONS, open_loop_predictions, open_loop_table
+from .training.metrics import HORIZONS, history_of, open_loop_predictions, open_loop_table
 from .training.online import record_held_out
 from .types import Episode
 
@@ -36,47 +37,59 @@ OpenLoopTable = dict[int, dict[int, tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured.
+    """Everything measured; models without loops have neither loop counts nor a profile of the control step.
 
     Attributes:
-        results: closed loop by controller; "loopwm" is the one under test.
+        model: kind of the model.
+        results: closed loop by controller; that of `model` is the one under test.
         held_out: random episodes behind the open-loop errors.
-        open_loop: errors by loop count and horizon, see `open_loop_table`.
-        mean_loops: mean loop count of the exit rule on the controller's own transitions.
+        open_loop: errors by loop count and horizon, see `open_loop_table`; a model that has no choice has one entry.
+        mean_loops: mean loop count of the exit rule on the controller's own transitions; None without loops.
         control_step: where the time of one control step goes [s].
+        has_position: whether the observation has a position that the goal is about.
     """
 
+    model: str
     results: dict[str, ClosedLoopResult]
     held_out: list[Episode]
     open_loop: OpenLoopTable
-    mean_loops: float
+    mean_loops: float | None
     control_step: dict[str, float]
+    has_position: bool = True
 
-    def summary(self) -> dict[str, float | int]:
+    def summary(self) -> dict[str, float | int | str]:
         """Flat keys of summary.json; the comparisons stand under their name."""
-        values = self.results["loopwm"].summary()
+        values: dict[str, float | int | str] = {"model": self.model, **self.results[self.model].summary()}
         for name, result in self.results.items():
-            if name != "loopwm":
+            if name != self.model:
                 values |= result.summary(f"{name}.")
-        values["mean_loops"] = self.mean_loops
         values |= {f"time_{part.replace(' ', '_')}_s": seconds for part, seconds in self.control_step.items()}
-        used = min(self.open_loop, key=lambda loops: abs(loops - self.mean_loops))
-        values |= {f"open_loop_rmse_h{horizon}": rmse for horizon, (rmse, _) in self.open_loop[used].items()}
-        for loops, row in self.open_loop.items():
-            for horizon, (rmse, metres) in row.items():
-                values[f"open_loop_rmse_h{horizon}_loops{loops}"] = rmse
-                values[f"open_loop_position_m_h{horizon}_loops{loops}"] = metres
+        if self.mean_loops is not None:
+            values["mean_loops"] = self.mean_loops
+        used = min(self.open_loop, key=lambda loops: abs(loops - (self.mean_loops or 1)))
+        values |= self._errors(used)
+        if len(self.open_loop) > 1:
+            for loops in self.open_loop:
+                values |= self._errors(loops, f"_loops{loops}")
+        return values
+
+    def _errors(self, loops: int, suffix: str = "") -> dict[str, float]:
+        values = {}
+        for horizon, (rmse, metres) in self.open_loop[loops].items():
+            values[f"open_loop_rmse_h{horizon}{suffix}"] = rmse
+            if self.has_position:
+                values[f"open_loop_position_m_h{horizon}{suffix}"] = metres
         return values
 
 
-def untrained_copy(checkpoint: Checkpoint, seed: int) -> LoopWM:
+def untrained_copy(checkpoint: Checkpoint, seed: int) -> DynamicsModel:
     """The same architecture with fresh weights; it knows the scaling of the data and nothing else."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         s = checkpoint.spaces
-        model = build_loopwm(checkpoint.config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt)
-    model.obs_normalizer.load_state_dict(checkpoint.model.obs_normalizer.state_dict())
-    model.goal_normalizer.load_state_dict(checkpoint.model.goal_normalizer.state_dict())
+        model = build_model(checkpoint.config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups)
+    for name in ("obs_normalizer", "goal_normalizer", "delta_normalizer"):
+        getattr(model, name).load_state_dict(getattr(checkpoint.model, name).state_dict())
     return model.eval()
 
 
@@ -99,8 +112,9 @@ def evaluate_checkpoint(
     Returns:
         all results; every controller meets the first goals of the same sequence.
     """
+    kind, model = checkpoint.config.kind, checkpoint.model
     controllers: dict[str, tuple[int, Callable[[], Policy]]] = {
-        "loopwm": (config.episodes, lambda: planning_agent(checkpoint, planner, env, seed)),
+        kind: (config.episodes, lambda: planning_agent(checkpoint, planner, env, seed)),
         "random": (config.random_episodes, lambda: UniformPolicy(checkpoint.spaces.nu, np.random.default_rng(seed))),
         "untrained": (config.untrained_episodes, lambda: untrained_agent(checkpoint, planner, seed)),
         "simulator": (config.simulator_episodes, lambda: simulator_agent(checkpoint, planner, env, seed)),
@@ -123,11 +137,21 @@ def evaluate_checkpoint(
             if isinstance(policy, MPCAgent) and isinstance(policy.model, SimulatorModel):
                 policy.model.close()
         held_out = record_held_out(env, checkpoint.spaces.nu, CollectConfig(), config.held_out)
-        table = open_loop_table(checkpoint.model, held_out, checkpoint.spaces.position_columns)
-        loops = mean_loops(checkpoint, results["loopwm"].episodes)
-        agent = planning_agent(checkpoint, replace(planner, model="learned"), env, seed)
-        step = profile_control_step(agent, held_out[0].obs[0], held_out[0].goal)
-    return Evaluation(results, held_out, table, loops, step)
+        table = open_loop_table(model, held_out, checkpoint.spaces.position_columns, loops=depths(checkpoint))
+        loops, step = None, {}
+        if isinstance(model, LoopWM):
+            loops = mean_loops(model, results[kind].episodes)
+            agent = planning_agent(checkpoint, replace(planner, model="learned"), env, seed)
+            step = profile_control_step(agent, held_out[0].obs[0], held_out[0].goal)
+    has_position = checkpoint.spaces.position[1] > checkpoint.spaces.position[0]
+    return Evaluation(kind, results, held_out, table, loops, step, has_position)
+
+
+def depths(checkpoint: Checkpoint) -> list[int] | None:
+    """Loop counts to measure at: the only one that an ablation was trained for; None leaves the choice."""
+    config = checkpoint.config
+    only = {"one_pass": 1, "untied": round(config.mean_loops)}
+    return [only[config.kind]] if config.kind in only else None
 
 
 def untrained_agent(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
@@ -142,30 +166,40 @@ def simulator_agent(checkpoint: Checkpoint, planner: PlannerConfig, env: gym.Env
 
 
 @torch.inference_mode()
-def mean_loops(checkpoint: Checkpoint, episodes: list[Episode]) -> float:
-    """Mean loop count of the exit rule over the transitions of some episodes."""
-    obs = torch.from_numpy(np.concatenate([e.obs[:-1] for e in episodes]))
-    action = torch.from_numpy(np.concatenate([e.action for e in episodes]))
-    model = checkpoint.model
-    return float(model.rollout(model.encode(obs), action[:, None]).loops.double().mean())
+def mean_loops(model: LoopWM, episodes: list[Episode]) -> float:
+    """Mean loop count of the exit rule over the transitions of some episodes, from where the context is full."""
+    window = min(model.context, min(map(len, episodes)) - 1)
+    starts = [(e, t) for e in episodes for t in range(window, len(e))]
+    obs = torch.from_numpy(np.stack([e.obs[t] for e, t in starts]))
+    action = torch.from_numpy(np.stack([e.action[t] for e, t in starts]))
+    state = model.encode(obs, history=history_of(starts, window))
+    return float(model.rollout(state, action[:, None]).loops.double().mean())
+
+
+def position_name(spaces: Spaces) -> str:
+    """Whose position the goal is about, for people."""
+    names = [name for name, columns in spaces.groups.items() if spaces.position[0] in columns]
+    return {"ee": "End effector"}.get(names[0], names[0].capitalize()) if names else "Position"
 
 
 def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> None:
     """Draw the figures of an evaluation into folder/plots and write its tables.
 
-    Writes open_loop.json and predictions, horizons, loops, distance and timing in plots/, each a PNG file.
+    Writes open_loop.json and predictions, horizons, loops, distance and timing in plots/, each a PNG file: loops where
+    there is a choice of loop counts, predictions and horizons where the observation has a position (3,).
     """
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     spaces, model = checkpoint.spaces, checkpoint.model
     distance_plot(evaluation.results, plots / "distance.png")
-    result = evaluation.results["loopwm"]
+    result = evaluation.results[evaluation.model]
     timing_plot(result.plan_time, spaces.ctrl_dt, evaluation.control_step, plots / "timing.png")
-    if evaluation.open_loop:
-        predicted, truth = open_loop_predictions(model, evaluation.held_out, max(HORIZONS), 5, model.exit_rule)
-        groups = {"ee_pos": spaces.position_columns}
-        prediction_plot(predicted.numpy(), truth.numpy(), spaces.ctrl_dt, groups, plots / "predictions.png")
-        horizon_plot(predicted.numpy(), truth.numpy(), groups, plots / "horizons.png")
+    if spaces.position[1] - spaces.position[0] == 3:
+        predicted, truth = open_loop_predictions(model, evaluation.held_out, max(HORIZONS), 5)
+        both, position = (predicted.numpy(), truth.numpy()), spaces.position_columns
+        prediction_plot(*both, spaces.ctrl_dt, position, plots / "predictions.png", name=position_name(spaces))
+        horizon_plot(*both, position, plots / "horizons.png")
+    if len(evaluation.open_loop) > 1:
         depth_plot(evaluation.open_loop, plots / "loops.png")
     table = {
         str(loops): {str(h): {"rmse": rmse, "position_m": metres} for h, (rmse, metres) in row.items()}

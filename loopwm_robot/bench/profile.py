@@ -15,10 +15,11 @@ from ..types import Float32
 
 
 class Stopwatch:
-    """Adds up the time spent in some methods of an object while it is active."""
+    """Adds up the time spent in methods of an object while it is active; time in an inner one counts there only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._inner = [0.0]  # time in watched calls inside each running one
         self._undo: list[Callable[[], None]] = []
 
     def watch(self, owner: Any, method: str, label: str) -> None:
@@ -33,10 +34,13 @@ class Stopwatch:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()
+            self._inner.append(0.0)
             try:
                 return function(*args, **kwargs)
             finally:
-                self.seconds[label] = self.seconds.get(label, 0.0) + time.perf_counter() - started
+                spent, inner = time.perf_counter() - started, self._inner.pop()
+                self._inner[-1] += spent
+                self.seconds[label] = self.seconds.get(label, 0.0) + spent - inner
 
         return call
 
@@ -59,7 +63,7 @@ def profile_control_step(agent: MPCAgent, obs: Float32, goal: Float32, repeats: 
 
     Returns:
         {"encode", "prelude", "loops", "coda", "rollout bookkeeping", "decode and score", "planner"}: disjoint parts of
-        the step.
+        the step. The loops that refine a belief from context count as loops.
 
     Raises:
         ValueError: the agent's model is not LoopWM.
@@ -76,8 +80,9 @@ def profile_control_step(agent: MPCAgent, obs: Float32, goal: Float32, repeats: 
             watch.watch(model, "encode", "encode")
             watch.watch(model.prelude, "forward", "prelude")
             watch.watch(model.action_embedder, "forward", "prelude")
-            watch.watch(model.block, "condition", "prelude")
-            watch.watch(model.block, "forward", "loops")
+            for block in (model.block, *getattr(model, "further", ())):
+                watch.watch(block, "condition", "prelude")
+                watch.watch(block, "forward", "loops")
             watch.watch(model.coda, "forward", "coda")
             watch.watch(model, "rollout", "rollout")
             objective = agent.make_objective(torch.as_tensor(goal))
@@ -86,16 +91,15 @@ def profile_control_step(agent: MPCAgent, obs: Float32, goal: Float32, repeats: 
             agent.act(obs)
             total = time.perf_counter() - started
         s = watch.seconds
-        inner = s["prelude"] + s["loops"] + s["coda"]
         rows.append(
             {
                 "encode": s["encode"],
                 "prelude": s["prelude"],
                 "loops": s["loops"],
                 "coda": s["coda"],
-                "rollout bookkeeping": s["rollout"] - inner,
+                "rollout bookkeeping": s["rollout"],
                 "decode and score": s["decode and score"],
-                "planner": total - s["rollout"] - s["decode and score"] - s["encode"],
+                "planner": total - sum(s.values()),
             }
         )
     return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..build import check_objective, make_env, spaces_of
+from ..build import check_model, check_objective, make_env, spaces_of
 from ..demo import DemoConfig, describe, run_demo
 from ..runs import RunFolder
 from .checks import check_arm
@@ -20,6 +20,7 @@ def run(overrides: list[str]) -> int:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner)
+        check_model(env, spaces, config.model, config.train.update.chunks)
         check_arm(spaces, env, config.arm, config.deploy.allow_motion)
     folder = RunFolder.create("demo", config.out, config.resume)
     config = resumed(config, overrides, folder)

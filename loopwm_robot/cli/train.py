@@ -17,15 +17,17 @@ SCHEMA = TrainCommand
 def run(overrides: list[str]) -> int:
     """Train into a new run folder, or go on with an interrupted one."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    from ..build import check_objective, make_env, spaces_of
+    from ..build import check_model, check_objective, make_env, spaces_of
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..report.curves import learning_curve
     from ..training.online import TrainingRun
     from .checks import check_episodes
 
     if config.resume is None:
-        spaces = spaces_of(make_env(config.env), config.env)
+        env = make_env(config.env)
+        spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner)
+        check_model(env, spaces, config.model, config.train.update.chunks)
         if config.data is not None:
             check_episodes(Path(config.data).expanduser(), spaces, config.train.buffer_size)
     folder = RunFolder.create("train", config.out, config.resume)
@@ -54,7 +56,8 @@ def run(overrides: list[str]) -> int:
         checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(training.history, folder.file("plots/learning_curve.png"))
-        folder.write_summary({**training.summary(), "wall_time_s": time.perf_counter() - started})
+        wall_time = time.perf_counter() - started
+        folder.write_summary({"model": config.model.kind, **training.summary(), "wall_time_s": wall_time})
         report = f"checkpoint {folder.path / CHECKPOINT_FILE}"
         folder.log.info(report)
         print(report)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from envs.arm_env import ArmEnv
-from envs.simulator import BatchSimulator
 from envs.stepping import EnvState
 
 
@@ -55,7 +54,7 @@ class SimulatorModel:
                 "use planner.model=learned"
             )
         self._env = base
-        self._simulator = BatchSimulator(base.arm, nthread, base.ctrl_dt)
+        self._simulator = base.simulator(nthread)  # with its objects, and the hidden dynamics of its episode
 
     @property
     def nu(self) -> int:
@@ -78,6 +77,6 @@ class SimulatorModel:
     def rollout(self, state: EnvState, actions: Tensor) -> SimulatedTrajectory:
         """Simulate action sequences (N, H, nu)."""
         observations = self._simulator.rollout(
-            state.physics, state.ref, actions.numpy(), self._env.action_mode, state.warmstart
+            state.physics, state.ref, actions.numpy(), self._env.action_mode, state.warmstart, state.pending
         )
         return SimulatedTrajectory(torch.from_numpy(observations))

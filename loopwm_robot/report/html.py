@@ -17,13 +17,13 @@ CAPTIONS = {
     "learning_curve": "Left: losses on training data (lines) and errors on held-out episodes (markers, in standard "
     "deviations), on a logarithmic scale; lower is better. Right: how the planner did with the model of each round, "
     "with noise added to its actions so that the data shows more. These episodes join the data of the next round.",
-    "distance": "Left: distance between end effector and goal; a line is the median over episodes, its band holds the "
+    "distance": "Left: distance to the goal; a line is the median over episodes, its band holds the "
     "middle 80 %. Right: each dot is the end of one episode on a logarithmic scale; left of the dashed line counts as "
     "success.",
     "predictions": "Recorded motion of three starts, one colour each: broad lines are what happened, dashed lines what "
     "the model foresaw from the first observation and the actions alone, without seeing anything in between. Lower "
     "right: how the error grows with the time ahead.",
-    "horizons": "Each dot is one coordinate of the end effector at one start. On the grey diagonal, prediction and "
+    "horizons": "Each dot is one coordinate of the position at one start. On the grey diagonal, prediction and "
     "truth agree.",
     "loops": "The model refines each predicted state in a loop. A line is one loop count: where lines lie on one "
     "another, further loops no longer change the prediction.",
@@ -74,8 +74,9 @@ def headline(folder: Path, summary: Summary) -> Hero:
     episodes = quantity(summary, "episodes")
     title, lead = "Run report", "What was measured in this run, and how to read it."
     if rate is not None:
-        title = f"LoopWM reaches {rate.text.replace(' ', chr(0xA0))} of its goals"
-        lead = "A looped world model learned how the arm moves; a planner tries out motions in its imagination"
+        title = f"{tables.model_name(summary)} reaches {rate.text.replace(' ', chr(0xA0))} of its goals"
+        looped = "looped " if summary.get("model", "loopwm") == "loopwm" else ""
+        lead = f"A {looped}world model learned how the arm moves; a planner tries out motions in its imagination"
         lead += " and sends the best to the arm"
         lead += f", here towards {episodes.text} goals that were never trained on." if episodes else "."
         rivals = [
@@ -111,11 +112,11 @@ def sections(folder: Path, summary: Summary) -> list[Section]:
         path = plots.pop(name, None)
         return [] if path is None else [Image(path, CAPTIONS[name], name.replace("_", " "))]
 
-    comparison = tables.comparison(summary)
+    comparison, errors = tables.comparison(summary), tables.errors(summary)
     parts = [
         _part("How it compares", [comparison] if comparison else [], plot("distance")),
         _part("What was trained, and how long it took", _training(summary), plot("learning_curve")),
-        _part("What the model foresees", [], plot("predictions") + plot("horizons")),
+        _part("What the model foresees", [errors] if errors else [], plot("predictions") + plot("horizons")),
         _part("Do more loops predict better?", _depth_tables(summary), plot("loops")),
         _part("Where the time of a control step goes", _timing(summary), plot("timing")),
         _part("On the arm, through the bridge", _bridge(summary), plot("bridge")),

@@ -14,32 +14,30 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from .style import BLUE, CYCLE, FAINT, ORANGE, PALE, PURPLE, band, figure, note
 
-EE_POS = "ee_pos"
-"""Name of the observation group with the end-effector position [m]."""
-
 
 def prediction_plot(
-    predicted: Any, truth: Any, ctrl_dt: float, groups: Mapping[str, slice], path: Path, shown: int = 3
+    predicted: Any, truth: Any, ctrl_dt: float, position: slice, path: Path, shown: int = 3, name: str = "End effector"
 ) -> Path:
-    """Draw the end-effector path of a few starts, foreseen and real, and the error of all starts by horizon.
+    """Draw the path of a few starts, foreseen and real, and the error of all starts by horizon.
 
-    The starts are chosen by how far the arm really moved, never by how good the prediction is.
+    The starts are chosen by how far the position really moved, never by how good the prediction is.
 
     Args:
         predicted: (starts, H, n) observations foreseen from the starts along recorded actions, physical units.
         truth: (starts, H, n) what was observed.
         ctrl_dt: control interval [s].
-        groups: columns of the observation; needs `ee_pos`.
+        position: columns of the observation with the position (3,) [m].
         path: PNG file.
         shown: number of starts to draw.
+        name: of what the position is of.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: the shapes differ or are empty, or there is no group `ee_pos`.
+        ValueError: the shapes differ or are empty, or `position` is not three columns.
     """
-    foreseen, real = _positions(predicted, truth, groups)
+    foreseen, real = _positions(predicted, truth, position)
     time = ctrl_dt * np.arange(1, real.shape[1] + 1)
     travelled = np.linalg.norm(real[:, -1] - real[:, 0], axis=-1)
     order = np.argsort(-travelled, kind="stable")
@@ -47,7 +45,7 @@ def prediction_plot(
     with figure(path, 8.4, 5.4) as fig:
         panels = fig.subplots(2, 2, sharex=True).ravel()
         for axis, axes in enumerate(panels[:3]):
-            axes.set_title(f"End effector {'xyz'[axis]} [cm]")
+            axes.set_title(f"{name} {'xyz'[axis]} [cm]")
             for colour, start in zip(CYCLE, chosen, strict=False):
                 axes.plot(time, real[start, :, axis], color=colour, lw=3.4, alpha=0.32)
                 axes.plot(time, foreseen[start, :, axis], color=colour, lw=1.5, ls=(0, (3.5, 2)))
@@ -75,14 +73,14 @@ def _error_panel(axes: Axes, error: np.ndarray, time: np.ndarray) -> None:
 
 
 def horizon_plot(
-    predicted: Any, truth: Any, groups: Mapping[str, slice], path: Path, horizons: Sequence[int] = (1, 5, 10, 20)
+    predicted: Any, truth: Any, position: slice, path: Path, horizons: Sequence[int] = (1, 5, 10, 20)
 ) -> Path:
-    """Draw the predicted over the true end-effector coordinates, one panel for each horizon.
+    """Draw the predicted over the true coordinates of a position, one panel for each horizon.
 
     Args:
         predicted: (starts, H, n), physical units.
         truth: (starts, H, n).
-        groups: columns of the observation; needs `ee_pos`.
+        position: columns of the observation with the position (3,) [m].
         path: PNG file.
         horizons: steps ahead; those beyond H are left out.
 
@@ -90,9 +88,9 @@ def horizon_plot(
         `path`.
 
     Raises:
-        ValueError: the shapes differ or are empty, there is no group `ee_pos`, or no horizon is at most H.
+        ValueError: the shapes differ or are empty, `position` is not three columns, or no horizon is at most H.
     """
-    foreseen, real = _positions(predicted, truth, groups)
+    foreseen, real = _positions(predicted, truth, position)
     usable = [h for h in horizons if 1 <= h <= real.shape[1]]
     if not usable:
         raise ValueError(f"horizons are {list(horizons)}, allowed 1 to {real.shape[1]}; predict more steps")
@@ -155,13 +153,16 @@ def depth_plot(table: Mapping[int, Mapping[int, tuple[float, float]]], path: Pat
     return path
 
 
-def _positions(predicted: Any, truth: Any, groups: Mapping[str, slice]) -> tuple[np.ndarray, np.ndarray]:
-    """End-effector positions (starts, H, 3) [cm], checked."""
+def _positions(predicted: Any, truth: Any, position: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (starts, H, 3) [cm], checked."""
     foreseen, real = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     if foreseen.shape != real.shape or real.ndim != 3 or real.size == 0:
         raise ValueError(
             f"predicted has shape {foreseen.shape} and truth {real.shape}, allowed two equal (starts, H, n), not empty"
         )
-    if EE_POS not in groups:
-        raise ValueError(f"groups has no '{EE_POS}', only {', '.join(groups)}; pass envs.observation_groups(n)")
-    return 100 * foreseen[..., groups[EE_POS]], 100 * real[..., groups[EE_POS]]
+    if real[..., position].shape[-1] != 3:
+        raise ValueError(
+            f"position is columns {position.start}:{position.stop} of {real.shape[-1]}, allowed three; "
+            "pass Spaces.position_columns"
+        )
+    return 100 * foreseen[..., position], 100 * real[..., position]

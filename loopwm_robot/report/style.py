@@ -23,7 +23,17 @@ CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 CONTROLLERS = {"loopwm": BLUE, "simulator": GREEN, "untrained": ORANGE, "random": GREY, "bridge": PURPLE}
 """Colour of each controller in figures and tables, by a word in its name."""
 
-NAMES = {"loopwm": "LoopWM", "simulator": "true simulator"}
+MODELS = {
+    "loopwm": "LoopWM",
+    "one_pass": "One-pass LoopWM",
+    "untied": "Untied stack",
+    "latent_mlp": "Latent MLP",
+    "rssm": "RSSM",
+    "ensemble": "Ensemble",
+}
+"""How figures and texts call the kinds of model."""
+
+NAMES = {**MODELS, "simulator": "true simulator"}
 """How figures call controllers, where that differs from their name."""
 
 DPI = 200

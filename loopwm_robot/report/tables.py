@@ -6,13 +6,13 @@ import re
 
 from .document import Cell, Facts, Table
 from .quantities import Quantity, Summary, quantity
-from .style import controller_colour
+from .style import MODELS, controller_colour
 
 CONTROLLERS = (
-    ("", "LoopWM"),
-    ("bridge.", "LoopWM in real time, via bridge"),
+    ("", "{model}"),
+    ("bridge.", "{model} in real time, via bridge"),
     ("simulator.", "True simulator"),
-    ("untrained.", "Untrained LoopWM"),
+    ("untrained.", "{model}, untrained"),
     ("random.", "Random actions"),
 )
 """Prefix in the summary and name of each controller, best first."""
@@ -64,7 +64,14 @@ STEP = re.compile(r"time_(?!stage_)(\w+)_s")
 STAGES = re.compile(r"time_stage_(\w+)_s")
 """Keys of durations: parts of a control step, stages of the whole run."""
 
-_OPEN_LOOP = re.compile(r"open_loop_(rmse|position_m)_h(\d+)_loops(\d+)")
+_OPEN_LOOP = re.compile(r"open_loop_(rmse|position_m)_h(\d+)(?:_loops(\d+))?")
+_ERRORS = {"position_m": "Position that the goal is about", "rmse": "Whole observation [σ]"}
+
+
+def model_name(summary: Summary) -> str:
+    """How people call the model of a run."""
+    kind = str(summary.get("model", "loopwm"))
+    return MODELS.get(kind, kind)
 
 
 def pick(summary: Summary, names: tuple[tuple[str, str], ...]) -> list[tuple[str, Quantity]]:
@@ -75,7 +82,8 @@ def pick(summary: Summary, names: tuple[tuple[str, str], ...]) -> list[tuple[str
 
 def comparison(summary: Summary) -> Table | None:
     """Controllers side by side, with bars of success; None where nobody's success is known."""
-    rivals = [(prefix, name) for prefix, name in CONTROLLERS if prefix + "success_rate" in summary]
+    model = model_name(summary)
+    rivals = [(p, name.format(model=model)) for p, name in CONTROLLERS if p + "success_rate" in summary]
     columns = [(key, head) for key, head in COLUMNS if any(prefix + key in summary for prefix, _ in rivals)]
     if not rivals:
         return None
@@ -98,7 +106,7 @@ def depth(summary: Summary, kind: str) -> Table | None:
         summary: of the run.
         kind: `position_m` or `rmse`.
     """
-    found = [match for match in map(_OPEN_LOOP.fullmatch, summary) if match and match[1] == kind]
+    found = [match for match in map(_OPEN_LOOP.fullmatch, summary) if match and match[1] == kind and match[3]]
     loops = sorted({int(match[3]) for match in found})
     steps = sorted({int(match[2]) for match in found})
     if not found:
@@ -112,10 +120,25 @@ def depth(summary: Summary, kind: str) -> Table | None:
     ]
     header = ["Steps ahead", *map(str, steps)]
     caption = {
-        "position_m": "Root mean square error of the foreseen end-effector position on recorded motion.",
+        "position_m": "Root mean square error of the foreseen position that the goal is about, on recorded motion.",
         "rmse": "Root mean square error of the whole observation, in standard deviations of the data.",
     }[kind]
     return Table(header, rows, caption)
+
+
+def errors(summary: Summary) -> Table | None:
+    """Open-loop errors of a model without a choice of loop counts, a column for each horizon; else None."""
+    found = [match for match in map(_OPEN_LOOP.fullmatch, summary) if match]
+    if not found or any(match[3] for match in found):
+        return None
+    steps = sorted({int(match[2]) for match in found})
+    rows = [
+        [Cell(name), *(Cell(quantity(summary, f"open_loop_{kind}_h{h}")) for h in steps)]
+        for kind, name in _ERRORS.items()
+        if any(match[1] == kind for match in found)
+    ]
+    caption = "Root mean square errors on recorded motion; σ is the standard deviation of the data."
+    return Table(["Steps ahead", *map(str, steps)], rows, caption)
 
 
 def times(summary: Summary, keys: re.Pattern[str], *header: str) -> Table | None:

@@ -18,7 +18,7 @@ from loopwm_robot.closed_loop import evaluate
 from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
 from loopwm_robot.data.collect import UniformPolicy
 from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
-from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.build import build_model
 from loopwm_robot.models.simulator import SimulatorModel
 from planners import CEM, CEMConfig, ReachPoint
 
@@ -59,7 +59,7 @@ def panda_checkpoint() -> tuple[Checkpoint, gym.Env, EnvConfig]:
     env = make_env(config)
     spaces = spaces_of(env, config)
     torch.manual_seed(0)
-    model = build_loopwm(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt).eval()
+    model = build_model(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups).eval()
     return Checkpoint(model, NANO, spaces, {}), env, config
 
 
@@ -120,7 +120,7 @@ def test_spaces_of_our_environment_and_of_others():
 
 
 def test_unknown_environments_and_arguments_are_refused():
-    with pytest.raises(ValueError, match="ours: LoopWM/PandaReach-v0"):
+    with pytest.raises(ValueError, match=r"ours: LoopWM/.*LoopWM/PandaReach-v0"):
         make_env(EnvConfig(id="LoopWM/PandaReech-v0"))
     with pytest.raises(ValueError, match="refuses its arguments"):
         make_env(EnvConfig(id="CartPole-v1"))

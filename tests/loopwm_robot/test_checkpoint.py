@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, load_checkpoint, save_checkpoint
 from loopwm_robot.config import ModelConfig
-from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.build import build_model
 from loopwm_robot.models.loop_control import Converged, FixedDepth
 
 CONFIG = ModelConfig(latent_dim=16, heads=2, exit="converged", exit_threshold=0.1, max_loops=5)
@@ -20,7 +20,7 @@ SPACES = Spaces("Test-v0", "joint_delta", 6, 2, 3, 0.05, (3, 6))
 
 def make() -> Checkpoint:
     torch.manual_seed(0)
-    model = build_loopwm(CONFIG, SPACES.n_obs, SPACES.nu, SPACES.n_goal, SPACES.ctrl_dt)
+    model = build_model(CONFIG, SPACES.n_obs, SPACES.nu, SPACES.n_goal, SPACES.ctrl_dt)
     model.obs_normalizer.fit(torch.randn(100, 6) * 3 + 1)
     return Checkpoint(model.eval(), CONFIG, SPACES, {"updates": 7})
 
@@ -41,7 +41,7 @@ def test_round_trip_predicts_the_same(tmp_path):
 
 
 def test_fixed_exit():
-    assert build_loopwm(replace(CONFIG, exit="fixed", plan_loops=4), 6, 2, 3, 0.05).exit_rule == FixedDepth(4)
+    assert build_model(replace(CONFIG, exit="fixed", plan_loops=4), 6, 2, 3, 0.05).exit_rule == FixedDepth(4)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])

@@ -22,7 +22,7 @@ from loopwm_robot.cli.errors import MAX_LINE
 from loopwm_robot.cli.main import main
 from loopwm_robot.config import EnvConfig, ModelConfig, TrainCommand
 from loopwm_robot.data.buffer import ReplayBuffer
-from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.build import build_model
 from loopwm_robot.runs import save_config
 from loopwm_robot.training.online import TrainingRun
 
@@ -41,7 +41,7 @@ def spaces() -> Spaces:
 def write_checkpoint(path: Path, spaces: Spaces, config: ModelConfig = NANO) -> Path:
     """An untrained checkpoint."""
     torch.manual_seed(0)
-    model = build_loopwm(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
+    model = build_model(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
     save_checkpoint(path, Checkpoint(model.eval(), config, spaces, {}))
     return path
 

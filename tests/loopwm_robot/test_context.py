@@ -1,4 +1,4 @@
-"""Models with context get the transitions that really happened: in episodes, with noise, from goal to goal on an arm."""
+"""Models with context get the transitions that really happened: in episodes, with noise, from goal to goal on arms."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from loopwm_robot.deploy.errors import DeployError
 from loopwm_robot.deploy.record import load_recording
 from loopwm_robot.deploy.run import DeployConfig, deploy_checkpoint, held_out_goals
 from loopwm_robot.errors import RequestError
-from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.build import build_model
 
 NANO = ModelConfig(latent_dim=16, heads=2, mean_loops=1, max_loops=2, plan_loops=1)
 FAST = PlannerConfig(horizon=4, num_samples=32, num_elites=6, iterations=1, keep_elites=2)
@@ -31,7 +31,7 @@ def parts():
     env = make_env(config)
     spaces = spaces_of(env, config)
     torch.manual_seed(0)
-    model = build_loopwm(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt).eval()
+    model = build_model(NANO, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups).eval()
     yield Checkpoint(model, NANO, spaces, {}), env, compose("deploy", ["checkpoint=x"], DeployCommand).arm
     env.close()
 

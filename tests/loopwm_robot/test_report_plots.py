@@ -22,7 +22,7 @@ from loopwm_robot.report.predictions import depth_plot, horizon_plot, prediction
 from loopwm_robot.report.style import band, controller_colour, figure
 from loopwm_robot.types import Episode
 
-GROUPS = observation_groups(7)
+POSITION = observation_groups(7)["ee_pos"]
 LIMITS = JointLimits(("a", "b"), np.full(2, -3.0), np.full(2, 3.0), np.full(2, 2.0), np.full(2, 10.0))
 
 
@@ -69,9 +69,9 @@ PLOTS: dict[str, Callable[[Path], Path]] = {
     "learning without rounds": lambda path: learning_curve(
         [{"update": 1, "loss": 1.0}, {"update": 2, "loss": 0.5}], path
     ),
-    "predictions": lambda path: prediction_plot(*predictions(), 0.05, GROUPS, path),
-    "one start": lambda path: prediction_plot(*predictions(1, 1), 0.05, GROUPS, path),
-    "horizons": lambda path: horizon_plot(*predictions(), GROUPS, path),
+    "predictions": lambda path: prediction_plot(*predictions(), 0.05, POSITION, path),
+    "one start": lambda path: prediction_plot(*predictions(1, 1), 0.05, POSITION, path),
+    "horizons": lambda path: horizon_plot(*predictions(), POSITION, path),
     "depth": lambda path: depth_plot(
         {1: {1: (0.1, 0.01), 5: (0.2, 0.02)}, 4: {1: (0.05, 0.005), 5: (0.1, 0.01)}}, path
     ),
@@ -102,9 +102,9 @@ def test_figure_is_written_small_and_not_blank(name: str, tmp_path: Path) -> Non
     ("plot", "complaint"),
     [
         (lambda path: learning_curve([{"update": 1}], path), "none with a loss"),
-        (lambda path: prediction_plot(torch.zeros(1, 2, 31), torch.zeros(1, 3, 31), 0.05, GROUPS, path), "shape"),
-        (lambda path: prediction_plot(*predictions(), 0.05, {"q": slice(7)}, path), "'ee_pos'"),
-        (lambda path: horizon_plot(*predictions(2, 3), GROUPS, path, (5,)), "1 to 3"),
+        (lambda path: prediction_plot(torch.zeros(1, 2, 31), torch.zeros(1, 3, 31), 0.05, POSITION, path), "shape"),
+        (lambda path: prediction_plot(*predictions(), 0.05, slice(7), path), "columns None:7 of 31, allowed three"),
+        (lambda path: horizon_plot(*predictions(2, 3), POSITION, path, (5,)), "1 to 3"),
         (lambda path: depth_plot({}, path), "empty"),
         (lambda path: distance_plot({}, path), "no controller"),
         (lambda path: timing_plot(np.zeros(0), 0.05, {}, path), "empty"),
