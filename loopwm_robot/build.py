@@ -13,20 +13,26 @@ import torch
 from torch import Tensor
 
 import envs
+from envs.action import CartesianDelta
 from envs.arm_env import ArmEnv
+from envs.exploration import PushExplorer
 from envs.observation import observation_groups
+from envs.tasks.push import PushEnv
 from planners import CEM, KeepPosture, LearnedReward, Objective, ReachPoint, Sum
 
 from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
-from .config import LOOPED, EnvConfig, ModelConfig, PlannerConfig
-from .data.collect import control_interval, split_observation
+from .config import LOOPED, CollectConfig, EnvConfig, ModelConfig, PlannerConfig
+from .data.collect import ExplorationPolicy, MixedPolicy, Policy, control_interval, split_observation
 from .errors import RequestError
 from .models.simulator import SimulatorModel
 from .models.tokens import TokenLayout
 from .training.metrics import HORIZONS
 
 gym.register_envs(envs)
+
+ANYWHERE = 0.25
+"""Share of the exploring episodes in which the arm moves at random although there is an object to push."""
 
 
 def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -88,6 +94,23 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
         ctrl_dt=control_interval(env),
         **layout,
     )
+
+
+def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: np.random.Generator) -> Policy:
+    """What explores an environment before there is a model: random motion; where there is an object, mostly pushes.
+
+    Args:
+        env: to be explored.
+        nu: action dimensions.
+        config: of the random motion.
+        rng: source of randomness.
+    """
+    base = env.unwrapped
+    anywhere = ExplorationPolicy(nu, rng, config.correlation, config.scale)
+    if isinstance(base, PushEnv) and isinstance(base.action_mode, CartesianDelta):
+        pushes = PushExplorer(rng, base.arm.n, base.action_mode.action_scale)
+        return MixedPolicy(pushes, anywhere, ANYWHERE, rng)
+    return anywhere
 
 
 def check_objective(spaces: Spaces, config: PlannerConfig) -> None:

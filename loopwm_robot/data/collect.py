@@ -72,6 +72,27 @@ class UniformPolicy:
         return self.rng.uniform(-1, 1, self.nu).astype(np.float32)
 
 
+class MixedPolicy:
+    """One of two policies, drawn for each episode.
+
+    Args:
+        first, second: the policies.
+        share: of the episodes that the second one gets, in [0, 1].
+        rng: source of randomness.
+    """
+
+    def __init__(self, first: Policy, second: Policy, share: float, rng: np.random.Generator) -> None:
+        self.first, self.second, self.share, self.rng = first, second, share, rng
+        self.chosen = first
+
+    def reset(self, goal: Float32) -> None:
+        self.chosen = self.second if self.rng.random() < self.share else self.first
+        self.chosen.reset(goal)
+
+    def act(self, obs: Float32) -> Float32:
+        return self.chosen.act(obs)
+
+
 class NoisyPolicy:
     """Another policy with noise added to its actions, so that planner-made data also covers its surroundings."""
 

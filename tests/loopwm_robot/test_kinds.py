@@ -13,9 +13,10 @@ import torch
 from point_env import PointEnv
 
 from envs import observation_groups
+from envs.exploration import PushExplorer
 from hardware import FakeClock
 from loopwm_robot.bench.profile import profile_control_step
-from loopwm_robot.build import check_model, make_env, planning_agent, spaces_of
+from loopwm_robot.build import check_model, make_env, make_explorer, planning_agent, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, Spaces, load_checkpoint, save_checkpoint
 from loopwm_robot.cli.compose import compose, groups
 from loopwm_robot.cli.deploy import DeployCommand
@@ -23,12 +24,15 @@ from loopwm_robot.cli.main import main
 from loopwm_robot.config import (
     KINDS,
     LOOPED,
+    CollectConfig,
     EnvConfig,
     EvaluateConfig,
     ModelConfig,
     PlannerConfig,
     TrainCommand,
+    TrainConfig,
 )
+from loopwm_robot.data.collect import ExplorationPolicy, UniformPolicy, run_episode
 from loopwm_robot.deploy import ControlConfig, make_bridge, run_reaches
 from loopwm_robot.errors import RequestError
 from loopwm_robot.evaluation import depths, evaluate_checkpoint, mean_loops, position_name, write_evaluation
@@ -39,6 +43,7 @@ from loopwm_robot.models.latent_mlp import LatentMLPConfig
 from loopwm_robot.models.rssm import RSSMConfig
 from loopwm_robot.report.html import build_report
 from loopwm_robot.report.style import MODELS
+from loopwm_robot.training.online import TrainingRun
 
 FAST = PlannerConfig(horizon=3, num_samples=16, num_elites=4, iterations=1, keep_elites=2)
 PUSH = EnvConfig(id="LoopWM/PandaPush-v0", control_mode="cartesian_delta")
@@ -166,6 +171,31 @@ def test_the_object_is_what_counts_in_pushing() -> None:
         agent = planning_agent(checkpoint_of(model, spaces), FAST, env, 0)
         agent.reset(obs["desired_goal"])
         assert agent.act(obs["observation"]).shape == (3,)
+
+
+def test_exploration_pushes_the_object_and_also_moves_anywhere() -> None:
+    env = make_env(PUSH)
+    policy = make_explorer(env, 3, CollectConfig(), np.random.default_rng(0))
+    moved, kinds = [], set()
+    for seed in range(16):
+        episode, _ = run_episode(env, policy, seed)
+        moved.append(np.linalg.norm(np.diff(episode.achieved, axis=0), axis=-1) > 1e-4)
+        kinds.add(type(policy.chosen))
+    assert np.mean(moved) > 0.2 and kinds == {PushExplorer, ExplorationPolicy}
+    reach = make_explorer(make_env(EnvConfig()), 7, CollectConfig(), np.random.default_rng(0))
+    assert isinstance(reach, ExplorationPolicy)
+
+
+def test_planned_episodes_with_objects_start_afresh(tmp_path: Path) -> None:
+    """A posture from the episode before may be where the object is now."""
+    training = TrainConfig(buffer_size=500, chain=5)
+    for env_config, chained in ((EnvConfig(), True), (PUSH, False)):
+        env = make_env(env_config)
+        spaces = spaces_of(env, env_config)
+        run = TrainingRun(env, spaces, config("loopwm"), FAST, CollectConfig(), training, 0, tmp_path)
+        before, _ = run_episode(env, UniformPolicy(spaces.nu, np.random.default_rng(0)), 0)
+        assert (run._chained_start(1, before) is not None) == chained
+        assert run._chained_start(0, before) is None
 
 
 @pytest.mark.parametrize("config", [PUSH, EnvConfig(id="LoopWM/PandaReachHidden-v0")], ids=["push", "hidden"])
