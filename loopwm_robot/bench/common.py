@@ -89,6 +89,21 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A picture on the page.
+
+    Attributes:
+        name: of the file, without the name of the benchmark.
+        caption: what it shows.
+        draw: writes it to a PNG file.
+    """
+
+    name: str
+    caption: str
+    draw: Callable[[Path], Any]
+
+
+@dataclass(frozen=True)
 class Findings:
     """What a benchmark gives back.
 
@@ -99,6 +114,7 @@ class Findings:
         notes: sentences that a reader of the numbers has to know.
         config: settings of the thing measured, beside those of the benchmark.
         commit: of the code that was measured, where results of an earlier run are used.
+        figures: pictures on the page, in order.
     """
 
     seeds: list[int]
@@ -107,6 +123,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     commit: str | None = None
+    figures: list[Figure] = field(default_factory=list)
 
 
 def machine() -> dict[str, Any]:
@@ -210,18 +227,26 @@ def make_report(
         "config": _portable({**plain(config), **findings.config}),
         "seeds": list(findings.seeds),
         "notes": notes,
+        "figures": [{"file": figure_file(name, quick, f), "caption": f.caption} for f in findings.figures],
         "rows": [_rounded(row) for row in findings.rows],
         "claims": [claim.plain() for claim in findings.claims],
     }
 
 
-def write_report(report: Mapping[str, Any], folder: Path) -> Path:
-    """Write NAME.json and the page made from it; each file is replaced in one step.
+def figure_file(name: str, quick: bool, figure: Figure) -> str:
+    """Where a figure lies, relative to the page."""
+    return f"images/{result_name(name, quick)}_{figure.name}.png"
+
+
+def write_report(report: Mapping[str, Any], folder: Path, figures: Sequence[Figure] = ()) -> Path:
+    """Write NAME.json, the figures and the page made from it; each file is replaced in one step.
 
     Returns:
         Path of the page.
     """
     name = result_name(report["benchmark"], report["quick"])
+    for figure in figures:
+        figure.draw(folder / figure_file(report["benchmark"], report["quick"], figure))
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
     write_text(folder / f"{name}.json", text + "\n")
     return write_text(folder / f"{name}.md", page(json.loads(text)))

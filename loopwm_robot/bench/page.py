@@ -16,6 +16,8 @@ MACHINE = {
     "system": "system",
     "busy_cores_before": "busy cores before the run",
 }
+FOLDED = "details: "
+"""Tables whose name starts like this open on a click."""
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -29,11 +31,18 @@ def page(report: Mapping[str, Any]) -> str:
         parts.append("The quick form: it shows that the benchmark works, its numbers are no evidence.")
     parts.append(_claims(report["claims"]))
     parts += report["notes"]
+    figures = [(figure["caption"], figure["file"]) for figure in report.get("figures", [])]
+    parts += [f"![{caption}]({file})\n\n*{caption}*" for caption, file in figures]
     tables: dict[str, list[Mapping[str, Any]]] = {}
     for row in report["rows"]:
         tables.setdefault(row["table"], []).append(row)
     for name, rows in tables.items():
-        parts += [f"## {name[:1].upper()}{name[1:]}", _rows(rows)]
+        title = name.removeprefix(FOLDED)
+        title = f"{title[:1].upper()}{title[1:]}"
+        if name.startswith(FOLDED):
+            parts.append(f"<details><summary>{title}</summary>\n\n{_rows(rows)}\n\n</details>")
+        else:
+            parts += [f"## {title}", _rows(rows)]
     parts += ["## Run it again", f"```sh\n{report['command']}\n```", _origin(report)]
     config = json.dumps(report["config"], indent=2, ensure_ascii=False)
     parts.append(f"<details><summary>Settings</summary>\n\n```json\n{config}\n```\n\n</details>")

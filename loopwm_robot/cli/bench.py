@@ -72,7 +72,7 @@ def measure(name: str, quick: bool, overrides: list[str], folder: Path) -> int:
     values = [f"{key}={portable_path(value)}" for key, _, value in (text.partition("=") for text in overrides)]
     command = shlex.join(["loopwm", "bench", name, *(["--quick"] if quick else []), *values])
     report = make_report(name, BENCHMARKS[name][1], command, quick, config, findings, where)
-    page = write_report(report, folder)
+    page = write_report(report, folder, findings.figures)
     for claim in report["claims"]:
         print(claim_line(claim))
     for note in report["notes"][1:]:
@@ -110,7 +110,7 @@ def listing() -> str:
         values = plain(schema())
         keys = [f"{key}.*" if key in GROUPS else f"{key}={_shown(value)}" for key, value in values.items()]
         lines.append(f"  {'':{width}}  keys: {' '.join(keys)}")
-    return "\n".join([*lines, "", "--quick takes a minute; out=FOLDER writes there instead of docs/benchmarks."])
+    return "\n".join([*lines, "", "--quick takes a minute (model: ten); out=FOLDER writes there instead of docs/benchmarks."])
 
 
 def settings(module: ModuleType, quick: bool, overrides: Sequence[str]) -> Any:
