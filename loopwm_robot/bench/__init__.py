@@ -1,4 +1,4 @@
-"""Benchmarks: one file each, with a dataclass of settings and a function that gives rows and claims."""
+"""Benchmarks: one module each, with a dataclass of settings and a function that gives rows and claims."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "env": ("loopwm_robot.bench.env", "speed of the environment: steps, resets, pictures"),
     "control_step": ("loopwm_robot.bench.control_step", "planning time by loops and candidates, and where it goes"),
     "demo": ("loopwm_robot.bench.demo", "the whole demo for several seeds: success, precision, time, bridge"),
+    "model": ("loopwm_robot.bench.model", "LoopWM, its ablations and its peers on four data sets"),
 }
 """Name: module and what it measures. A module has SCHEMA (dataclass), QUICK (changes for --quick), run(config)."""
