@@ -9,9 +9,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, load_checkpoint, save_checkpoint
+from loopwm_robot.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Spaces,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from loopwm_robot.config import ModelConfig
-from loopwm_robot.models.build import build_model
+from loopwm_robot.models.build import UNCALIBRATED, build_model
 from loopwm_robot.models.loop_control import Converged, FixedDepth
 
 CONFIG = ModelConfig(latent_dim=16, heads=2, exit="converged", exit_threshold=0.1, max_loops=5)
@@ -38,6 +45,46 @@ def test_round_trip_predicts_the_same(tmp_path):
     assert os.listdir(tmp_path) == ["c.safetensors"]  # no temporary file is left
     (tmp_path / "plain").touch()
     assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode  # readable as any file
+
+
+def test_calibrated_exits_and_groups_survive(tmp_path):
+    """A threshold in the configuration wins over the one that calibration left."""
+    groups = {"joint1": (0, 2), "ee": (1, 3, 4), "object": (5,)}
+    spaces, config = replace(SPACES, groups=groups), replace(CONFIG, exit_threshold=None, tokens="bodies", context=4)
+    sizes = (6, 2, 3, 0.05, groups)
+    model = build_model(config, *sizes)
+    assert model.exit_rule == Converged(UNCALIBRATED["converged"], 1, 5)
+    model.exit_thresholds = {"converged": 0.25, "gate": 0.75}
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, Checkpoint(model, config, spaces, {}))
+    loaded = load_checkpoint(path)
+    assert loaded.spaces == spaces and loaded.model.layout.names == ("robot", "object") and loaded.model.context == 4
+    assert loaded.model.exit_rule == Converged(0.25, 1, 5) and loaded.model.exit_thresholds["gate"] == 0.75
+    save_checkpoint(path, Checkpoint(model, replace(config, exit_threshold=0.5), spaces, {}))
+    assert load_checkpoint(path).model.exit_rule == Converged(0.5, 1, 5)
+    save_checkpoint(path, Checkpoint(model, replace(config, exit="gate"), spaces, {}))
+    assert load_checkpoint(path).model.exit_rule.threshold == 0.75
+
+
+@pytest.mark.parametrize("kind", ["one_pass", "untied", "latent_mlp", "rssm", "ensemble"])
+def test_other_kinds_survive(tmp_path, kind):
+    torch.manual_seed(0)
+    config = replace(CONFIG, kind=kind)
+    model = build_model(config, SPACES.n_obs, SPACES.nu, SPACES.n_goal, SPACES.ctrl_dt).eval()
+    model.fit_normalizers(torch.randn(50, 6) * 3 + 1, torch.randn(50, 6), torch.randn(50, 3))
+    save_checkpoint(tmp_path / "c.safetensors", Checkpoint(model, config, SPACES, {}))
+    loaded = load_checkpoint(tmp_path / "c.safetensors")
+    obs, goal, actions = torch.randn(3, 6), torch.randn(3, 3), torch.rand(3, 4, 2)
+    a, b = (m.rollout(m.encode(obs, goal), actions) for m in (model, loaded.model))
+    assert type(loaded.model) is type(model) and loaded.config == config
+    assert torch.equal(a.observations(), b.observations()) and torch.equal(a.rewards(), b.rewards())
+
+
+def test_another_version_is_refused(tmp_path):
+    path = tmp_path / "old.safetensors"
+    save_tensors(path, {"w": torch.zeros(1)}, {"format": "loopwm-robot checkpoint 1"})
+    with pytest.raises(CheckpointError, match="format 'loopwm-robot checkpoint 1', allowed 'loopwm-robot checkpoint"):
+        load_checkpoint(path)
 
 
 def test_fixed_exit():

@@ -65,7 +65,7 @@ def training(demo: Path) -> list[str]:
 def overrides(key: str, value: Any) -> list[str]:
     if isinstance(value, dict):
         return [text for name, entry in value.items() for text in overrides(f"{key}.{name}", entry)]
-    return [f"{key}={value}"]
+    return [f"{key}={'null' if value is None else value}"]
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,17 @@ def test_evaluating_the_true_model(checkpoint: Path, tmp_path: Path) -> None:
     request = ["planner=cem_fast", "planner.model=simulator", "evaluate.episodes=1", "evaluate.held_out=1"]
     assert main(["evaluate", f"checkpoint={checkpoint}", *request, f"out={tmp_path / 'run'}"]) == 0
     assert summary_of(tmp_path / "run")["success_rate"] == 1.0
+
+
+def test_a_model_with_tokens_and_context_goes_all_the_way(tmp_path: Path) -> None:
+    """Hidden dynamics, a token for each part, and a belief about them; the arm in the bridge has its own."""
+    parts = ["model.tokens=parts", "model.context=5", "model.latent_dim=16", "model.exit=converged"]
+    request = ["experiment=smoke", "env=panda_reach_hidden", *parts, *SHORT, "train.updates_per_round=5"]
+    assert main(["demo", *request, f"out={tmp_path / 'run'}"]) == 0
+    summary = summary_of(tmp_path / "run")
+    assert_finite(summary)
+    assert summary["model"] == "loopwm" and 1 <= summary["mean_loops"] <= 4
+    assert summary["bridge.episodes"] == 1 and summary["bridge.limit_violations"] == 0
 
 
 def test_deploying_the_checkpoint(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
