@@ -30,6 +30,8 @@ from loopwm_robot.checkpoint import CHECKPOINT_FILE
 from loopwm_robot.config import ModelConfig
 from loopwm_robot.data.buffer import ReplayBuffer
 from loopwm_robot.errors import RequestError
+from loopwm_robot.models.block import FORMS, NORMS
+from loopwm_robot.models.loop_control import DEPTHS
 from loopwm_robot.progress import progress
 from loopwm_robot.schema import build
 from loopwm_robot.training.trainer import TrainingError, WorldModelTrainer
@@ -79,9 +81,8 @@ def test_parts_add_what_they_need() -> None:
     parts = ("depth", "sweep", "context")
     names = {part: [v.name for v in variants(replace(TINY, parts=(part,)), data)] for part in parts}
     assert names["context"] == ["loopwm"]  # for hidden dynamics alone
-    assert names["depth"][1:] == [
-        "depth_lognormal_poisson", "depth_fixed", "form_relaxed", "form_step_consistent", "norm_sandwich",
-    ]  # fmt: skip
+    others = [f"depth_{x}" for x in DEPTHS if x != MODEL.depth] + [f"form_{x}" for x in FORMS if x != MODEL.form]
+    assert names["depth"] == ["loopwm", *others, *(f"norm_{x}" for x in NORMS if x != MODEL.norm)]
     assert names["sweep"] == ["loopwm", "loopwm_d8", "untied_d8", "mlp_d8", "untied_d16", "mlp"]
     chosen = {v.name: v for v in variants(replace(TINY, parts=("context",)), hidden)}
     contexts = {name: v.model.context for name, v in chosen.items()}
@@ -191,6 +192,7 @@ def test_settings_are_checked() -> None:
         ({"parts": ()}, "parts is"),
         ({"seeds": (1, 1)}, "seeds is"),
         ({"jobs": 0}, "jobs is 0, allowed >= 1"),
+        ({"peer_learning_rates": {"rssm": 1.0}}, "peer_learning_rates is {'rssm': 1.0}, allowed a number above 0"),
         ({"context": 51}, "context is 51, allowed <= 50"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"model": ModelConfig(kind="rssm")}, "model.kind is 'rssm', allowed loopwm"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from loopwm_robot.models.cost import parameters, transition_flops
+from loopwm_robot.models.latent_mlp import LatentMLP, LatentMLPConfig
 from loopwm_robot.models.loop_control import Converged
 from loopwm_robot.models.loopwm import Core, LoopWM
 from loopwm_robot.models.untied import UntiedStack
@@ -41,8 +42,9 @@ def test_attention_among_tokens_counts() -> None:
 
 
 def test_decoding_adds_the_read_out() -> None:
-    model = make()
-    assert transition_flops(model, 1, decode=True) - transition_flops(model, 1) == 2 * (D * N + D * D + D * N)
+    model = LatentMLP(N, NU, 0, 0.05, LatentMLPConfig(latent_dim=D, hidden=24, layers=1))
+    assert transition_flops(model, decode=True) - transition_flops(model) == 2 * (D * 24 + 24 * N)
+    assert transition_flops(model, loops=3) == transition_flops(model) == 2 * ((D + NU) * 24 + 24 * D)
 
 
 def test_an_untied_stack_has_the_cost_of_its_blocks() -> None:

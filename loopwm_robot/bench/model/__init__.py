@@ -17,7 +17,11 @@ __all__ = ["QUICK", "SCHEMA", "ModelBench", "run"]
 
 def run(config: ModelBench) -> Findings:
     """Record the data sets, train and measure every model, and draw conclusions."""
-    results = collect(config)
+    try:
+        results = collect(config)
+    except KeyboardInterrupt as error:
+        error.add_note("go on with: the same command")
+        raise
     rule = "doubling" if config.model.form == "step_consistent" else "converged"
     commits = list(dict.fromkeys(result.record["commit"] for result in results))
     return Findings(
@@ -41,6 +45,8 @@ def notes(config: ModelBench, results: Results) -> list[str]:
         f"{data.test} other episodes. Parameters are all trained numbers; operations are those of the matrix products "
         "of one transition, LoopWM at its mean depth. Every number is the median of the seeds.",
     ]
+    spent = sum(result.record["cpu_time_s"] for result in results) / 3600
+    found.append(f"{len(results.all)} trainings took {spent:.1f} h of processor time, {config.jobs} at a time.")
     if "hidden" in config.datasets:
         found.append(
             f"On hidden, LoopWM, its ablations and the RSSM see the last {config.context} transitions; MLP and "

@@ -16,6 +16,7 @@ from ...models.cost import transition_flops
 from ...models.loop_control import ExitRule, FixedDepth
 from ...models.loopwm import LoopWM
 from ...training.metrics import using
+from ...types import History
 from .config import WARM_UP
 from .datasets import Dataset, Split
 from .measures import Starts, spearman, squared_error, starts_of
@@ -59,7 +60,7 @@ def exit_statistics(model: LoopWM, dataset: Dataset, rule: ExitRule, stride: int
 
 
 @torch.inference_mode()
-def planning_times(model: LoopWM, split: Split, rules: dict[str, ExitRule]) -> dict[str, float]:
+def planning_times(model: LoopWM, split: Split, rules: dict[str, ExitRule], device: str = "cpu") -> dict[str, float]:
     """Time [s] to imagine CANDIDATES x PLAN_STEPS from recorded states with each rule; the rules take turns.
 
     Each candidate starts in a state of its own, so that the batch holds easy and hard transitions as the data does.
@@ -68,9 +69,10 @@ def planning_times(model: LoopWM, split: Split, rules: dict[str, ExitRule]) -> d
     chosen = torch.linspace(0, len(starts.obs) - 1, CANDIDATES).long()
     past = starts.past(model, WARM_UP)
     if past is not None:
-        past = type(past)(past.obs[chosen], past.action[chosen], past.mask[chosen])
-    state = model.encode(starts.obs[chosen], history=past)
-    actions = starts.action[chosen]
+        past = History(*(x[chosen].to(device) for x in (past.obs, past.action, past.mask)))
+    model = model.to(device)
+    state = model.encode(starts.obs[chosen].to(device), history=past)
+    actions = starts.action[chosen].to(device)
     spent: dict[str, list[float]] = {name: [] for name in rules}
     for repeat in range(REPEATS + 2):
         for name, rule in rules.items():
@@ -82,9 +84,11 @@ def planning_times(model: LoopWM, split: Split, rules: dict[str, ExitRule]) -> d
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Wall time [s]."""
+    """Wall time [s], that of an accelerator included."""
     started = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from ..common import Claim
 from .adaptive import BUDGET, STACK
@@ -14,8 +15,8 @@ from .variants import EQUAL_FLOPS, EQUAL_PARAMETERS
 HARD = ("push", "hidden")
 """Data sets on which LoopWM has to be the best; on the others no worse."""
 FAR = (20, 50)
-NORM_BOUND = 1.001
-"""Largest root mean square of a latent state: the coda normalises it to 1."""
+NORM_BOUND = 10.0
+"""Largest root mean square of a latent state: memory has 1, what is observed is in standard deviations of the data."""
 CONTEXT, LOOPS = "20", "4"
 
 
@@ -107,12 +108,13 @@ def dial(results: Results) -> Iterator[Claim]:
                 continue
             error = {int(t): found["h20"] for t, found in r.measures["loops"].items()}
             mean = r.measures["mean_loops"]
-            steps.append(max(error[t + 1] / error[t] for t in range(1, mean)))
+            steps += [error[t + 1] / error[t] for t in range(1, mean)]
             ends.append(error[max(error)] / min(error.values()))
-    if steps:
+    if ends:
         worst = "worst data set and seed"
         text = f"20-step error with one more loop over that before, up to the mean depth, {worst}"
-        yield Claim.over(text, steps, 1.0, "lower", max)
+        if steps:
+            yield Claim.over(text, steps, 1.0, "lower", max)
         text = f"20-step error at 4 times the mean depth over the lowest, {worst}"
         yield Claim.over(text, ends, 1.02, "lower", max)
 
@@ -132,16 +134,15 @@ def difficulty(results: Results, rule: str) -> Iterator[Claim]:
 
 def speed(results: Results) -> Iterator[Claim]:
     """Time with the fastest exit rule within the error budget against always looping to the maximum."""
-    for dataset in results.datasets():
+    for dataset, (key, device) in product(results.datasets(), (("planning", "CPU"), ("planning_cuda", "CUDA"))):
         factors = []
         for r in results.of(dataset, "loopwm"):
-            if "planning" not in r.times:
-                continue
-            spent = r.times["planning"]
-            good = [spent[n] for n, about in r.measures["exits"].items() if about["added_error"] <= BUDGET]
-            factors.append(spent["maximum"] / min([*good, spent["maximum"]]))
+            if key in r.times:
+                spent = r.times[key]
+                good = [spent[n] for n, about in r.measures["exits"].items() if about["added_error"] <= BUDGET]
+                factors.append(spent["maximum"] / min([*good, spent["maximum"]]))
         if factors:
-            text = f"{dataset}: time of 512 candidates x 10 steps at the largest depth over that with exits"
+            text = f"{dataset}: time of 512 candidates x 10 steps on {device} at the largest depth over that with exits"
             yield Claim.over(f"{text} that add at most {BUDGET:.0%} error", factors, 2.0, "higher")
 
 

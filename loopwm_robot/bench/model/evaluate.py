@@ -16,6 +16,7 @@ from ...models.untied import UntiedStack
 from ...runs import write_text
 from ...threads import torch_threads
 from ...training.calibrate import calibrate_exits
+from ...types import History
 from .adaptive import BUDGET, REPEATS, exit_statistics, timed
 from .config import HORIZONS, WARM_UP
 from .datasets import Dataset
@@ -131,7 +132,7 @@ def deferred_times(model: DynamicsModel, dataset: Dataset, horizon: int, candida
     with torch.inference_mode():
         history = starts.past(model, WARM_UP)
         if history is not None:
-            history = type(history)(history.obs[rows], history.action[rows], history.mask[rows])
+            history = History(history.obs[rows], history.action[rows], history.mask[rows])
         state, actions = model.encode(starts.obs[rows], history=history), starts.action[rows]
         spent: dict[str, list[float]] = {"every": [], "last": []}
         for _ in range(REPEATS + 2):

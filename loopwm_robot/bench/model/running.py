@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...models.build import make_exit_rule
 from ...models.loop_control import ExitRule, FixedDepth
 from ...models.loopwm import LoopWM
@@ -103,7 +105,11 @@ def time_alone(job: Job, config: ModelBench, measures: dict[str, Any]) -> dict[s
                 name: make_exit_rule(name, about["threshold"], model.max_loops, model) for name, about in exits.items()
             }
             rules |= {"maximum": FixedDepth(model.max_loops), "mean": FixedDepth(max(1, round(model.mean_loops)))}
-            found["planning"] = planning_times(model, dataset.splits["test"], rules)
+            test = dataset.splits["test"]
+            found["planning"] = planning_times(model, test, rules)
+            if torch.cuda.is_available():
+                found["planning_cuda"] = planning_times(model, test, rules, "cuda")
+                model.to("cpu")
             free = {n: about.get("loops_free", about["mean_loops"]) for n, about in exits.items()}
             found["free_flops"] = {name: free_motion_flops(model, loops) for name, loops in free.items()}
             found["stack_flops"] = deep_stack_flops(job.variant.model, dataset)

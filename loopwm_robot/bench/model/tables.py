@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 
 from ..common import Row
 from ..page import FOLDED
@@ -117,17 +118,12 @@ def exit_rows(results: Results) -> Iterator[Row]:
 
 def time_rows(results: Results) -> Iterator[Row]:
     """Time of imagining 512 x 10 transitions with each rule, and operations of an easy transition."""
-    for dataset in results.datasets():
-        chosen = [r for r in results.of(dataset, "loopwm") if "planning" in r.times]
-        if not chosen:
-            continue
-        for rule in chosen[0].times["planning"]:
-            spent = [r.times["planning"][rule] for r in chosen]
-            row: Row = {"table": "time of 512 candidates x 10 steps, one thread", "data": dataset, "rule": rule}
-            row["planning_s"] = median(spent)
-            row["times faster than maximum"] = median(
-                r.times["planning"]["maximum"] / s for r, s in zip(chosen, spent, strict=True)
-            )
+    for dataset, (key, device) in product(results.datasets(), (("planning", "CPU"), ("planning_cuda", "CUDA"))):
+        chosen = [r for r in results.of(dataset, "loopwm") if key in r.times]
+        for rule in chosen[0].times[key] if chosen else ():
+            row: Row = {"table": "time of 512 candidates x 10 steps, one thread", "data": dataset, "device": device}
+            row |= {"rule": rule, "planning_s": median(r.times[key][rule] for r in chosen)}
+            row["times faster than maximum"] = median(r.times[key]["maximum"] / r.times[key][rule] for r in chosen)
             if rule in chosen[0].times["free_flops"]:
                 row["added_error_fraction"] = median(r.measures["exits"][rule]["added_error"] for r in chosen)
                 row["operations, free motion"] = median(r.times["free_flops"][rule] for r in chosen)

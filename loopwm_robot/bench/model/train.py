@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -211,7 +212,9 @@ def run_parallel(
             found.append(work(*call))
             bar.advance(1)
         return found
-    pool = ProcessPoolExecutor(min(jobs, len(calls)), multiprocessing.get_context("spawn"))
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(jobs, len(calls)), context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         futures = [pool.submit(work, *call) for call in calls]
         waiting = set(futures)
@@ -220,6 +223,10 @@ def run_parallel(
             for future in done:
                 results[future] = future.result()
                 bar.advance(1)
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()  # what it works on begins anew next time
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return [results[future] for future in futures]

@@ -86,7 +86,6 @@ def loopwm(config: ModelBench, dataset: Dataset) -> ModelConfig:
 def main_variants(config: ModelBench, dataset: Dataset, base: ModelConfig) -> list[Variant]:
     """The ablations and peers at equal parameters and at equal operations."""
     update = config.update()
-    theirs = replace(update, learning_rate=config.peer_learning_rate)
     once = replace(base, kind="one_pass")
     size, work = size_on(dataset), work_on(dataset)
     found = [
@@ -98,6 +97,7 @@ def main_variants(config: ModelBench, dataset: Dataset, base: ModelConfig) -> li
     ]
     for kind in ("latent_mlp", "rssm", "ensemble"):
         name = SHORT.get(kind, kind)
+        theirs = replace(update, learning_rate=config.peer_learning_rates[kind])
         found.append(Variant(name, sized(base, kind, size, size(base), PARAMETER_TOLERANCE), theirs))
         found.append(Variant(f"{name}_wide", sized(base, kind, work, work(base), FLOPS_TOLERANCE), theirs))
     return found
@@ -113,7 +113,7 @@ def depth_models(base: ModelConfig) -> dict[str, ModelConfig]:
 def sweep_variants(config: ModelBench, dataset: Dataset, base: ModelConfig) -> list[Variant]:
     """LoopWM, the untied stack and the MLP in several sizes; the MLP has the parameters of the LoopWM of each width."""
     update = config.update()
-    theirs = replace(update, learning_rate=config.peer_learning_rate)
+    theirs = replace(update, learning_rate=config.peer_learning_rates["latent_mlp"])
     size = size_on(dataset)
     found = []
     for width in config.widths:
