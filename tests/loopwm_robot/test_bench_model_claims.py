@@ -16,6 +16,7 @@ from loopwm_robot.bench.model.config import HORIZONS
 from loopwm_robot.bench.model.efficiency import Point, common_error, curve, parameters_for
 from loopwm_robot.bench.model.plots import figures
 from loopwm_robot.bench.model.results import Result, Results
+from loopwm_robot.bench.model.statements import statements, verdict
 from loopwm_robot.bench.model.tables import rows
 
 CONTACT = {"loops_contact": 3.0, "loops_free": 1.5, "mean_loops": 2.0, "threshold": 0.1}
@@ -128,6 +129,16 @@ def test_efficiency_is_read_at_the_lowest_error_that_both_reach(results: Results
     [untied, mlp] = [c for text, c in by_text(results).items() if text.startswith("push: parameters of")]
     assert 1 < untied.value < 10
     assert mlp.value == pytest.approx(4000 / parameters_for(curve(results, "push", "loopwm"), 0.21 * 20**0.5))
+
+
+def test_plain_words_say_better_only_outside_the_spread(results: Results) -> None:
+    loops, once = statements(results)
+    assert "push -16.7 % (better)" in loops  # 0.10 to 0.11 against 0.12 to 0.132
+    assert once.startswith("LoopWM against the same block run once") and "push -16.7 % (better)" in once
+    assert verdict([2.0, 2.1], [1.0, 1.1]) == "+95.2 % (worse)"
+    assert verdict([1.0, 1.2], [1.1, 1.3]) == "-8.3 % (within the spread of the seeds)"
+    assert verdict([1.0], [2.0]) == "-50.0 % (one seed)"
+    assert statements(Results([])) == []
 
 
 def test_what_was_not_run_makes_no_claim() -> None:

@@ -134,14 +134,14 @@ def test_a_training_that_diverges_is_a_result(tmp_path: Path, monkeypatch: pytes
 def test_noise_is_as_large_as_what_random_depth_makes(tmp_path: Path) -> None:
     loops, once = job(tmp_path), job(tmp_path, "one_pass_noise")
     train(loops)
-    data = drift_dataset()
-    noise = depth_noise(once, data)
+    noise = depth_noise(once)
     record = train(once)
     assert 0 < noise < 1 and record["latent_noise"] == noise
     assert load_model(once.folder).core.latent_noise == noise
     fixed = replace(TINY, model=replace(MODEL, depth="fixed"))
     train(job(tmp_path / "fixed", config=fixed))
-    assert depth_noise(job(tmp_path / "fixed", "one_pass_noise", config=fixed), data) < 1e-6
+    assert depth_noise(job(tmp_path / "fixed", "one_pass_noise", config=fixed)) < 1e-6
+    assert "there is no loopwm with seed 0" in train(job(tmp_path / "alone", "one_pass_noise"))["failed"]
 
 
 def test_told_models_train_on_what_they_are_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from .config import QUICK, ModelBench
 from .plots import figures
 from .results import Results
 from .running import collect
+from .statements import statements
 from .tables import rows
 
 SCHEMA = ModelBench
@@ -45,6 +46,7 @@ def notes(config: ModelBench, results: Results) -> list[str]:
         f"{data.test} other episodes. Parameters are all trained numbers; operations are those of the matrix products "
         "of one transition, LoopWM at its mean depth. Every number is the median of the seeds.",
     ]
+    found += statements(results)
     spent = sum(result.record["cpu_time_s"] for result in results) / 3600
     found.append(f"{len(results.all)} trainings took {spent:.1f} h of processor time, {config.jobs} at a time.")
     if "hidden" in config.datasets:

@@ -118,23 +118,23 @@ def train(job: Job) -> dict[str, Any]:
     """
     dataset = data_of(job.data, job.variant.told)
     config = job.variant.model
+    record: dict[str, Any] = {
+        "settings": job.settings(data_of(job.data, False).digest()),
+        "dataset": dataset.name,
+        "variant": job.variant.name,
+        "seed": job.seed,
+        "latent_noise": config.latent_noise,
+        "commit": commit(),
+    }
+    started = time.process_time()
     with torch_threads(1):
-        if job.variant.noise_like:
-            config = replace(config, latent_noise=depth_noise(job, dataset))
-        torch.manual_seed(job.seed)
-        model = build_model(config, *dataset.sizes, dataset.groups)
-        record: dict[str, Any] = {
-            "settings": job.settings(data_of(job.data, False).digest()),
-            "dataset": dataset.name,
-            "variant": job.variant.name,
-            "seed": job.seed,
-            "parameters": parameters(model),
-            "transition_flops": transition_flops(model),
-            "latent_noise": config.latent_noise,
-            "commit": commit(),
-        }
-        started = time.process_time()
         try:
+            if job.variant.noise_like:
+                record["latent_noise"] = depth_noise(job)
+                config = replace(config, latent_noise=record["latent_noise"])
+            torch.manual_seed(job.seed)
+            model = build_model(config, *dataset.sizes, dataset.groups)
+            record |= {"parameters": parameters(model), "transition_flops": transition_flops(model)}
             record["losses"], record["cpu_time_s"] = fit(model, job, dataset)
         except TrainingError as error:
             record["failed"], record["cpu_time_s"] = str(error), time.process_time() - started
@@ -176,12 +176,18 @@ def fit(model: DynamicsModel, job: Job, dataset: Dataset) -> tuple[dict[str, flo
 
 
 @torch.inference_mode()
-def depth_noise(job: Job, dataset: Dataset, samples: int = 2048) -> float:
-    """Mean deviation of a state at a depth drawn as in training from that at the mean depth, in units of its RMS.
+def depth_noise(job: Job, samples: int = 2048) -> float:
+    """Mean deviation of a state at a depth drawn as in training from that at the mean depth.
 
     It is that of the trained variant `noise_like` of the same seed, on training transitions.
+
+    Raises:
+        TrainingError: that variant diverged.
     """
-    like = load_model(job.folder.parent.parent / job.variant.noise_like / job.folder.name)
+    folder = job.folder.parent.parent / job.variant.noise_like / job.folder.name
+    if not (folder / CHECKPOINT_FILE).is_file():
+        raise TrainingError(f"there is no {job.variant.noise_like} with seed {job.seed} to take the noise from")
+    like = load_model(folder)
     if not isinstance(like, LoopWM):
         raise TypeError(f"{job.variant.noise_like} is a {type(like).__name__}, allowed a LoopWM")
     batch = buffer_of(job.data, job.variant.told).sample(
