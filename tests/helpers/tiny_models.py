@@ -27,17 +27,26 @@ class Variant:
     norm: str
     tokens: str
     context: int
+    latent_dim: int = 16
 
     def __str__(self) -> str:
-        return f"{self.form}-{self.gain}-{self.norm}-{self.tokens}-context{self.context}"
+        return f"{self.form}-{self.gain}-{self.norm}-{self.tokens}{self.latent_dim}-context{self.context}"
 
 
 def _variants() -> list[Variant]:
-    """Every form with every token scheme, gain, norm and with and without context: any two settings meet somewhere."""
-    rest = (("zoh", "pre", 0), ("euler", "sandwich", 3), ("zoh", "sandwich", 3), ("euler", "pre", 0))
+    """Every form with every token scheme, gain, norm and with and without context: any two settings meet somewhere.
+
+    A single token of 8 channels cannot hold the 9 observed numbers: its state is an embedding.
+    """
+    rest = (
+        (("zoh", "hidden", 0), ("euler", "pre", 3)),
+        (("zoh", "sandwich", 3), ("euler", "hidden", 3)),
+        (("zoh", "pre", 0), ("euler", "sandwich", 0)),
+    )
     rows = []
-    for i, (form, tokens) in enumerate(product(FORMS, TOKEN_SCHEMES)):
-        rows += [Variant(form, *pair[:2], tokens, pair[2]) for pair in (rest[2 * (i % 2)], rest[2 * (i % 2) + 1])]
+    for (i, form), (j, tokens) in product(enumerate(FORMS), enumerate(TOKEN_SCHEMES)):
+        for k, (gain, norm, context) in enumerate(rest[(i + j) % 3]):
+            rows.append(Variant(form, gain, norm, tokens, context, 8 if tokens == "single" and k else 16))
     return rows
 
 
@@ -62,7 +71,8 @@ def randomised(model: LoopWM, seed: int = 1, scale: float = 0.2) -> LoopWM:
 
 def make_variant(v: Variant, **core: object) -> LoopWM:
     """A randomised model of a variant."""
-    return randomised(make_model(form=v.form, gain=v.gain, norm=v.norm, tokens=v.tokens, context=v.context, **core))
+    settings = {"form": v.form, "gain": v.gain, "norm": v.norm, "context": v.context, "latent_dim": v.latent_dim}
+    return randomised(make_model(tokens=v.tokens, **{**settings, **core}))
 
 
 def inputs(batch: int = 5, horizon: int = 4, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,20 +9,33 @@ import pytest
 import torch
 from tiny_models import make_model, randomised
 
-from loopwm_robot.models.block import FORMS, GAINS, NORMS, RATES, RecurrentBlock, rms_normalise
+from loopwm_robot.models.block import (
+    DAMPING,
+    DECAY,
+    DELTA,
+    FORMS,
+    GAINS,
+    NORMS,
+    RecurrentBlock,
+    normalise_memory,
+    rms_normalise,
+)
 from loopwm_robot.models.loop_control import FixedDepth, run_sampled
 
 D = 8
 STEPS = [1.0, 0.5, 1 / 24, 1 / 1024, 8.0, torch.tensor([1.0, 0.01, 8.0]).view(3, 1, 1)]
 
 
-def make_block(form: str = "paper", gain: str = "zoh", norm: str = "pre", seed: int = 0, d: int = D) -> RecurrentBlock:
+def make_block(
+    form: str = "paper", gain: str = "zoh", norm: str = "hidden", seed: int = 0, d: int = D, tokens: int = 2
+) -> RecurrentBlock:
     """A block whose every parameter has moved."""
     torch.manual_seed(seed)
-    block = RecurrentBlock(d, 2, 2.0, form, gain, norm)
+    block = RecurrentBlock(tokens, d, 2, 2.0, form, gain, norm)
     with torch.no_grad():
         for p in block.parameters():
             p.add_(torch.randn(p.shape) * 0.2)
+        block.log_a.add_(3.0)  # forget within a few steps, so that retention counts
     return block
 
 
@@ -38,52 +51,51 @@ def without_residual(block: RecurrentBlock) -> RecurrentBlock:
 @pytest.mark.parametrize("gain", GAINS)
 @pytest.mark.parametrize("extreme", [-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30])
 def test_retention_stays_strictly_between_0_and_1(extreme, gain, step):
-    """Adversarial parameters, alone and together, at every step size: in (0, 1), and the gain finite and positive."""
-    for names in (("log_a",), ("log_delta",), ("log_a", "log_delta")):
-        block = RecurrentBlock(D, 2, 2.0, gain=gain)
+    """Adversarial parameters, alone, together and against each other; gain and step stay finite and above 0."""
+    for names in ({"log_a": 1}, {"log_delta": 1}, {"log_a": 1, "log_delta": 1}, {"log_a": 1, "log_delta": -1}):
+        block = RecurrentBlock(2, D, 2, 2.0, gain=gain)
         with torch.no_grad():
-            for name in names:
-                getattr(block, name).fill_(extreme)
-        retention, weight = block.discretise(step)
+            for name, sign in names.items():
+                getattr(block, name).fill_(sign * extreme)
+        retention, weight, delta = block.discretise(step)
         assert (retention > 0).all() and (retention < 1).all()
         assert torch.isfinite(weight).all() and (weight > 0).all()
+        assert torch.isfinite(delta).all() and (delta > 0).all()
 
 
-def test_opposite_extremes_are_bounded_too():
-    block = RecurrentBlock(D, 2, 2.0)
+@pytest.mark.parametrize("extreme", [-1e30, -100.0, 0.0, 100.0, 1e30])
+def test_damping_stays_strictly_between_0_and_1(extreme):
+    block = RecurrentBlock(2, D, 2, 2.0, "implicit")
+    assert torch.allclose(block.damping, torch.tensor(DAMPING))
     with torch.no_grad():
-        block.log_a.fill_(1e38)
-        block.log_delta.fill_(-1e38)
-    retention, weight = block.discretise()
-    assert (retention > 0).all() and (retention < 1).all() and torch.isfinite(weight).all()
+        block.log_damping.fill_(extreme)
+    assert (block.damping > 0).all() and (block.damping < 1).all()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_initial_retention_lies_in_its_range(form):
-    torch.manual_seed(0)
-    retention, _ = RecurrentBlock(512, 2, 1.0, form).discretise()
-    low, high = RATES[form]
-    assert retention.min() >= math.exp(-high) - 1e-6 and retention.max() <= math.exp(-low) + 1e-6
+def test_initial_retention_is_that_of_the_initial_step_and_decay():
+    retention, _, delta = RecurrentBlock(2, D, 2, 1.0).discretise()
+    assert torch.allclose(retention, torch.tensor(math.exp(-DELTA * DECAY)))
+    assert torch.allclose(delta, torch.tensor(DELTA))
 
 
 def test_euler_gain_is_delta():
     """Bbar = Delta B (eq 7), and Delta s over a loop of length s."""
     block = make_block(gain="euler")
     for step in (1.0, 0.25):
-        retention, gain = block.discretise(step)
-        assert torch.allclose(gain, block.log_delta.exp() * step)
+        retention, gain, delta = block.discretise(step)
+        assert torch.allclose(gain, block.log_delta.exp() * step) and torch.allclose(delta, gain)
         assert torch.allclose(retention, torch.exp(-(block.log_delta + block.log_a).exp() * step))
 
 
 def test_zero_order_hold_is_the_exact_solution_of_the_linear_part():
     """dh/dt = A h + B e held over Delta: compare with a fine midpoint integration in float64."""
-    block = RecurrentBlock(D, 2, 2.0).double()
+    block = make_block(tokens=1).double()
     with torch.no_grad():
         block.log_a.uniform_(-1, 1)
         block.log_delta.uniform_(-2, 0)
-    retention, gain = block.discretise()
+    retention, gain, _ = block.discretise()
     a, delta, steps = -block.log_a.exp(), block.log_delta.exp(), 2000
-    h = torch.full((D,), 0.7, dtype=torch.float64)
+    h = torch.full((1, D), 0.7, dtype=torch.float64)
     x = h.clone()
     for _ in range(steps):
         middle = x + delta / steps / 2 * (a * x + 1.3)
@@ -95,65 +107,69 @@ def test_zero_order_hold_is_the_exact_solution_of_the_linear_part():
 def test_a_loop_is_the_equation_of_its_form(form, gain, norm):
     """Equation 5 and its two relatives with R spelt out; one step-consistent loop covers the whole step."""
     block = make_block(form, gain, norm)
-    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
-    drive = block.condition(e).for_depth(1)
+    start, h, e = torch.randn(3, 2, D), torch.randn(3, 2, D), torch.randn(3, 2, D)
+    drive = block.condition(start, e).for_depth(1)
     x = h + e
     attended = block.attend(block.norm_attention(x), drive)
     if norm == "sandwich":
         attended = block.gain_attention * rms_normalise(attended)
-    fed = block.down(torch.nn.functional.silu(block.up(block.norm_mlp(x + attended))))
+    x = x + attended
+    silu = torch.nn.functional.silu
+    fed = block.down(block.norm_mlp(silu(block.up(x))) if norm == "hidden" else silu(block.up(block.norm_mlp(x))))
     if norm == "sandwich":
         fed = block.gain_mlp * rms_normalise(fed)
     r = attended + fed
-    kept, weight = block.discretise()
-    scale = 1 - kept if form == "relaxed" else 1
-    assert torch.allclose(block(h, drive), kept * h + weight * block.b(e) + scale * r, atol=1e-6)
+    kept, weight, delta = block.discretise()
+    if form == "implicit":
+        c = block.damping
+        expected = c * h + (1 - c) * (kept * start + weight * block.b(e) + delta * r)
+    else:
+        expected = kept * h + weight * block.b(e) + delta * r
+    assert torch.allclose(block(h, drive), expected, atol=1e-5)
 
 
-def test_the_relaxed_form_is_a_damped_iteration():
-    """With a = 0 its fixed points are those of h = B e + R(h, e), and a loop is the convex mix of h and that."""
-    block = make_block("relaxed")
+def test_implicit_loops_converge_to_the_implicit_step():
+    """h = Abar h- + Bbar B e + Delta R(h, e), whatever the damping, from wherever they start."""
+    block = make_block("implicit").double()
     with torch.no_grad():
-        block.log_a.zero_()
-    h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
-    drive = block.condition(e)
-    kept, _ = block.discretise()
-    paper = RecurrentBlock(D, 2, 2.0, "paper")
-    paper.load_state_dict(block.state_dict())
-    plain = paper.condition(e)
-    r = paper(h, plain) - kept * h - plain.inject
-    assert torch.allclose(block(h, drive), kept * h + (1 - kept) * (block.b(e) + r), atol=1e-5)
-
-
-def test_sandwich_bounds_the_residual_layers():
-    """However large the weights, each of the two layers adds its gain and no more."""
-    block = make_block(norm="sandwich")
+        block.out.weight.mul_(0.3)
+        block.down.weight.mul_(0.3)
+    start, e = torch.randn(3, 2, D).double(), torch.randn(3, 2, D).double()
+    drive = block.condition(start, e)
     with torch.no_grad():
-        block.out.weight.mul_(1e3)
-        block.down.weight.mul_(1e3)
-    h, e = torch.randn(3, 2, D) * 100, torch.randn(3, 2, D)
-    drive = block.condition(e)
-    kept, _ = block.discretise()
-    r = block(h, drive) - kept * h - drive.inject
-    bound = (block.gain_attention.abs().max() + block.gain_mlp.abs().max()) * math.sqrt(D)
-    assert (r.norm(dim=-1) <= bound * 1.001).all()
+        h, _ = FixedDepth(200).run(block, start, drive)
+        kept, weight, delta = block.discretise()
+        assert torch.allclose(h, kept * start + weight * block.b(e) + delta * block.residual(h, drive), atol=1e-8)
+        other, _ = FixedDepth(200).run(block, torch.zeros_like(start), drive)
+        block.log_damping.fill_(-1.0)
+        again, _ = FixedDepth(400).run(block, start, block.condition(start, e))
+    assert torch.allclose(h, other, atol=1e-8) and torch.allclose(h, again, atol=1e-8)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_residual_is_bounded_whatever_the_state_is(norm):
+    """A thousand times the state makes it no larger."""
+    block = make_block(norm=norm)
+    h, e = torch.randn(50, 2, D), torch.randn(50, 2, D)
+    with torch.no_grad():
+        sizes = [float(block.residual(scale * h, block.condition(h, e)).norm(dim=-1).max()) for scale in (1e3, 1e6)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("form", FORMS)
-def test_the_residual_starts_at_zero(form, norm):
+def test_a_fresh_loop_keeps_the_state(form, norm):
+    """R and B start at zero: only the slow initial decay is left."""
     torch.manual_seed(0)
-    block = RecurrentBlock(D, 2, 2.0, form, norm=norm)
+    block = RecurrentBlock(2, D, 2, 2.0, form, norm=norm)
     h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
-    drive = block.condition(e).for_depth(1)
-    retention, gain = block.discretise()
-    assert torch.allclose(block(h, drive), retention * h + gain * e, atol=1e-6)
+    assert torch.allclose(block(h, block.condition(h, e).for_depth(1)), h, atol=0.02)
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_attention_is_softmax_attention_over_state_and_conditioning(tokens):
     """Including the closed form for one token, where the softmax over two keys is a sigmoid."""
-    block = make_block(d=16)
+    block = make_block(d=16, tokens=tokens)
     x, e = torch.randn(4, tokens, 16), torch.randn(4, tokens, 16)
     both = torch.cat([x, e], dim=1)
     _, k, v = block.query_key_value(both).chunk(3, dim=-1)
@@ -163,16 +179,16 @@ def test_attention_is_softmax_attention_over_state_and_conditioning(tokens):
         part = slice(8 * i, 8 * i + 8)
         weights = torch.softmax(q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(8), dim=-1)
         heads.append(weights @ v[..., part])
-    assert torch.allclose(block.attend(x, block.condition(e)), block.out(torch.cat(heads, -1)), atol=1e-5)
+    assert torch.allclose(block.attend(x, block.condition(x, e)), block.out(torch.cat(heads, -1)), atol=1e-5)
 
 
 def test_attention_ignores_what_the_bias_masks():
-    block = make_block()
+    block = make_block(tokens=3)
     x, e, seen = torch.randn(2, 3, D), torch.randn(2, 3, D), torch.randn(2, 4, D)
     bias = torch.zeros(2, 1, 1, 4)
     bias[:, :, :, :2] = -1e9
-    masked = block.attend(x, block.condition(e, seen, bias))
-    assert torch.allclose(masked, block.attend(x, block.condition(e, seen[:, 2:])), atol=1e-6)
+    masked = block.attend(x, block.condition(x, e, seen, bias))
+    assert torch.allclose(masked, block.attend(x, block.condition(x, e, seen[:, 2:])), atol=1e-6)
 
 
 @pytest.mark.parametrize("loops", [1, 2, 3, 7, 24])
@@ -181,7 +197,7 @@ def test_step_consistent_loops_integrate_exactly(loops):
     block = without_residual(make_block("step_consistent"))
     h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
     with torch.no_grad():
-        got, _ = FixedDepth(loops).run(block, h, block.condition(e, duration=4.0))
+        got, _ = FixedDepth(loops).run(block, h, block.condition(h, e, duration=4.0))
         rate = (block.log_delta + block.log_a).exp() * 4
         expected = torch.exp(-rate) * h - torch.expm1(-rate) * torch.exp(-block.log_a) * block.b(e)
     assert torch.allclose(got, expected, atol=1e-5)
@@ -194,7 +210,7 @@ def test_step_consistent_loops_converge_with_depth():
         block.out.weight.mul_(0.3)
         block.down.weight.mul_(0.3)
         h, e = torch.randn(3, 2, D).double(), torch.randn(3, 2, D).double()
-        results = {t: FixedDepth(t).run(block, h, block.condition(e))[0] for t in (4, 8, 16, 512)}
+        results = {t: FixedDepth(t).run(block, h, block.condition(h, e))[0] for t in (4, 8, 16, 512)}
     errors = [float((results[t] - results[512]).norm()) for t in (4, 8, 16)]
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.35) and errors[1] / errors[2] == pytest.approx(2, abs=0.35)
 
@@ -207,10 +223,10 @@ def test_a_chunk_is_its_control_steps_in_turn(m, loops, gain):
     h, e = torch.randn(3, 2, D), torch.randn(3, 2, D)
     with torch.no_grad():
         per_loop = e.unsqueeze(1).expand(-1, m * loops, -1, -1)
-        chunk, _ = FixedDepth(m * loops).run(block, h, block.condition(per_loop, duration=m))
+        chunk, _ = FixedDepth(m * loops).run(block, h, block.condition(h, per_loop, duration=m))
         x = h
         for _ in range(m):
-            x, _ = FixedDepth(loops).run(block, x, block.condition(e))
+            x, _ = FixedDepth(loops).run(block, x, block.condition(x, e))
     assert torch.allclose(chunk, x, atol=1e-5)
 
 
@@ -218,10 +234,10 @@ def test_a_drive_that_changes_from_loop_to_loop_is_used_in_order():
     block = make_block("step_consistent")
     h, e = torch.randn(3, 2, D), torch.randn(3, 4, 2, D)
     with torch.no_grad():
-        got, _ = FixedDepth(4).run(block, h, block.condition(e, duration=2.0))
+        got, _ = FixedDepth(4).run(block, h, block.condition(h, e, duration=2.0))
         x = h
         for t in range(4):
-            x = block(x, block.condition(e[:, t], duration=0.5).for_depth(1))
+            x = block(x, block.condition(x, e[:, t], duration=0.5).for_depth(1))
     assert torch.allclose(got, x, atol=1e-6)
 
 
@@ -233,10 +249,10 @@ def test_depths_of_their_own_equal_each_sample_alone(form, per_loop):
     h = torch.randn(4, 2, D)
     e = torch.randn(4, 5, 2, D) if per_loop else torch.randn(4, 2, D)
     with torch.no_grad():
-        got = run_sampled(block, h, block.condition(e, duration=2.0), depths, 1)
+        got = run_sampled(block, h, block.condition(h, e, duration=2.0), depths, 1)
         for b, depth in enumerate(depths.tolist()):
             own = e[b : b + 1, 5 - depth :] if per_loop else e[b : b + 1]
-            alone, _ = FixedDepth(depth).run(block, h[b : b + 1], block.condition(own, duration=2.0))
+            alone, _ = FixedDepth(depth).run(block, h[b : b + 1], block.condition(h[b : b + 1], own, duration=2.0))
             assert torch.allclose(got[b], alone[0], atol=1e-6)
 
 
@@ -246,7 +262,7 @@ def test_selecting_samples_commutes_with_the_loop(form):
     h, e, seen = torch.randn(5, 2, D), torch.randn(5, 2, D), torch.randn(5, 3, D)
     bias = torch.randn(5, 1, 1, 3)
     rows = torch.tensor([3, 0, 4])
-    drive = block.condition(e, seen, bias).for_depth(torch.tensor([1, 2, 3, 4, 5]))
+    drive = block.condition(torch.randn(5, 2, D), e, seen, bias).for_depth(torch.tensor([1, 2, 3, 4, 5]))
     assert torch.allclose(block(h, drive)[rows], block(h[rows], drive.select(rows)), atol=1e-6)
 
 
@@ -266,6 +282,17 @@ def test_prelude_is_layer_norm_of_the_projected_concatenation(tokens):
     assert torch.allclose(prelude(h, per_loop, e)[:, 1], prelude(h, u + 1, e), atol=1e-6)
 
 
+def test_only_memory_is_normalised():
+    """Channels of observed numbers stay; the rest of each token gets unit root mean square."""
+    memory = torch.tensor([[0.0, 0, 1, 1, 1, 1, 1, 1], [1.0] * 8, [0.0] * 8])
+    h = torch.randn(4, 3, 8) * 50
+    out = normalise_memory(h, memory)
+    assert torch.equal(out[:, 0, :2], h[:, 0, :2]) and torch.equal(out[:, 2], h[:, 2])
+    assert torch.allclose(out[:, 0, 2:].square().mean(-1), torch.ones(4), atol=1e-4)
+    assert torch.allclose(out[:, 1], rms_normalise(h[:, 1]), atol=1e-4)
+    assert torch.isfinite(normalise_memory(torch.zeros(1, 3, 8), memory)).all()
+
+
 def test_rms_normalise():
     h = torch.randn(3, 2, 8) * 50
     assert torch.allclose(rms_normalise(h), h / h.square().mean(-1, keepdim=True).sqrt(), atol=1e-5)
@@ -276,11 +303,11 @@ def test_rms_normalise():
     "change, match",
     [
         ({"heads": 3}, r"latent_dim is 8, allowed multiples of model\.heads = 3"),
-        ({"form": "magic"}, r"model\.form is 'magic', allowed paper, relaxed, step_consistent"),
+        ({"form": "magic"}, r"model\.form is 'magic', allowed paper, implicit, step_consistent"),
         ({"gain": "rk4"}, r"model\.gain is 'rk4', allowed zoh, euler"),
-        ({"norm": "post"}, r"model\.norm is 'post', allowed pre, sandwich"),
+        ({"norm": "post"}, r"model\.norm is 'post', allowed hidden, pre, sandwich"),
     ],
 )
 def test_unknown_settings_are_refused(change, match):
     with pytest.raises(ValueError, match=match):
-        RecurrentBlock(**{"d": D, "heads": 2, "mlp_ratio": 2.0, **change})
+        RecurrentBlock(**{"tokens": 2, "d": D, "heads": 2, "mlp_ratio": 2.0, **change})

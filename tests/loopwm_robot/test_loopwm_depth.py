@@ -160,7 +160,8 @@ def test_gradient_reaches_exactly_the_last_loops(v):
     reference = 0
     for b, depth in enumerate(depths.tolist()):
         row, h = slice(b, b + 1), state.h[b : b + 1].detach()
-        drive = model.block.condition(model.prelude(h, model.action_embedder(actions[row, 0]), None)).for_depth(depth)
+        e = model.prelude(h, model.action_embedder(actions[row, 0]), None)
+        drive = model.block.condition(h, e).for_depth(depth)
         for t in range(depth):
             with torch.set_grad_enabled(t >= depth - 2):
                 h = model.block(h, drive)
@@ -238,4 +239,4 @@ def test_rollouts_in_chunks():
     with pytest.raises(ValueError, match="need a fixed depth at inference"):
         model.rollout(state, actions, chunk=3)
     with pytest.raises(ValueError, match=r"model\.form is 'paper', allowed step_consistent for chunks of 3"):
-        make_model().rollout(state, actions, chunk=3)
+        make_model(form="paper").rollout(state, actions, chunk=3)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from point_env import PointEnv
 
-from loopwm_robot.checkpoint import Spaces
+from loopwm_robot.checkpoint import Spaces, load_checkpoint, save_checkpoint
 from loopwm_robot.config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from loopwm_robot.data.buffer import ReplayBuffer
 from loopwm_robot.data.collect import (
@@ -22,10 +22,11 @@ from loopwm_robot.data.collect import (
     run_episode,
     split_observation,
 )
-from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.build import build_model
+from loopwm_robot.models.dynamics import Unroll
 from loopwm_robot.models.loop_control import FixedDepth
 from loopwm_robot.training.losses import LossWeights, world_model_loss
-from loopwm_robot.training.metrics import normalised_rmse, open_loop_predictions, open_loop_table
+from loopwm_robot.training.metrics import Starts, normalised_rmse, open_loop_predictions, open_loop_table, using
 from loopwm_robot.training.online import TrainingRun, record_random, reward_function
 from loopwm_robot.training.trainer import TrainingError, UpdateConfig, WorldModelTrainer
 
@@ -44,7 +45,7 @@ def recorded(episodes: int = 20) -> ReplayBuffer:
 
 def make_trainer(seed: int = 0, update: UpdateConfig = UPDATE, total: int = 150) -> WorldModelTrainer:
     torch.manual_seed(seed)
-    model = build_loopwm(SMALL, 3, 2, 2, 0.1)
+    model = build_model(SMALL, 3, 2, 2, 0.1)
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     return WorldModelTrainer(model, update, total, rng, generator, slice(0, 2), reward_function(PointEnv()))
@@ -91,26 +92,13 @@ def test_learning_rate_warms_up_and_decays():
 def test_a_non_finite_loss_stops_and_leaves_the_weights():
     buffer, trainer = recorded(5), make_trainer()
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.reward_fn = lambda achieved, desired: np.full(achieved.shape[:-1], np.inf)
+    with pytest.raises(TrainingError, match="update 0: loss nan"):
+        trainer.update(buffer)
     buffer.observations[:] = np.inf
-    with pytest.raises(TrainingError, match="update 0: loss"):
+    with pytest.raises(ValueError, match=r"obs has 96 non-finite number\(s\), first at index \(0, 0\)"):
         trainer.update(buffer)
     assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
-
-
-def test_masked_steps_do_not_count():
-    trainer, buffer = make_trainer(), recorded(5)
-    batch = buffer.sample(16, 4, np.random.default_rng(0))
-    mask = torch.ones_like(batch.mask)
-    mask[:, 2:] = 0
-    spoiled = replace(batch, mask=mask, obs=batch.obs.clone(), reward=batch.reward.clone())
-    spoiled.obs[:, 3:] = 1e3
-    spoiled.reward[:, 2:] = 1e3
-    weights, ones = LossWeights(), torch.ones(3)
-    a, b = (
-        world_model_loss(trainer.model, x, weights, ones, 0.0, torch.Generator().manual_seed(0))[0]
-        for x in (replace(batch, mask=mask), spoiled)
-    )
-    assert torch.equal(a, b)
 
 
 def test_shown_observations_lower_the_error_of_a_filtering_model():
@@ -122,9 +110,8 @@ def test_shown_observations_lower_the_error_of_a_filtering_model():
         trainer.update(buffer)
     for probability, reaches in ((0.0, False), (1.0, True)):
         trainer.model.zero_grad(set_to_none=True)
-        loss, _ = world_model_loss(
-            trainer.model, batch, LossWeights(), torch.ones(3), probability, torch.Generator().manual_seed(0)
-        )
+        how, generator = Unroll(probability), torch.Generator().manual_seed(0)
+        loss, _ = world_model_loss(trainer.model, batch, LossWeights(), torch.ones(3), how, generator)
         loss.backward()
         assert (layer.grad is not None and bool((layer.grad != 0).any())) is reaches
 
@@ -136,10 +123,61 @@ def test_position_weight_scales_its_columns():
 
     def obs_loss(weight):
         generator = torch.Generator().manual_seed(0)
-        return world_model_loss(trainer.model, batch, LossWeights(), torch.tensor(weight), 0.0, generator)[1]["obs"]
+        how = Unroll()
+        return world_model_loss(trainer.model, batch, LossWeights(), torch.tensor(weight), how, generator)[1]["obs"]
 
     parts = [obs_loss([float(i == j) for j in range(3)]) for i in range(3)]
     assert torch.allclose(obs_loss([6.0, 6.0, 1.0]), 6 * parts[0] + 6 * parts[1] + parts[2])
+
+
+def lengths_of(update: UpdateConfig, updates: int, **model) -> list[tuple[int, int]]:
+    """(Transitions of each update, control steps of each)."""
+    trainer, buffer = make_trainer(update=update), recorded(5)
+    trainer.model = build_model(replace(SMALL, **model), 3, 2, 2, 0.1)
+    seen = []
+    unroll = trainer.model.unroll
+
+    def spy(batch, how, generator):
+        seen.append((batch.action.shape[1] // how.chunk, how.chunk))
+        return unroll(batch, how, generator)
+
+    trainer.model.unroll = spy
+    for _ in range(updates):
+        trainer.update(buffer)
+    return seen
+
+
+def test_the_horizon_grows_with_the_curriculum():
+    lengths = lengths_of(replace(UPDATE, sequence_length=3, curriculum=2), 7)
+    assert lengths == [(k, 1) for k in (1, 1, 2, 2, 3, 3, 3)]
+
+
+def test_chunk_lengths_are_drawn_for_each_update():
+    seen = lengths_of(replace(UPDATE, sequence_length=2, chunks=(1, 2, 4)), 12, form="step_consistent")
+    assert {m for _, m in seen} == {1, 2, 4} and {k for k, _ in seen} == {2}
+
+
+@pytest.mark.parametrize("config", [{"form": "paper"}, {"form": "step_consistent"}, {"context": 3}])
+def test_other_forms_and_context_learn_too(config):
+    buffer, trainer = recorded(), make_trainer(total=100)
+    fresh = WorldModelTrainer(
+        build_model(replace(SMALL, **config), 3, 2, 2, 0.1), UPDATE, 100, trainer.rng, trainer.generator, slice(0, 2)
+    )
+    fresh.fit_normalizers(buffer)
+    values = [fresh.update(buffer)["obs"] for _ in range(100)]
+    assert np.mean(values[-10:]) < 0.7 * np.mean(values[:10])
+
+
+def test_scaling_comes_from_the_data():
+    """Observations and their changes in one step: a point moves by a tenth of its action."""
+    buffer, trainer = recorded(), make_trainer()
+    trainer.fit_normalizers(buffer)
+    obs, following = buffer.transitions()
+    model = trainer.model
+    assert np.allclose(model.delta_normalizer.mean, (following - obs).mean(0), atol=1e-6)
+    assert np.allclose(model.delta_normalizer.std[:2], (following - obs).std(0)[:2], rtol=1e-4)
+    assert model.delta_normalizer.std[2] == pytest.approx(1e-4)  # a constant
+    assert np.allclose(model.goal_normalizer.mean, buffer.goals.mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("name, value", [("batch_size", 0), ("learning_rate", 0.0), ("observe_prob", 1.5)])
@@ -152,7 +190,7 @@ def test_update_config_ranges(name, value):
 
 def test_open_loop_table_of_a_model_that_predicts_no_motion():
     """A fresh model is the identity: its error is that of a constant prediction, at every loop count."""
-    model = build_loopwm(SMALL, 3, 2, 2, 0.1)
+    model = build_model(SMALL, 3, 2, 2, 0.1)
     env = PointEnv()
     episodes = [run_episode(env, UniformPolicy(2, np.random.default_rng(0)), i)[0] for i in range(4)]
     table = open_loop_table(model, episodes, slice(0, 2), horizons=(1, 5))
@@ -162,12 +200,48 @@ def test_open_loop_table_of_a_model_that_predicts_no_motion():
         open_loop_predictions(model, episodes, 99, 1, FixedDepth(1))
 
 
-def make_run(folder, rounds: int = 3, **train) -> TrainingRun:
+def test_open_loop_table_has_one_row_for_models_without_a_choice():
+    env = PointEnv()
+    episodes = [run_episode(env, UniformPolicy(2, np.random.default_rng(0)), i)[0] for i in range(2)]
+    for kind, row in (("untied", 2), ("latent_mlp", 1)):
+        model = build_model(replace(SMALL, kind=kind), 3, 2, 2, 0.1)
+        assert list(open_loop_table(model, episodes, slice(0, 2), horizons=(1, 5))) == [row]
+
+
+def test_predictions_with_context_start_where_the_past_is_known():
+    """After W steps where episodes are long enough; else as late as possible, with what is known then."""
+    env = PointEnv()
+    episodes = [run_episode(env, UniformPolicy(2, np.random.default_rng(0)), i)[0] for i in range(2)]  # 10 steps
+    for context, horizon, first in ((3, 5, 3), (8, 5, 5), (3, 10, 0)):
+        starts = Starts.of(episodes, horizon, 1, context)
+        assert len(starts.obs) == 2 * (10 - horizon - first + 1)
+        assert np.array_equal(starts.obs[0], episodes[0].obs[first])
+        assert np.array_equal(starts.truth[0], episodes[0].obs[first + 1 : first + 1 + horizon])
+        assert starts.history.mask[0].tolist() == [0.0] * (context - min(first, context)) + [1.0] * min(first, context)
+        known = min(first, context)
+        if known:
+            assert np.array_equal(starts.history.obs[0, -known:], episodes[0].obs[first - known : first])
+            assert np.array_equal(starts.history.action[0, -known:], episodes[0].action[first - known : first])
+    assert Starts.of(episodes, 5, 1).history is None
+    thinned, full = Starts.of(episodes, 5, 1, limit=4), Starts.of(episodes, 5, 1)
+    assert len(thinned.obs) == 4 and torch.equal(thinned.obs[[0, -1]], full.obs[[0, -1]])
+
+
+def test_another_exit_rule_is_used_for_a_while_only():
+    model = build_model(SMALL, 3, 2, 2, 0.1)
+    own = model.exit_rule
+    with pytest.raises(RuntimeError), using(model, FixedDepth(7)):
+        assert model.exit_rule == FixedDepth(7)
+        raise RuntimeError
+    assert model.exit_rule is own
+
+
+def make_run(folder, rounds: int = 3, model: ModelConfig = SMALL, **train) -> TrainingRun:
     env = gym.wrappers.TimeLimit(PointEnv(10**9), 10)
     return TrainingRun(
         env,
         SPACES,
-        SMALL,
+        model,
         PlannerConfig(horizon=3, num_samples=32, num_elites=6, iterations=2, keep_elites=2),
         CollectConfig(episodes=6),
         TrainConfig(rounds, updates_per_round=30, episodes_per_round=2, held_out=2, update=UPDATE, **train),
@@ -195,6 +269,40 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
         assert torch.equal(a, b), name
     assert len(list((tmp_path / "b").glob("round_*"))) == 2  # only the newest round is kept
     assert resumed.summary()["train_updates"] == 90 and again.parameters > 0
+    assert again.model.exit_thresholds == unbroken.model.exit_thresholds
+
+
+def test_a_run_ends_calibrated_and_its_checkpoint_keeps_it(tmp_path):
+    run = make_run(tmp_path, rounds=1, model=replace(SMALL, exit="converged"))
+    checkpoint = run.run()
+    summary = run.summary()
+    for rule in ("converged", "second_order", "gate"):
+        assert summary[f"exit_{rule}_threshold"] == checkpoint.model.exit_thresholds[rule]
+        assert 1 <= summary[f"exit_{rule}_mean_loops"] <= 4 and summary[f"exit_{rule}_met"] in (0, 1)
+    assert (checkpoint.model.monitoring.level > 0).all()
+    assert checkpoint.model.exit_rule.threshold == summary["exit_converged_threshold"]
+    save_checkpoint(tmp_path / "c.safetensors", checkpoint)
+    loaded = load_checkpoint(tmp_path / "c.safetensors").model
+    assert loaded.exit_thresholds == checkpoint.model.exit_thresholds and loaded.exit_rule == checkpoint.model.exit_rule
+    assert torch.equal(loaded.monitoring.level, checkpoint.model.monitoring.level)
+
+
+def test_a_threshold_in_the_configuration_wins_over_calibration(tmp_path):
+    run = make_run(tmp_path, rounds=1, model=replace(SMALL, exit="converged", exit_threshold=0.123))
+    assert run.run().model.exit_rule.threshold == 0.123
+
+
+@pytest.mark.parametrize(
+    "config", [{"kind": "untied"}, {"kind": "one_pass"}, {"form": "step_consistent"}, {"context": 4}], ids=str
+)
+def test_runs_of_other_looped_models(tmp_path, config):
+    """Only what has a choice of depth gets thresholds, all get levels of the monitor."""
+    run = make_run(tmp_path, rounds=1, model=replace(SMALL, **config))
+    checkpoint = run.run()
+    expected = {"step_consistent": {"doubling"}}.get(config.get("form"), {"converged", "second_order", "gate"})
+    assert set(checkpoint.model.exit_thresholds) == (set() if "kind" in config else expected)
+    assert (checkpoint.model.monitoring.level > 0).all()
+    assert all(np.isfinite(v) for v in run.summary().values() if not isinstance(v, str))
 
 
 def test_nothing_to_restore(tmp_path):
