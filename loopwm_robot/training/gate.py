@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data.buffer import ReplayBuffer
 from ..models.loopwm import LoopWM
+from ..models.untied import UntiedStack
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def fit_exit_gate(
     """Train the gate of a finished model; no other weight changes.
 
     Args:
-        model: trained.
+        model: trained. Without a loop that can be stopped early (form step_consistent, an untied stack) it has no gate
+            to train, and nothing happens.
         buffer: recorded transitions.
         config: settings.
         obs_weight: weight of each observed number in the error (n_obs,).
@@ -65,6 +67,8 @@ def fit_exit_gate(
         {"gate_loss", "gate_accuracy", "gate_stop_share"} over the last tenth of the updates, empty without updates:
         cross-entropy, share of right decisions, and share of "stop" among the labels.
     """
+    if model.core.form == "step_consistent" or isinstance(model, UntiedStack):
+        return {}
     torch.nn.init.zeros_(model.gate.weight)
     torch.nn.init.zeros_(model.gate.bias)
     optimizer = torch.optim.Adam(model.gate.parameters(), lr=config.learning_rate)
@@ -94,11 +98,12 @@ def gate_examples(
         h(t) (B * (T-1), S, d) for t = 1..T-1 with T twice the mean depth, at least 2, and labels (B * (T-1),), 1 where
         h(t+1) is not better by `min_gain`.
     """
-    batch = buffer.sample(config.batch_size, 1, rng)
-    state = model.encode(batch.obs[:, 0])
+    batch = buffer.sample(config.batch_size, 1, rng, context=model.context)
+    mean = torch.full((config.batch_size,), max(1, round(model.mean_loops)))  # the past is refined at the mean depth
+    state = model.encode(batch.obs[:, 0], history=batch.history, depths=mean)
     inner, outer = model.depths(state, batch.action[:, 0], max(2, round(2 * model.mean_loops)))
     wanted = model.obs_normalizer(batch.obs[:, 1]).unsqueeze(1)
-    error = ((model.obs_head(outer.flatten(-2)) - wanted).square() * obs_weight).mean(-1)  # (B, T)
+    error = ((model.decode_normalised(outer) - wanted).square() * obs_weight).mean(-1)  # (B, T)
     stop = error[:, 1:] > (1 - config.min_gain) * error[:, :-1]
     return inner[:, :-1].flatten(0, 1), stop.flatten().float()
 

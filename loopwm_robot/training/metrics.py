@@ -2,32 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.dynamics import DynamicsModel, LatentTrajectory
 from ..models.loop_control import ExitRule, FixedDepth
 from ..models.loopwm import LoopWM
-from ..types import Episode
+from ..models.untied import UntiedStack
+from ..types import Episode, History
 
 HORIZONS = (1, 5, 10, 20)
 """Steps ahead at which open-loop errors are reported."""
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Where N predictions begin, and what then happened.
+
+    Attributes:
+        obs: (N, n_obs), physical units.
+        history: the transitions before; None for models without context.
+        action: recorded actions (N, H, nu).
+        truth: recorded observations after each of them (N, H, n_obs).
+    """
+
+    obs: Tensor
+    history: History | None
+    action: Tensor
+    truth: Tensor
+
+    @staticmethod
+    def of(
+        episodes: Sequence[Episode], horizon: int, stride: int, context: int = 0, limit: int | None = None
+    ) -> Starts:
+        """Starts in recorded episodes, `stride` steps apart.
+
+        Args:
+            episodes: those shorter than `horizon` are left out.
+            horizon: steps H to come.
+            stride: distance between starts within an episode.
+            context: transitions of history W; starts come after the first W steps where the episode is long enough.
+            limit: of the number of starts; more are thinned out evenly.
+
+        Raises:
+            ValueError: no episode is long enough.
+        """
+        long = [e for e in episodes if len(e) >= horizon]
+        chosen = [(e, t) for e in long for t in range(min(context, len(e) - horizon), len(e) - horizon + 1, stride)]
+        if not chosen:
+            raise ValueError(f"no episode has {horizon} steps, allowed >= {horizon}; record longer episodes")
+        if limit is not None and len(chosen) > limit:
+            chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, limit).astype(int)]
+        return Starts(
+            torch.from_numpy(np.stack([e.obs[t] for e, t in chosen])),
+            history_of(chosen, context),
+            torch.from_numpy(np.stack([e.action[t : t + horizon] for e, t in chosen])),
+            torch.from_numpy(np.stack([e.obs[t + 1 : t + 1 + horizon] for e, t in chosen])),
+        )
+
+
+def history_of(starts: Sequence[tuple[Episode, int]], context: int) -> History | None:
+    """The `context` transitions before each start (episode, step), masked before the episode; None without context."""
+    if context == 0:
+        return None
+    back = np.arange(context, 0, -1)  # transitions ago
+    rows = [np.maximum(t - back, 0) for _, t in starts]
+    obs = torch.from_numpy(np.stack([e.obs[r] for (e, _), r in zip(starts, rows, strict=True)]))
+    action = torch.from_numpy(np.stack([e.action[r] for (e, _), r in zip(starts, rows, strict=True)]))
+    mask = torch.from_numpy(np.stack([back <= t for _, t in starts]).astype(np.float32))
+    return History(obs, action, mask)
+
+
+@torch.no_grad()
+def imagine(model: DynamicsModel, starts: Starts, exit_rule: ExitRule | None = None) -> LatentTrajectory:
+    """Imagine along the recorded actions; `exit_rule` replaces the model's own, for LoopWM."""
+    with using(model, exit_rule):
+        return model.rollout(model.encode(starts.obs, history=starts.history), starts.action)
+
+
 @torch.inference_mode()
 def open_loop_predictions(
-    model: LoopWM, episodes: Sequence[Episode], horizon: int, stride: int, exit_rule: ExitRule
+    model: DynamicsModel, episodes: Sequence[Episode], horizon: int, stride: int, exit_rule: ExitRule | None = None
 ) -> tuple[Tensor, Tensor]:
     """Predict `horizon` steps from several starts in recorded episodes along the recorded actions.
 
     Args:
         model: the world model.
-        episodes: recorded, of at least `horizon` steps each.
+        episodes: recorded, some of at least `horizon` steps.
         horizon: steps H to predict.
         stride: distance between starts within an episode.
-        exit_rule: loops to use.
+        exit_rule: loops to use, for LoopWM; none leaves the model's own.
 
     Returns:
         predicted and true observations (starts, H, n_obs), physical units.
@@ -35,18 +104,21 @@ def open_loop_predictions(
     Raises:
         ValueError: no episode is long enough.
     """
-    starts = [(e, t) for e in episodes for t in range(0, len(e) - horizon + 1, stride)]
-    if not starts:
-        raise ValueError(f"no episode has {horizon} steps, allowed >= {horizon}; record longer episodes")
-    first = torch.from_numpy(np.stack([e.obs[t] for e, t in starts]))
-    actions = torch.from_numpy(np.stack([e.action[t : t + horizon] for e, t in starts]))
-    truth = torch.from_numpy(np.stack([e.obs[t + 1 : t + 1 + horizon] for e, t in starts]))
+    starts = Starts.of(episodes, horizon, stride, model.context)
+    return imagine(model, starts, exit_rule).observations(), starts.truth
+
+
+@contextmanager
+def using(model: DynamicsModel, exit_rule: ExitRule | None) -> Iterator[None]:
+    """Run a LoopWM with another exit rule for a while; None, or another kind of model, changes nothing."""
+    if exit_rule is None or not isinstance(model, LoopWM):
+        yield
+        return
     saved, model.exit_rule = model.exit_rule, exit_rule
     try:
-        predicted = model.rollout(model.encode(first), actions).observations()
+        yield
     finally:
         model.exit_rule = saved
-    return predicted, truth
 
 
 def normalised_rmse(predicted: Tensor, truth: Tensor, std: Tensor) -> Tensor:
@@ -55,7 +127,7 @@ def normalised_rmse(predicted: Tensor, truth: Tensor, std: Tensor) -> Tensor:
 
 
 def open_loop_table(
-    model: LoopWM,
+    model: DynamicsModel,
     episodes: Sequence[Episode],
     position: slice,
     horizons: Sequence[int] = HORIZONS,
@@ -69,13 +141,18 @@ def open_loop_table(
         episodes: held out.
         position: columns of the end-effector position [m].
         horizons: steps ahead.
-        loops: loop counts; by default 1, 2, the training mean and 4 times the mean.
+        loops: loop counts; by default 1, 2, the training mean and 4 times the mean. Models without a choice of depth
+            have one entry: the blocks of an untied stack, or 1.
         stride: distance between starts within an episode.
 
     Returns:
         {loops: {horizon: (normalised RMSE of the observation, RMSE of the position [m])}}.
     """
-    if loops is None:
+    if not isinstance(model, LoopWM):
+        loops = (1,)
+    elif isinstance(model, UntiedStack):
+        loops = (model.max_loops,)
+    elif loops is None:
         mean = max(1, round(model.mean_loops))
         loops = sorted({1, 2, mean, 4 * mean})
     table: dict[int, dict[int, tuple[float, float]]] = {}

@@ -19,16 +19,18 @@ import torch
 
 from envs.arm_env import ArmEnv
 
-from ..build import make_agent
+from ..build import make_agent, make_explorer
 from ..checkpoint import Checkpoint, Spaces, load_tensors, save_tensors
 from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
-from ..data.collect import ExplorationPolicy, NoisyPolicy, run_episode
-from ..models.build import build_loopwm
+from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy, run_episode
+from ..models.build import build_model, exit_rule
+from ..models.loopwm import LoopWM
 from ..progress import progress
 from ..threads import torch_threads
 from ..types import Episode
+from .calibrate import calibrate_exits, calibrate_monitor
 from .gate import fit_exit_gate
 from .metrics import normalised_rmse, open_loop_predictions
 from .trainer import WorldModelTrainer
@@ -38,6 +40,9 @@ HELD_OUT_SEED = 900_000
 
 START_MARGIN = 0.01
 """Distance to the joint limits of a start that is chained to the episode before [rad]."""
+
+EXIT_KEYS = ("threshold", "mean_loops", "met")
+"""What the summary says of each calibrated exit rule; `met` is 0 where its error stayed above the budget."""
 
 
 @dataclass
@@ -56,6 +61,7 @@ class TrainingRun:
         rounds_done: finished rounds.
         train_time_s: time spent in them [s].
         gate: how the exit gate does after training, see `fit_exit_gate`.
+        exits: what calibration found for each exit rule, see `calibrate_exits`.
     """
 
     env: gym.Env[Any, Any]
@@ -70,11 +76,12 @@ class TrainingRun:
     rounds_done: int = 0
     train_time_s: float = 0.0
     gate: dict[str, float] = field(default_factory=dict)
+    exits: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         s = self.spaces
-        self.model = build_loopwm(self.model_config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt)
+        self.model = build_model(self.model_config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups)
         self.buffer = ReplayBuffer(self.train.buffer_size, s.n_obs, s.nu, s.n_goal)
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -104,7 +111,8 @@ class TrainingRun:
         self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
         if len(self.buffer) == 0:
             episodes = self.collect.episodes
-            explore(self.env, self.explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
+            explorer = make_explorer(self.env, self.spaces.nu, self.collect, self.rng)
+            explore(self.env, explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
         if self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
         with torch_threads(self.train.threads):
@@ -118,9 +126,8 @@ class TrainingRun:
                 self.save()
                 if on_round is not None:
                     on_round(result)
-            self.gate = fit_exit_gate(
-                self.model, self.buffer, self.train.gate, self.trainer.obs_weight, np.random.default_rng(self.seed)
-            )
+            if isinstance(self.model, LoopWM):
+                self._calibrate(self.model)
         return self.checkpoint()
 
     def use_data(self, path: Path) -> None:
@@ -147,6 +154,7 @@ class TrainingRun:
             "seed": self.seed,
             **{key: last[name] for name, key in names.items() if name in last},
             **self.gate,
+            **{f"exit_{rule}_{key}": about[key] for rule, about in self.exits.items() for key in EXIT_KEYS},
         }
 
     def checkpoint(self) -> Checkpoint:
@@ -222,6 +230,15 @@ class TrainingRun:
                     self.history.append({**now, **smooth})
         self.model.eval()
 
+    def _calibrate(self, model: LoopWM) -> None:
+        """What a trained LoopWM decides at run time: its gate, the thresholds of its exits, its monitor's levels."""
+        if self.model_config.kind == "loopwm":
+            rng = np.random.default_rng(self.seed)
+            self.gate = fit_exit_gate(model, self.buffer, self.train.gate, self.trainer.obs_weight, rng)
+            self.exits = calibrate_exits(model, self.held_out)
+            model.exit_rule = exit_rule(self.model_config, model)  # a threshold in the configuration wins
+        calibrate_monitor(model, self.held_out)
+
     def _collect(self) -> ClosedLoopResult | None:
         count = self.train.episodes_per_round
         if count == 0:
@@ -241,11 +258,13 @@ class TrainingRun:
         base = self.env.unwrapped
         if before is None or i % self.train.chain == 0 or not isinstance(base, ArmEnv):
             return None
+        if any(name.startswith("object") for name in self.spaces.groups):  # which may be where the arm was
+            return None
         q = before.obs[-1, self.spaces.joint_columns]
         return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
 
     def _log_round(self, result: ClosedLoopResult | None) -> None:
-        predicted, truth = open_loop_predictions(self.model, self.held_out, 5, 5, self.model.exit_rule)
+        predicted, truth = open_loop_predictions(self.model, self.held_out, 5, 5)
         rmse = normalised_rmse(predicted, truth, self.model.obs_normalizer.std)
         entry = {
             **(self.history[-1] if self.history else {"update": self.trainer.updates}),
@@ -265,9 +284,9 @@ def training_seed(seed: int, round_index: int, i: int) -> int:
 
 
 def explore(
-    env: gym.Env[Any, Any], explorer: ExplorationPolicy, buffer: ReplayBuffer, episodes: int, seed: Callable[[int], int]
+    env: gym.Env[Any, Any], explorer: Policy, buffer: ReplayBuffer, episodes: int, seed: Callable[[int], int]
 ) -> None:
-    """Record random episodes into a buffer; episode i is reset with seed(i)."""
+    """Record exploring episodes into a buffer; episode i is reset with seed(i)."""
     with progress("explore", episodes) as bar:
         for i in range(episodes):
             buffer.add(run_episode(env, explorer, seed(i))[0])
@@ -280,7 +299,7 @@ def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig,
     Raises:
         ValueError: the episodes of env have no time limit.
     """
-    explorer = ExplorationPolicy(spaces.nu, np.random.default_rng(seed), config.correlation, config.scale)
+    explorer = make_explorer(env, spaces.nu, config, np.random.default_rng(seed))
     steps = env.spec.max_episode_steps if env.spec is not None else None
     if steps is None:
         raise ValueError(f"{spaces.env_id} has no time limit, allowed a finite one; wrap it in TimeLimit")
@@ -291,7 +310,7 @@ def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig,
 
 def record_held_out(env: gym.Env[Any, Any], nu: int, config: CollectConfig, count: int) -> list[Episode]:
     """Random episodes that no training ever sees; the same for every run with the same exploration settings."""
-    explorer = ExplorationPolicy(nu, np.random.default_rng(HELD_OUT_SEED), config.correlation, config.scale)
+    explorer = make_explorer(env, nu, config, np.random.default_rng(HELD_OUT_SEED))
     return [run_episode(env, explorer, HELD_OUT_SEED + i)[0] for i in range(count)]
 
 
