@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .config import ModelConfig
-from .models.build import build_loopwm
+from .models.build import build_model, exit_rule
+from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
 from .schema import build
 
-FORMAT = "loopwm-robot checkpoint 1"
+FORMAT = "loopwm-robot checkpoint 2"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """Name of the checkpoint in a run folder."""
 
@@ -38,9 +39,11 @@ class Spaces:
         control_mode: meaning of an action; empty for environments that are not ours.
         n_obs, nu, n_goal: sizes of observation, action and goal.
         ctrl_dt: duration of an action [s].
-        position: first and one past the last column of the end-effector position in the observation.
+        position: first and one past the last column in the observation of the position that the goal is about: that of
+            the end effector, or of the object to be moved; both 0 where there is none.
         joints: the same of the joint positions.
         home: posture that the arm prefers [rad]; empty where the observation has no joints.
+        groups: columns of the observation that belong to one body, by name; empty where nobody knows.
     """
 
     env_id: str
@@ -49,13 +52,14 @@ class Spaces:
     nu: int
     n_goal: int
     ctrl_dt: float
-    position: tuple[int, int]
+    position: tuple[int, int] = (0, 0)
     joints: tuple[int, int] = (0, 0)
     home: tuple[float, ...] = ()
+    groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def position_columns(self) -> slice:
-        """Columns of the end-effector position [m] in the observation."""
+        """Columns in the observation of the position that the goal is about [m]."""
         return slice(*self.position)
 
     @property
@@ -89,7 +93,7 @@ class Checkpoint:
         info: further numbers and strings, such as the number of updates and library versions.
     """
 
-    model: LoopWM
+    model: DynamicsModel
     config: ModelConfig
     spaces: Spaces
     info: dict[str, Any]
@@ -113,6 +117,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "model": json.dumps(asdict(checkpoint.config)),
         "spaces": json.dumps(asdict(checkpoint.spaces)),
         "info": json.dumps(checkpoint.info),
+        "exits": json.dumps(getattr(checkpoint.model, "exit_thresholds", {})),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
     save_tensors(path, tensors, header)
@@ -173,8 +178,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = build(ModelConfig, json.loads(header["model"]))
         spaces = build(Spaces, json.loads(header["spaces"]))
         info = json.loads(header["info"])
-        model = build_loopwm(config, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
+        model = build_model(config, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups)
         model.load_state_dict(tensors)
+        if isinstance(model, LoopWM) and config.kind == "loopwm":
+            model.exit_thresholds = {str(k): float(v) for k, v in json.loads(header["exits"]).items()}
+            model.exit_rule = exit_rule(config, model)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path} does not fit its own configuration ({error})") from error
     return Checkpoint(model.eval(), config, spaces, info)

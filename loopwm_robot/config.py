@@ -11,6 +11,12 @@ from pathlib import Path
 
 from planners import CEMConfig
 
+from .models.block import FORMS, GAINS, NORMS
+from .models.ensemble import EnsembleConfig
+from .models.latent_mlp import LatentMLPConfig
+from .models.loop_control import DEPTHS
+from .models.rssm import RSSMConfig
+from .models.tokens import TOKEN_SCHEMES
 from .training.gate import GateConfig
 from .training.trainer import UpdateConfig
 
@@ -66,50 +72,93 @@ class EnvConfig:
         return {key: value for key, value in named.items() if value}
 
 
+LOOPED = ("loopwm", "one_pass", "untied")
+"""Kinds of model that are LoopWM or ablations of it."""
+KINDS = (*LOOPED, "latent_mlp", "rssm", "ensemble")
+EXITS = ("fixed", "converged", "second_order", "gate", "doubling")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """LoopWM.
+    """The dynamics model. All kinds but the last three are LoopWM or ablations of it and share its settings.
 
     Attributes:
+        kind: loopwm; one_pass (the same block run once), untied (mean_loops blocks of their own), latent_mlp (in the
+            manner of TD-MPC2), rssm (DreamerV3) or ensemble (PETS).
         latent_dim: width d of a token, a multiple of heads.
-        tokens: tokens S of the latent state, at least 1.
+        tokens: what a token stands for: single (all of the observation), bodies (the robot and each object) or parts
+            (each joint, the end effector, each object).
         heads: attention heads, at least 1.
         mlp_ratio: hidden width of the feed-forward layer in units of latent_dim, above 0.
+        context: transitions of history that hidden dynamics (payload, friction, delay) are inferred from; 0 is none.
+        form: of the loop: implicit, paper or step_consistent.
+        gain: input gain of a loop: zoh (exact zero-order hold) or euler.
+        norm: of the feed-forward layer: hidden, pre or sandwich.
+        depth: distribution of the loop count in training: poisson, lognormal_poisson or fixed.
         mean_loops: mean mu of the loop count in training, at least 1.
-        max_loops: largest loop count in training and with exit "converged", at least 1.
+        max_loops: largest loop count in training and with the exits that stop on their own, at least 1.
+        latent_noise: deviation of noise on each latent state in training, in units of its RMS, at least 0.
         exit: fixed (plan_loops loops), or per sample converged (by relative latent change), second_order (by its
-            second-order difference) or gate (by the trained exit gate).
+            second-order difference), gate (by the trained exit gate) or doubling (by the difference of two depths, for
+            form step_consistent).
         plan_loops: loops at inference with exit "fixed", at least 1.
-        exit_threshold: relative change below which the exits "converged" and "second_order" stop, at least 0.
-        gate_threshold: the exit "gate" stops above it, in [0, 1].
+        exit_threshold: relative change below which the exits "converged", "second_order" and "doubling" stop, at least
+            0; none takes the one that was calibrated on held-out data after training.
+        gate_threshold: the exit "gate" stops above it, in [0, 1]; none takes the calibrated one.
+        latent_mlp, rssm, ensemble: settings of these kinds.
     """
 
+    kind: str = "loopwm"
     latent_dim: int = 64
-    tokens: int = 1
+    tokens: str = "single"
     heads: int = 4
     mlp_ratio: float = 2.0
+    context: int = 0
+    form: str = "implicit"
+    gain: str = "zoh"
+    norm: str = "hidden"
+    depth: str = "poisson"
     mean_loops: float = 3.0
     max_loops: int = 12
+    latent_noise: float = 0.0
     exit: str = "fixed"
     plan_loops: int = 2
-    exit_threshold: float = 0.1
-    gate_threshold: float = 0.5
+    exit_threshold: float | None = None
+    gate_threshold: float | None = None
+    latent_mlp: LatentMLPConfig = field(default_factory=LatentMLPConfig)
+    rssm: RSSMConfig = field(default_factory=RSSMConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
 
     def __post_init__(self) -> None:
+        for name, allowed in (
+            ("kind", KINDS),
+            ("tokens", TOKEN_SCHEMES),
+            ("form", FORMS),
+            ("gain", GAINS),
+            ("norm", NORMS),
+            ("depth", DEPTHS),
+            ("exit", EXITS),
+        ):
+            _choice(f"model.{name}", getattr(self, name), allowed)
         _number("model.latent_dim", self.latent_dim, 1, 8192)
-        _number("model.tokens", self.tokens, 1, 1024)
         _number("model.heads", self.heads, 1, 128)
         _number("model.mlp_ratio", self.mlp_ratio, 0.1, 64)
+        _number("model.context", self.context, 0, 1024)
         _number("model.mean_loops", self.mean_loops, 1, 256)
         _number("model.max_loops", self.max_loops, 1, 1024)
-        _choice("model.exit", self.exit, ("fixed", "converged", "second_order", "gate"))
+        _number("model.latent_noise", self.latent_noise, 0, 10)
         _number("model.plan_loops", self.plan_loops, 1, 1024)
-        _number("model.exit_threshold", self.exit_threshold, 0)
-        _number("model.gate_threshold", self.gate_threshold, 0, 1)
+        if self.exit_threshold is not None:
+            _number("model.exit_threshold", self.exit_threshold, 0)
+        if self.gate_threshold is not None:
+            _number("model.gate_threshold", self.gate_threshold, 0, 1)
         if self.latent_dim % self.heads:
             raise ValueError(
                 f"model.latent_dim is {self.latent_dim}, allowed multiples of model.heads = {self.heads}"
             )
+        if (self.form == "step_consistent") != (self.exit == "doubling") and self.exit != "fixed":
+            fitting = "fixed, doubling" if self.form == "step_consistent" else "fixed, converged, second_order, gate"
+            raise ValueError(f"model.exit is '{self.exit}' with model.form '{self.form}', allowed {fitting}")
 
 
 @dataclass(frozen=True)
@@ -117,8 +166,9 @@ class PlannerConfig(CEMConfig):
     """The planner: the settings of CEM, the model it imagines with and what it optimises.
 
     Attributes:
-        model: learned (LoopWM) or simulator (the true MuJoCo model).
-        objective: analytic (distance of the decoded end effector to the goal) or learned_reward (the reward head).
+        model: learned (that of the checkpoint) or simulator (the true MuJoCo model).
+        objective: analytic (distance to the goal of the decoded position, of the end effector or the object) or
+            learned_reward (the reward head).
         discount: of later steps, in (0, 1].
         terminal_weight: extra weight of the last step's distance, at least 0.
         action_weight: price of large actions, times their mean square [m], at least 0; it keeps the arm calm.
@@ -262,7 +312,7 @@ class TrainCommand(CollectCommand):
     Attributes:
         resume: folder of an interrupted run that goes on.
         data: episodes.npz of `loopwm collect`, used instead of exploring.
-        model: LoopWM.
+        model: what is trained.
         planner: makes the episodes between the rounds.
         train: the rounds.
     """

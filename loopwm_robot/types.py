@@ -58,6 +58,30 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class History:
+    """What was seen before a state: up to W transitions of each of B samples, the latest last.
+
+    Attributes:
+        obs: observation before each action (B, W, n_obs).
+        action: (B, W, nu).
+        mask: (B, W) float, 1 for transitions that happened, 0 for padding, which comes first.
+    """
+
+    obs: Tensor
+    action: Tensor
+    mask: Tensor
+
+    def expand(self, num: int) -> History:
+        """Repeat a single history for `num` samples without copying."""
+        return History(*(x.expand(num, *x.shape[1:]) for x in (self.obs, self.action, self.mask)))
+
+    def last(self, steps: int) -> History:
+        """Only the latest `steps` transitions, or all where there are fewer."""
+        first = max(0, self.obs.shape[1] - steps)
+        return History(self.obs[:, first:], self.action[:, first:], self.mask[:, first:])
+
+
+@dataclass(frozen=True)
 class SequenceBatch:
     """B training sequences of L transitions.
 
@@ -65,6 +89,7 @@ class SequenceBatch:
         obs: (B, L+1, n_obs). action: (B, L, nu). reward: (B, L). terminated: (B, L) float, 1 where the task ended.
         goal: (B, n_goal) the goal that `reward` was computed for.
         mask: (B, L) float, 1 for real transitions, 0 for padding after the end of an episode.
+        history: the W transitions before obs[:, 0]; None where nobody asked for it.
     """
 
     obs: Tensor
@@ -73,6 +98,7 @@ class SequenceBatch:
     terminated: Tensor
     goal: Tensor
     mask: Tensor
+    history: History | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from ..closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from ..config import EnvConfig, ModelConfig, PlannerConfig
 from ..data.collect import split_observation
 from ..errors import RequestError
-from ..models.build import build_loopwm
+from ..models.build import build_model
+from ..models.dynamics import DynamicsModel
 from ..models.loop_control import ExitRule, FixedDepth
 from ..models.loopwm import LoopWM
 from ..progress import progress
@@ -136,11 +137,17 @@ def prepare(config: ControlStepBench, env: gym.Env[Any, Any]) -> tuple[LoopWM, S
             checkpoint.spaces.require(spaces, config.checkpoint)
         except CheckpointError as error:
             raise RequestError(str(error)) from error
-        return checkpoint.model, spaces, checkpoint.config, True
+        return _looped(checkpoint.model), spaces, checkpoint.config, True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = build_loopwm(config.model, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
-    return model.eval(), spaces, config.model, False
+        model = build_model(config.model, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups)
+    return _looped(model.eval()), spaces, config.model, False
+
+
+def _looped(model: DynamicsModel) -> LoopWM:
+    if not isinstance(model, LoopWM):
+        raise RequestError(f"control_step measures loops, allowed LoopWM, got {type(model).__name__}; set model.kind=loopwm")
+    return model
 
 
 def make_setting_agent(model: LoopWM, spaces: Spaces, config: ControlStepBench, setting: Setting) -> MPCAgent:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..types import Episode, Float32, SequenceBatch
+from ..types import Episode, Float32, History, SequenceBatch
 
 RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
 """compute_reward(achieved (..., n_goal), desired (..., n_goal)) -> (...): the task's own reward."""
@@ -38,6 +38,7 @@ class ReplayBuffer:
             "terminated": np.zeros(capacity, np.float32),
             "remaining": np.zeros(capacity, np.int64),  # transitions from here to the end of the episode
         }
+        self._age = np.zeros(capacity, np.int64)  # transitions from the start of the episode to here
         self._next = 0
         self._used = 0
 
@@ -54,6 +55,11 @@ class ReplayBuffer:
     def goals(self) -> Float32:
         """Desired goals of the held rows (rows, n_goal); a view."""
         return self._rows["goal"][: self._used]
+
+    def transitions(self) -> tuple[Float32, Float32]:
+        """Observations before and after each held transition, both (transitions, n_obs)."""
+        rows = np.flatnonzero(self._rows["remaining"][: self._used] > 0)
+        return self._rows["obs"][rows], self._rows["obs"][rows + 1]
 
     def add(self, episode: Episode) -> None:
         """Store an episode.
@@ -77,6 +83,7 @@ class ReplayBuffer:
             r[name][rows][:-1] = getattr(episode, name)
             r[name][rows][-1] = 0
         r["remaining"][rows] = np.arange(count - 1, -1, -1)
+        self._age[rows] = np.arange(count)
         self._next += count
         self._used = max(self._used, self._next)
 
@@ -94,6 +101,7 @@ class ReplayBuffer:
         rng: np.random.Generator,
         relabel: RewardFn | None = None,
         relabel_fraction: float = 0.5,
+        context: int = 0,
     ) -> SequenceBatch:
         """Draw sequences uniformly over their first transition.
 
@@ -103,6 +111,7 @@ class ReplayBuffer:
             rng: source of randomness.
             relabel: recomputes rewards for other goals; a share `relabel_fraction` of the sequences then gets a goal
                 that some row in the buffer achieved (hindsight), the rest keeps its own.
+            context: transitions of history before each sequence; fewer happened near the start of an episode.
 
         Raises:
             ValueError: the buffer holds no transition.
@@ -121,7 +130,18 @@ class ReplayBuffer:
             reward = reward.copy()
             reward[chosen] = relabel(r["achieved"][rows[chosen, 1:]], goal[chosen, None])
         arrays = (r["obs"][rows], r["action"][rows[:, :-1]], reward, r["terminated"][rows[:, :-1]], goal, mask)
-        return SequenceBatch(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
+        history = self._history(start, context) if context else None
+        obs, action, reward_, ended, goal_, mask_ = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
+        return SequenceBatch(obs, action, reward_, ended, goal_, mask_, history)
+
+    def _history(self, start: NDArray[np.int64], context: int) -> History:
+        """The `context` transitions before each start; what lies before the episode repeats its first row, masked."""
+        age = self._age[start]
+        back = np.arange(context, 0, -1)  # (W,) transitions ago
+        rows = start[:, None] - np.minimum(back, age[:, None])
+        mask = (back <= age[:, None]).astype(np.float32)
+        obs, action = self._rows["obs"][rows], self._rows["action"][rows]
+        return History(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (obs, action, mask)))
 
     def _draw_starts(self, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Rows that a transition starts from, uniform; the few rows that end an episode are drawn again."""
@@ -170,4 +190,13 @@ class ReplayBuffer:
         for name, rows in self._rows.items():
             rows[:used] = arrays[name]
             rows[used:] = 0
+        self._age[:used] = _ages(arrays["remaining"])
         self._used, self._next = used, following
+
+
+def _ages(remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows since the start of each episode, from the transitions that remain in it."""
+    rows = np.arange(len(remaining))
+    first = np.ones(len(remaining), dtype=bool)
+    first[1:] = remaining[1:] != remaining[:-1] - 1
+    return rows - np.maximum.accumulate(np.where(first, rows, 0))

@@ -4,36 +4,84 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .loop_control import Converged, ExitRule, FixedDepth, Gated, SecondOrder
-from .loopwm import LoopWM
+from .dynamics import DynamicsModel
+from .ensemble import Ensemble
+from .latent_mlp import LatentMLP
+from .loop_control import Converged, Doubling, ExitRule, FixedDepth, Gated, SecondOrder
+from .loopwm import Core, LoopWM
+from .rssm import RSSM
+from .tokens import Groups
+from .untied import UntiedStack
 
 if TYPE_CHECKING:
     from ..config import ModelConfig
 
+UNCALIBRATED = {"converged": 0.1, "second_order": 0.1, "doubling": 0.1, "gate": 0.5}
+"""Thresholds of the exit rules before calibration."""
 
-def build_loopwm(config: ModelConfig, n_obs: int, nu: int, n_goal: int, ctrl_dt: float) -> LoopWM:
-    """A LoopWM with fresh weights from the global torch generator, and the exit rule of the configuration."""
-    model = LoopWM(
-        n_obs,
-        nu,
-        n_goal,
-        ctrl_dt,
-        latent_dim=config.latent_dim,
-        tokens=config.tokens,
-        heads=config.heads,
-        mlp_ratio=config.mlp_ratio,
-        mean_loops=config.mean_loops,
-        max_loops=config.max_loops,
-    )
-    model.exit_rule = exit_rule(config, model)
+
+def build_model(
+    config: ModelConfig,
+    n_obs: int,
+    nu: int,
+    n_goal: int,
+    ctrl_dt: float,
+    groups: Groups | None = None,
+) -> DynamicsModel:
+    """A dynamics model with fresh weights from the global torch generator.
+
+    Args:
+        config: kind and settings.
+        n_obs, nu, n_goal: sizes of observation, action and goal.
+        ctrl_dt: duration of an action [s].
+        groups: columns of the observation that belong together; without them, or with a single group, the tokens must be "single".
+    """
+    sizes = (n_obs, nu, n_goal, ctrl_dt)
+    if config.kind == "latent_mlp":
+        return LatentMLP(*sizes, config.latent_mlp)
+    if config.kind == "rssm":
+        return RSSM(*sizes, config.rssm)
+    if config.kind == "ensemble":
+        return Ensemble(*sizes, config.ensemble)
+    core = core_of(config)
+    kind = UntiedStack if config.kind == "untied" else LoopWM
+    model = kind(*sizes, core, groups=groups, tokens=config.tokens)
+    if config.kind == "loopwm":
+        model.exit_rule = exit_rule(config, model)
     return model
 
 
+def core_of(config: ModelConfig) -> Core:
+    """The looped core that the configuration describes."""
+    once = config.kind == "one_pass"
+    return Core(
+        latent_dim=config.latent_dim,
+        heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        form=config.form,
+        gain=config.gain,
+        norm=config.norm,
+        depth="fixed" if once else config.depth,
+        mean_loops=1.0 if once else config.mean_loops,
+        max_loops=1 if once else config.max_loops,
+        latent_noise=config.latent_noise,
+        context=config.context,
+    )
+
+
 def exit_rule(config: ModelConfig, model: LoopWM) -> ExitRule:
-    """The exit rule that the configuration names."""
-    if config.exit == "gate":
-        return Gated(config.gate_threshold, 1, config.max_loops, model.gate_logit)
-    adaptive = {"converged": Converged, "second_order": SecondOrder}
-    if config.exit in adaptive:
-        return adaptive[config.exit](config.exit_threshold, 1, config.max_loops)
-    return FixedDepth(config.plan_loops)
+    """The exit rule that the configuration names, with its own threshold or the one that calibration left in the model."""
+    if config.exit == "fixed":
+        return FixedDepth(config.plan_loops)
+    given = config.gate_threshold if config.exit == "gate" else config.exit_threshold
+    threshold = model.exit_thresholds.get(config.exit, UNCALIBRATED[config.exit]) if given is None else given
+    return make_exit_rule(config.exit, threshold, config.max_loops, model)
+
+
+def make_exit_rule(name: str, threshold: float, max_loops: int, model: LoopWM) -> ExitRule:
+    """An adaptive exit rule by name: converged, second_order, gate or doubling."""
+    if name == "gate":
+        return Gated(threshold, 1, max_loops, model.gate_logit)
+    if name == "doubling":
+        return Doubling(threshold, max_loops)
+    return {"converged": Converged, "second_order": SecondOrder}[name](threshold, 1, max_loops)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,33 +15,60 @@ from torch import Tensor
 from ..types import LoopInfo, StopReason
 
 
-class Selectable(Protocol):
-    """Per-sample side inputs of the loop that can be narrowed to some samples."""
+class Drive(Protocol):
+    """Side inputs of the loop: what the samples are driven by. `block.Conditioning` is one."""
 
-    def select(self, rows: Tensor | slice) -> Selectable: ...
+    def select(self, rows: Tensor | slice) -> Drive:
+        """Narrow to some samples."""
+        ...
+
+    def for_depth(self, loops: int | Tensor) -> Drive:
+        """Prepare for a number of loops that is known before they start: one number, or (B,)."""
+        ...
+
+    def at(self, remaining: int) -> Drive:
+        """The inputs of the loop that is the `remaining`-th last."""
+        ...
 
 
-Loop = Callable[[Tensor, Selectable], Tensor]
-"""One application of the shared block: (h (B, S, d), conditioning) -> h."""
+Loop = Callable[[Tensor, Any], Tensor]
+"""One application of the shared block: (h (B, S, d), Drive) -> h."""
+
+DEPTHS = ("poisson", "lognormal_poisson", "fixed")
+SIGMA = 0.5
+"""Spread of the log-normal rate (Huginn, arXiv 2502.05171, section 3.3)."""
 
 
-def sample_depths(batch: int, mean: float, max_loops: int, generator: torch.Generator) -> Tensor:
-    """Draw one loop count per sequence: T ~ Poisson(mean), truncated to [1, max_loops] (eq 9).
+def sample_depths(
+    batch: int, mean: float, max_loops: int, generator: torch.Generator, kind: str = "poisson"
+) -> Tensor:
+    """Draw one loop count per sequence, truncated to [1, max_loops] (eq 9).
 
     Args:
         batch: number of sequences B.
-        mean: mean of the Poisson distribution, above 0.
+        mean: mean of the distribution before truncation, above 0.
         max_loops: upper limit, at least 1.
         generator: source of randomness.
+        kind: poisson; lognormal_poisson, whose rate is log-normal: a longer tail towards deep; or fixed, always the mean.
 
     Returns:
         (B,) int64.
+
+    Raises:
+        ValueError: kind is unknown.
     """
+    if kind not in DEPTHS:
+        raise ValueError(f"model.depth is '{kind}', allowed {', '.join(DEPTHS)}")
     rate = torch.full((batch,), float(mean), device=generator.device)
+    if kind == "fixed":
+        return rate.round().long().clamp_(1, max_loops)
+    if kind == "lognormal_poisson":
+        normal = torch.randn(batch, generator=generator, device=generator.device)
+        rate = rate * torch.exp(SIGMA * normal - SIGMA**2 / 2)
     return torch.poisson(rate, generator=generator).long().clamp_(1, max_loops)
 
 
-def run_sampled(loop: Loop, h: Tensor, side: Selectable, depths: Tensor, grad_loops: int) -> Tensor:
+def run_sampled(loop: Loop, h: Tensor, side: Drive, depths: Tensor, grad_loops: int) -> Tensor:
     """Apply the loop depths[b] times to sequence b; gradients flow through its last `grad_loops` loops only.
 
     All sequences END together: sequence b joins max(depths) - depths[b] loops after the deepest one, so the loops that
@@ -59,13 +86,13 @@ def run_sampled(loop: Loop, h: Tensor, side: Selectable, depths: Tensor, grad_lo
     """
     order = torch.argsort(depths, descending=True)
     inverse = torch.argsort(order)
-    h, side, sorted_depths = h[order], side.select(order), depths[order].tolist()
+    h, side, sorted_depths = h[order], side.for_depth(depths).select(order), depths[order].tolist()
     deepest = sorted_depths[0]
     for remaining in range(deepest, 0, -1):  # this loop is the `remaining`-th last one
         active = sum(depth >= remaining for depth in sorted_depths)
         with torch.set_grad_enabled(torch.is_grad_enabled() and remaining <= grad_loops):
             part = side if active == len(h) else side.select(slice(0, active))
-            refined = loop(h[:active], part)
+            refined = loop(h[:active], part.at(remaining))
         h = refined if active == len(h) else torch.cat([refined, h[active:]])  # those who wait keep their graph
     return h[inverse]
 
@@ -73,7 +100,7 @@ def run_sampled(loop: Loop, h: Tensor, side: Selectable, depths: Tensor, grad_lo
 class ExitRule(Protocol):
     """Decides at inference when a sample has been refined enough."""
 
-    def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
+    def run(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
         """Refine h (B, S, d) and report what was done."""
         ...
 
@@ -87,9 +114,10 @@ class FixedDepth:
     def __post_init__(self) -> None:
         _check_loops(1, self.num_loops)
 
-    def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
-        for _ in range(self.num_loops):
-            h = loop(h, side)
+    def run(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
+        side = side.for_depth(self.num_loops)
+        for remaining in range(self.num_loops, 0, -1):
+            h = loop(h, side.at(remaining))
         return h, LoopInfo.fixed(len(h), self.num_loops, h.device)
 
 
@@ -122,7 +150,7 @@ class AdaptiveDepth:
         """
         raise NotImplementedError
 
-    def run(self, loop: Loop, h: Tensor, side: Selectable) -> tuple[Tensor, LoopInfo]:
+    def run(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
         """Refine h (B, S, d) and report what was done."""
         batch = len(h)
         out = torch.empty_like(h, memory_format=torch.contiguous_format)
@@ -185,6 +213,48 @@ class Gated(AdaptiveDepth):
 
     def done(self, h: Tensor, step: Tensor, before: Tensor | None) -> Tensor:
         return torch.sigmoid(self.gate(h)) > self.threshold
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """Integrate an interval with 1, 2, 4, ... loops until two results in a row agree: for the step-consistent form.
+
+    The difference between two depths estimates the error of the shallower one, as in an adaptive integrator; the deeper
+    result is taken. Samples that agree leave the batch.
+
+    Attributes:
+        threshold: largest relative difference |h_2T - h_T| / |h_2T| that counts as agreement, at least 0.
+        max_loops: deepest integration, at least 1; powers of two are tried up to it.
+    """
+
+    threshold: float
+    max_loops: int
+
+    def __post_init__(self) -> None:
+        _check_loops(1, self.max_loops)
+        if not self.threshold >= 0:
+            raise ValueError(f"exit threshold is {self.threshold}, allowed >= 0; change model.exit_threshold")
+
+    def run(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
+        """Refine h (B, S, d); LoopInfo.num_loops counts all applications of the block, those of discarded results too."""
+        batch = len(h)
+        out, _ = FixedDepth(1).run(loop, h, side)
+        num_loops = torch.ones(batch, dtype=torch.long, device=h.device)
+        residual = torch.full((batch,), torch.nan, device=h.device)
+        reason = torch.full((batch,), int(StopReason.CAP), device=h.device)
+        active, depth = torch.arange(batch, device=h.device), 2
+        while depth <= self.max_loops and len(active):
+            finer, _ = FixedDepth(depth).run(loop, h[active], side.select(active))
+            difference = relative_size(finer - out[active], finer)
+            num_loops[active] += depth
+            residual[active] = difference
+            diverged = ~torch.isfinite(difference)
+            agreed = difference < self.threshold
+            reason[active[agreed]] = int(StopReason.CONVERGED)
+            reason[active[diverged]] = int(StopReason.NONFINITE)
+            out[active] = finer
+            active, depth = active[~(agreed | diverged)], 2 * depth
+        return out, LoopInfo(num_loops, residual, reason)
 
 
 def relative_size(change: Tensor, h: Tensor) -> Tensor:

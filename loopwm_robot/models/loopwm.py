@@ -1,180 +1,72 @@
 """LoopWM: one shared block, looped over a latent state. Read beside the paper, arXiv 2606.18208, section 3.
 
-    encoder            e_k = E(o_k)                                   (encoders.py)
+    encoder            e_k = E(o_k)                                   (tokens.py)
     action embedder    u_k = A(a_k)
     core               h_k = L(h_{k-1}, e_k, u_k); e_k = 0 in imagination
-      prelude          e = LayerNorm(P [h_{k-1}; e_k; u_k])                                       (eq 4)
+      prelude          e = LayerNorm(P [h_{k-1}; e_k; u_k])                                       (eq 4, block.py)
       recurrent block  h(t+1) = Abar h(t) + Bbar B e + R(h(t), e), t = 0..T-1, h(0) = h_{k-1}     (eq 5)
       retention        Abar = exp(-Delta exp(a)), in (0, 1) channel by channel                    (eq 6, 7)
       coda             h_k = C(W h(T))                                                            (eq 8)
-    heads              o^_{k+1}, r^_k, c^_k = D(h_k)                  (heads.py)
-    exit gate          g(t) = sigmoid(w . h(t) + b), stop when g(t) > tau                         (eq 12)
+    heads              o^_{k+1}, r^_k, c^_k = D(h_k)                  (tokens.py, heads.py)
+    exit gate          g(t) = sigmoid(w . h(t) + b), stop when g(t) > tau                         (eq 12, loop_control.py)
+    monitor            g_w(h_k) against E(o_k)                                                    (eq 20, monitor.py)
 
 Our choices where the paper leaves room (docs/loopwm.md): the model starts as the identity (zero output
 layers in R, identity W, Abar near 1), Bbar is the exact zero-order-hold gain, h_k is RMS-normalised between control
 steps, e enters the input of R in every loop and is attended to as well, and the state before the first step is the
-normalised embedding of the first observation rather than noise.
+normalised embedding of the first observation rather than noise. With context, one more token, the belief, is refined by the
+same block over the transitions seen last, before imagination starts.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..types import LatentState, LoopInfo
-from .encoders import Normalizer, VectorEncoder
-from .heads import Head
-from .loop_control import ExitRule, FixedDepth, run_sampled
-
-
-class Conditioning(NamedTuple):
-    """What stays the same through the loops of one transition."""
-
-    e: Tensor  # (B, S, d) normalised output of the prelude
-    inject: Tensor  # (B, S, d) Bbar B e
-    key: Tensor  # (B, S, d) attention key of e
-    value: Tensor  # (B, S, d) attention value of e
-    retention: Tensor  # (d,) Abar
-
-    def select(self, rows: Tensor | slice) -> Conditioning:
-        """Narrow to some samples."""
-        return Conditioning(self.e[rows], self.inject[rows], self.key[rows], self.value[rows], self.retention)
-
-
-class Prelude(nn.Module):
-    """e = LayerNorm(P [h_{k-1}; e_k; u_k]) (eq 4). P is split in its three column blocks; S tokens share it."""
-
-    def __init__(self, tokens: int, d: int) -> None:
-        super().__init__()
-        self.from_state = nn.Linear(d, d, bias=False)
-        self.from_observation = nn.Linear(d, d, bias=False)
-        self.from_action = nn.Linear(d, d, bias=False)
-        self.token_bias = nn.Parameter(torch.randn(tokens, d) * 0.02)
-        self.norm = nn.LayerNorm(d)
-
-    def forward(self, h: Tensor, u: Tensor, embedding: Tensor | None) -> Tensor:
-        """h (B, S, d), u (B, d), embedding (B, S, d) or None in imagination -> e (B, S, d)."""
-        mixed = self.from_state(h) + self.from_action(u).unsqueeze(1) + self.token_bias
-        if embedding is not None:
-            mixed = mixed + self.from_observation(embedding)
-        normed: Tensor = self.norm(mixed)
-        return normed
-
-
-class RecurrentBlock(nn.Module):
-    """h(t+1) = Abar h(t) + Bbar B e + R(h(t), e) with shared parameters (eq 5 to 7).
-
-    R is attention of the S state tokens over themselves and the S tokens of e, then a feed-forward layer.
-    """
-
-    def __init__(self, d: int, heads: int, mlp_ratio: float) -> None:
-        super().__init__()
-        if d % heads:
-            raise ValueError(f"model.latent_dim is {d}, allowed multiples of model.heads = {heads}; change one of them")
-        self.heads = heads
-        hidden = int(d * mlp_ratio)
-        rate = torch.empty(d).uniform_(math.log(1e-3), math.log(5e-2)).exp()  # Delta exp(a): Abar 0.95 to 0.999
-        self.log_a = nn.Parameter(torch.zeros(d))
-        self.log_delta = nn.Parameter(rate.log())
-        self.b = nn.Linear(d, d, bias=False)
-        nn.init.eye_(self.b.weight)
-        self.norm_attention = nn.LayerNorm(d)
-        self.query_key_value = nn.Linear(d, 3 * d, bias=False)  # one product instead of three
-        self.out = nn.Linear(d, d, bias=False)
-        self.norm_mlp = nn.LayerNorm(d)
-        self.up = nn.Linear(d, hidden)
-        self.down = nn.Linear(hidden, d)
-        for layer in (self.out, self.down):
-            nn.init.zeros_(layer.weight)
-        nn.init.zeros_(self.down.bias)
-
-    def discretise(self) -> tuple[Tensor, Tensor]:
-        """Retention Abar and zero-order-hold gain A^-1 (Abar - 1), both (d,), for A = -exp(a) and step Delta.
-
-        The rate Delta exp(a) is kept in [1e-6, 20], so Abar stays strictly inside (0, 1) in float32 whatever the
-        parameters are.
-        """
-        rate = (self.log_delta + self.log_a).clamp(math.log(1e-6), math.log(20.0)).exp()
-        return torch.exp(-rate), -torch.expm1(-rate) * torch.exp(-self.log_a.clamp(-20, 20))
-
-    def condition(self, e: Tensor) -> Conditioning:
-        """Everything that the loops of one transition share; e (B, S, d)."""
-        retention, gain = self.discretise()
-        key, value = F.linear(e, self.query_key_value.weight[e.shape[-1] :]).chunk(2, dim=-1)
-        return Conditioning(e, gain * self.b(e), key, value, retention)
-
-    def forward(self, h: Tensor, c: Conditioning) -> Tensor:
-        """One loop: h (B, S, d) -> h (B, S, d)."""
-        x = h + c.e
-        attended = self.attend(self.norm_attention(x), c)
-        fed_forward = self.down(F.silu(self.up(self.norm_mlp(x + attended))))
-        return torch.addcmul(c.inject, c.retention, h) + attended + fed_forward
-
-    def attend(self, x: Tensor, c: Conditioning) -> Tensor:
-        """Each state token attends to all state tokens and to all conditioning tokens; x (B, S, d)."""
-        batch, tokens, d = x.shape
-        split = (batch, -1, self.heads, d // self.heads)
-        q, k, v = self.query_key_value(x).chunk(3, dim=-1)
-        if tokens == 1:  # two keys: their softmax is a sigmoid of the score difference
-            difference = (q * (k - c.key)).view(split).sum(-1, keepdim=True)  # (B, 1, heads, 1)
-            share = torch.sigmoid(difference / math.sqrt(split[3]))
-            mixed = torch.lerp(c.value.reshape(split), v.reshape(split), share).reshape(batch, 1, d)
-        else:
-            keys = torch.cat([k, c.key], dim=1).view(split).transpose(1, 2)  # (B, heads, 2S, d/heads)
-            values = torch.cat([v, c.value], dim=1).view(split).transpose(1, 2)
-            mixed = F.scaled_dot_product_attention(q.view(split).transpose(1, 2), keys, values)
-            mixed = mixed.transpose(1, 2).reshape(batch, tokens, d)
-        attended: Tensor = self.out(mixed)
-        return attended
-
-
-class Coda(nn.Module):
-    """h_k = C(W h(T)) (eq 8): W starts as the identity, C adds a residual layer that starts at zero."""
-
-    def __init__(self, d: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.project = nn.Linear(d, d, bias=False)
-        nn.init.eye_(self.project.weight)
-        self.norm = nn.LayerNorm(d)
-        self.up = nn.Linear(d, int(d * mlp_ratio))
-        self.down = nn.Linear(int(d * mlp_ratio), d)
-        nn.init.zeros_(self.down.weight)
-        nn.init.zeros_(self.down.bias)
-
-    def forward(self, h: Tensor) -> Tensor:
-        w = self.project(h)
-        return rms_normalise(w + self.down(F.silu(self.up(self.norm(w)))))
-
-
-def rms_normalise(h: Tensor) -> Tensor:
-    """Scale each token to unit root mean square, so that a state of any age has the same size."""
-    return F.rms_norm(h, h.shape[-1:], eps=1e-6)
+from ..types import History, LatentState, LoopInfo, SequenceBatch
+from .block import Coda, Conditioning, Prelude, RecurrentBlock, rms_normalise
+from .dynamics import DynamicsModel, Unroll, Unrolled, check_finite
+from .loop_control import ExitRule, FixedDepth, run_sampled, sample_depths
+from .monitor import Monitor
+from .tokens import Groups, TokenDecoder, TokenEncoder, TokenLayout, observed_channels
 
 
 @dataclass(frozen=True)
-class LatentTrajectory:
-    """H imagined latent states of N candidates; decoded late, and only as far as asked."""
+class Core:
+    """Size and form of the looped core.
 
-    model: LoopWM
-    h: Tensor  # (N, H, S, d)
-    goal: Tensor | None  # (N or 1, n_goal)
-    loops: Tensor  # (N, H) int64
+    Attributes:
+        latent_dim: width d of a token, a multiple of heads.
+        heads: attention heads.
+        mlp_ratio: hidden width of the feed-forward layer in units of latent_dim.
+        form: of the loop: implicit, paper or step_consistent (block.py).
+        gain: input gain: zoh or euler.
+        norm: of the feed-forward layer: hidden, pre or sandwich (block.py).
+        depth: distribution of the training depth: poisson, lognormal_poisson or fixed (loop_control.py).
+        mean_loops: its mean mu; backpropagation is truncated to the last ceil(mu / 2) loops.
+        max_loops: largest depth in training.
+        latent_noise: deviation of noise added to each state in training, in units of its RMS.
+        context: transitions W of history that the belief token is inferred from; 0 leaves it out.
+    """
 
-    def observations(self, columns: slice | None = None) -> Tensor:
-        """Predicted observations after each action (N, H, n) in physical units."""
-        return self.model.decode(self.h, columns)
+    latent_dim: int = 64
+    heads: int = 4
+    mlp_ratio: float = 2.0
+    form: str = "implicit"
+    gain: str = "zoh"
+    norm: str = "hidden"
+    depth: str = "poisson"
+    mean_loops: float = 3.0
+    max_loops: int = 12
+    latent_noise: float = 0.0
+    context: int = 0
 
-    def rewards(self) -> Tensor:
-        """Predicted rewards (N, H)."""
-        return self.model.reward(self.h, self.goal)
 
-
-class LoopWM(nn.Module):
+class LoopWM(DynamicsModel):
     """The world model: encode an observation, step it with actions, decode what will be seen.
 
     Args:
@@ -182,9 +74,9 @@ class LoopWM(nn.Module):
         nu: action dimensions.
         n_goal: numbers in a goal; 0 where the task has none. Only the reward head sees the goal.
         ctrl_dt: duration of one action [s].
-        latent_dim, tokens, heads, mlp_ratio: size of the core: S tokens of width d.
-        mean_loops: mean mu of the training depth; backpropagation is truncated to its last ceil(mu / 2) loops.
-        max_loops: largest depth in training.
+        core: size and form.
+        groups: columns of the observation that belong together, by name; see `tokens`.
+        tokens: single, bodies or parts: which groups become tokens (`TokenLayout.make`).
     """
 
     def __init__(
@@ -193,55 +85,75 @@ class LoopWM(nn.Module):
         nu: int,
         n_goal: int,
         ctrl_dt: float,
+        core: Core | None = None,
         *,
-        latent_dim: int = 128,
-        tokens: int = 1,
-        heads: int = 4,
-        mlp_ratio: float = 2.0,
-        mean_loops: float = 3.0,
-        max_loops: int = 12,
+        groups: Groups | None = None,
+        tokens: str = "single",
     ) -> None:
-        super().__init__()
-        d = latent_dim
-        self.n_obs, self._nu, self.n_goal, self._ctrl_dt = n_obs, nu, n_goal, ctrl_dt
-        self.tokens, self.latent_dim, self.mean_loops, self.max_loops = tokens, d, mean_loops, max_loops
-        self.exit_rule: ExitRule = FixedDepth(max(1, round(mean_loops)))
-        self.obs_normalizer = Normalizer(n_obs)
-        self.goal_normalizer = Normalizer(n_goal)
-        self.encoder = VectorEncoder(n_obs, tokens, d)
+        core = core or Core()
+        layout = TokenLayout.make(n_obs, groups, tokens)
+        d, num = core.latent_dim, layout.num + (core.context > 0)
+        super().__init__(n_obs, nu, n_goal, ctrl_dt, num * d, d)
+        self.core, self.layout, self.tokens, self.context = core, layout, num, core.context
+        self.exit_rule: ExitRule = FixedDepth(max(1, round(core.mean_loops)))
+        self.exit_thresholds: dict[str, float] = {}  # of the exit rules, from calibration; kept in the checkpoint
+        self.encoder = TokenEncoder(layout, d)
         self.action_embedder = nn.Linear(nu, d)
-        self.prelude = Prelude(tokens, d)
-        self.block = RecurrentBlock(d, heads, mlp_ratio)
-        self.coda = Coda(d, mlp_ratio)
-        self.obs_head = Head(tokens * d, n_obs, hidden=d)
-        self.reward_head = Head(tokens * d + n_goal, 1, hidden=d)
-        self.continue_head = Head(tokens * d, 1, hidden=d)
-        self.gate = nn.Linear(tokens * d, 1)
+        self.prelude = Prelude(num, d)
+        self.block = RecurrentBlock(num, d, core.heads, core.mlp_ratio, core.form, core.gain, core.norm)
+        self.coda = Coda(observed_channels(layout, num, d), core.mlp_ratio)
+        self.obs_head = TokenDecoder(layout, d, hidden=d)
+        self.gate = nn.Linear(num * d, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
+        self.monitoring = Monitor(layout.num, d)
+        if core.context:
+            self.belief = nn.Parameter(torch.randn(1, 1, d) * 0.02)
+            self.transition = nn.Linear(2 * n_obs + nu, d)
+            self.age = nn.Parameter(torch.randn(core.context, d) * 0.02)
+            self.transition_norm = nn.LayerNorm(d)
+            self.context_norm = nn.LayerNorm(d)
 
     @property
-    def nu(self) -> int:
-        """Number of action dimensions."""
-        return self._nu
+    def mean_loops(self) -> float:
+        """Mean depth in training."""
+        return self.core.mean_loops
 
     @property
-    def ctrl_dt(self) -> float:
-        """Duration of one action [s]."""
-        return self._ctrl_dt
+    def max_loops(self) -> int:
+        """Largest depth in training."""
+        return self.core.max_loops
 
     @property
     def grad_loops(self) -> int:
         """Loops that gradients flow through: the last ceil(mu / 2)."""
-        return math.ceil(self.mean_loops / 2)
+        return math.ceil(self.core.mean_loops / 2)
 
-    def encode(self, obs: Tensor, goal: Tensor | None = None) -> LatentState:
-        """State before the first action: the RMS-normalised embedding of obs (B, n_obs), physical units."""
-        return LatentState(self.embed(obs), goal)
+    # -- public ------------------------------------------------------------
+
+    def encode(
+        self, obs: Tensor, goal: Tensor | None = None, history: History | None = None, depths: Tensor | None = None
+    ) -> LatentState:
+        """State before the first action: the RMS-normalised embedding of obs, and the belief where the model has context.
+
+        Args:
+            obs: (B, n_obs), physical units.
+            goal: (B or 1, n_goal), for the reward head.
+            history: the transitions before obs, (B, up to W, .); None means that nothing is known.
+            depths: loop count of each sample (B,) in training; None applies `exit_rule`. Only context is refined in loops.
+
+        Raises:
+            ValueError: obs has another width or non-finite numbers; the message gives the index of the culprit.
+        """
+        check_finite("obs", obs, self.n_obs)
+        h = self.embed(obs)
+        if self.context:
+            h = self._infer(h, obs, history, depths)
+        return LatentState(h, goal)
 
     def embed(self, obs: Tensor) -> Tensor:
-        """e_k = E(o_k), each token of unit RMS: obs (..., n_obs) -> (..., S, d)."""
-        return rms_normalise(self.encoder(self.obs_normalizer(obs)))
+        """e_k = E(o_k), the memory of each token of unit RMS: obs (..., n_obs) -> (..., G, d)."""
+        return self.coda.normalise(self.encoder(self.obs_normalizer(obs)))
 
     def step(
         self,
@@ -250,73 +162,188 @@ class LoopWM(nn.Module):
         embedding: Tensor | None = None,
         depths: Tensor | None = None,
     ) -> tuple[LatentState, LoopInfo]:
-        """One transition h_{k-1} -> h_k.
+        """One transition h_k = L(h_{k-1}, e_k, u_k).
 
         Args:
             state: h_{k-1}, B samples.
-            action: a_k (B, nu), each in [-1, 1].
-            embedding: E(o_k) (B, S, d) where the observation is known; None in imagination (e_k = 0).
+            action: a_k (B, nu), or the actions of a chunk of m control steps (B, m, nu): form step_consistent.
+            embedding: e_k (B, G, d) where an observation is shown; None in imagination (e_k = 0).
             depths: loop count of each sample (B,) in training; None applies `exit_rule`.
 
         Returns:
             h_k and what the loop did.
         """
-        conditioning = self.block.condition(self.prelude(state.h, self.action_embedder(action), embedding))
-        if depths is None:
-            h, info = self.exit_rule.run(self.block, state.h, conditioning)
-        else:
-            h = run_sampled(self.block, state.h, conditioning, depths, self.grad_loops)
-            info = LoopInfo.sampled(depths)
+        h, info = self._refine(state.h, self._drive(state.h, action, embedding, depths), depths)
         return LatentState(self.coda(h), state.goal), info
+
+    def decode_normalised(self, h: Tensor, columns: slice | None = None) -> Tensor:
+        """Observation after h in normalised units: (..., S, d) -> (..., n)."""
+        return self.obs_head(h, columns)
+
+    def monitor(self, state: LatentState, obs: Tensor, steps: int = 1) -> Tensor:
+        """How badly an imagined state fits what is observed (monitoring mode): 1 is the 99th percentile on held-out data.
+
+        Args:
+            state: imagined state of the instant of obs, B samples.
+            obs: (B, n_obs), physical units.
+            steps: control steps imagined since the last observation, at least 1.
+
+        Returns:
+            score (B,), at least 0.
+
+        Raises:
+            ValueError: the monitor is not calibrated (`training.calibrate`), or obs is not finite.
+        """
+        check_finite("obs", obs, self.n_obs)
+        return self.monitoring.score(self.mismatch(state.h, obs), steps)
+
+    def fit_normalizers(self, obs: Tensor, following: Tensor, goals: Tensor) -> None:
+        """Take the scaling from data, and the steps of the observed channels: their typical change in one control step."""
+        super().fit_normalizers(obs, following, goals)
+        pace = (self.delta_normalizer.std / self.obs_normalizer.std).clamp(1e-3, 1.0)
+        with torch.no_grad():
+            for s, columns in enumerate(self.layout.columns):
+                if len(columns) <= self.core.latent_dim:
+                    for log_delta in self.steps():
+                        log_delta[s, : len(columns)] = pace[list(columns)].log()
+
+    def steps(self) -> tuple[Tensor, ...]:
+        """The parameters log Delta (S, d) of all layers that change the state."""
+        return self.block.log_delta, self.coda.log_delta
+
+    def mismatch(self, h: Tensor, obs: Tensor) -> Tensor:
+        """Mean square of g_w(h) - E(o) for states (..., S, d) and observations (..., n_obs) -> (...); E gets no gradient."""
+        return self.monitoring(h[..., : self.layout.num, :], self.embed(obs).detach())
+
+    # -- for training and analysis -----------------------------------------
+
+    def unroll(self, batch: SequenceBatch, how: Unroll, generator: torch.Generator) -> Unrolled:
+        """Imagine a batch along its actions; every sequence has its own loop count (eq 9), the same at all steps."""
+        size, length = batch.action.shape[:2]
+        c = self.core
+        depths = sample_depths(size, c.mean_loops, c.max_loops, generator, c.depth)
+        state = self.encode(batch.obs[:, 0], batch.goal, batch.history, depths)
+        latent = []
+        for k in range(0, length, how.chunk):
+            embedding = None
+            if k > 0 and how.observe_prob > 0:
+                shown = torch.rand(size, 1, 1, generator=generator) < how.observe_prob
+                embedding = self.embed(batch.obs[:, k]) * shown
+            action = batch.action[:, k] if how.chunk == 1 else batch.action[:, k : k + how.chunk]
+            state, _ = self.step(state, action, embedding, depths)
+            if c.latent_noise:
+                noise = torch.randn(state.h.shape, generator=generator) * c.latent_noise
+                state = LatentState(state.h + noise, state.goal)
+            latent.append(state.h)
+        return Unrolled(torch.stack(latent, 1))
 
     def gate_logit(self, h: Tensor) -> Tensor:
         """Exit gate w . h(t) + b: logit of "one more loop would not help" (eq 12), (B, S, d) -> (B,)."""
         return self.gate(h.flatten(-2)).squeeze(-1)
 
     def depths(self, state: LatentState, action: Tensor, max_loops: int) -> tuple[Tensor, Tensor]:
-        """All intermediate states of one transition.
+        """What each depth makes of one transition.
 
         Args:
             state: h_{k-1}, B samples.
             action: a_k (B, nu).
-            max_loops: depth T to go to.
+            max_loops: largest depth T.
 
         Returns:
-            h(1..T) inside the loop (B, T, S, d), and what the coda makes of each (B, T, S, d).
+            h(1..T) inside the loop (B, T, S, d), and what the coda makes of each (B, T, S, d). In the step-consistent form h(t)
+            is the result of t loops over the whole interval.
         """
-        conditioning = self.block.condition(self.prelude(state.h, self.action_embedder(action), None))
+        drive = self._drive(state.h, action, None, None)
         h, inner = state.h, []
-        for _ in range(max_loops):
-            h = self.block(h, conditioning)
+        for t in range(1, max_loops + 1):
+            h = FixedDepth(t).run(self.block, state.h, drive)[0] if self._restarts else self.block(h, drive)
             inner.append(h)
         stacked = torch.stack(inner, 1)
         return stacked, self.coda(stacked)
 
-    def rollout(self, state: LatentState, actions: Tensor) -> LatentTrajectory:
-        """Imagine action sequences (N, H, nu) from one state (or N states); nothing is decoded yet."""
-        if len(state.h) != len(actions):
-            state = state.expand(len(actions))
-        states, loops = [], []
-        for k in range(actions.shape[1]):
-            state, info = self.step(state, actions[:, k])
-            states.append(state.h)
-            loops.append(info.num_loops)
-        return LatentTrajectory(self, torch.stack(states, 1), state.goal, torch.stack(loops, 1))
+    # -- inside ------------------------------------------------------------
 
-    def decode(self, h: Tensor, columns: slice | None = None) -> Tensor:
-        """Observation after h: (..., S, d) -> (..., n) in physical units, all numbers or those of `columns`."""
-        return self.obs_normalizer.inverse(self.obs_head(h.flatten(-2), columns), columns)
+    @property
+    def _restarts(self) -> bool:
+        """Whether a deeper result is no continuation of a shallower one."""
+        return self.core.form == "step_consistent"
 
-    def reward(self, h: Tensor, goal: Tensor | None) -> Tensor:
-        """Predicted reward of the transitions that led to h (B, H, S, d); goal (B or 1, n_goal) -> (B, H)."""
-        features = h.flatten(-2)
-        if self.n_goal:
-            if goal is None:
-                raise ValueError(f"the state has no goal, allowed {self.n_goal} numbers; pass goal to encode()")
-            g = self.goal_normalizer(goal).unsqueeze(1).expand(*features.shape[:-1], -1)
-            features = torch.cat([features, g], dim=-1)
-        return self.reward_head(features).squeeze(-1)
+    def _drive(self, h: Tensor, action: Tensor, embedding: Tensor | None, depths: Tensor | None) -> Conditioning:
+        """Prelude and everything else that the loops of a transition share."""
+        if embedding is not None and self.tokens > self.layout.num:  # the belief is not observed
+            embedding = nn.functional.pad(embedding, (0, 0, 0, self.tokens - self.layout.num))
+        if action.ndim == 2:
+            return self.block.condition(h, self.prelude(h, self.action_embedder(action), embedding))
+        if self.core.form != "step_consistent":
+            raise ValueError(
+                f"model.form is '{self.core.form}', allowed step_consistent for chunks of {action.shape[1]} control steps"
+            )
+        loops = self._chunk_loops() if depths is None else depths
+        weights = loop_shares(loops, action.shape[1]).to(action)
+        u = self.action_embedder(weights @ action)  # (B, T, d)
+        return self.block.condition(h, self.prelude(h, u, embedding), duration=action.shape[1])
 
-    def continue_logit(self, h: Tensor) -> Tensor:
-        """Logit of "the episode goes on after this transition": (..., S, d) -> (...)."""
-        return self.continue_head(h.flatten(-2)).squeeze(-1)
+    def _chunk_loops(self) -> int:
+        """Loops of a chunk at inference, known before it starts."""
+        if isinstance(self.exit_rule, FixedDepth):
+            return self.exit_rule.num_loops
+        raise ValueError("chunks of several control steps need a fixed depth at inference; set model.exit=fixed")
+
+    def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
+        if depths is None:
+            return self.exit_rule.run(self.block, h, drive)
+        return run_sampled(self.block, h, drive, depths, self.grad_loops), LoopInfo.sampled(depths)
+
+    def _infer(self, tokens: Tensor, obs: Tensor, history: History | None, depths: Tensor | None) -> Tensor:
+        """Refine the belief token, beside those of obs, over the transitions seen last."""
+        batch = len(obs)
+        h = torch.cat([tokens, rms_normalise(self.belief).expand(batch, 1, -1)], dim=1)
+        if history is None:
+            history = History(obs[:, None], torch.zeros(batch, 1, self.nu).to(obs), torch.zeros(batch, 1).to(obs))
+        check_finite("history.obs", history.obs, self.n_obs)
+        check_finite("history.action", history.action, self.nu)
+        history = history.last(self.context)
+        seen, missing = self.transition_tokens(history, obs), (1 - history.mask).to(obs)
+        bias = (missing * -1e9)[:, None, None, :]  # (B, 1, 1, W)
+        drive = self.block.condition(h, self.context_norm(h + self.prelude.token_bias), seen, bias)
+        refined, _ = self._refine(h, drive, depths)
+        return torch.cat([tokens, rms_normalise(refined[:, -1:])], dim=1)  # what is observed needs no inference
+
+    def transition_tokens(self, history: History, obs: Tensor) -> Tensor:
+        """A token for each transition (o, a, o' - o) of the history before obs, W at most: (B, up to W, d)."""
+        steps = history.obs.shape[1]
+        following = torch.cat([history.obs[:, 1:], obs[:, None]], dim=1)
+        change = self.delta_normalizer(following - history.obs)
+        known = torch.cat([self.obs_normalizer(history.obs), history.action, change], dim=-1)
+        known = known * history.mask.unsqueeze(-1).to(known)
+        seen: Tensor = self.transition_norm(self.transition(known) + self.age[self.context - steps :])
+        return seen
+
+
+def loop_shares(loops: int | Tensor, steps: int) -> Tensor:
+    """How the actions of a chunk are spread over its loops.
+
+    Loop t of T covers the interval [t m / T, (t + 1) m / T) in control steps; its action is the mean over that interval.
+
+    Args:
+        loops: T, the same for all samples, or (B,).
+        steps: control steps m of the chunk.
+
+    Returns:
+        weights (T, m), or (B, largest T, m) with rows of a shorter sample at the end; each row sums to 1.
+    """
+    if isinstance(loops, int):
+        return _shares(loops, steps)
+    deepest = int(loops.max())
+    table = torch.zeros(deepest + 1, deepest, steps)
+    for count in set(loops.tolist()):
+        table[count, deepest - count :] = _shares(count, steps)
+    return table[loops]
+
+
+@lru_cache(maxsize=256)
+def _shares(loops: int, steps: int) -> Tensor:
+    start = torch.arange(loops, dtype=torch.float64)[:, None] * steps / loops
+    step = torch.arange(steps, dtype=torch.float64)
+    overlap = torch.minimum(start + steps / loops, step + 1) - torch.maximum(start, step)
+    return (overlap.clamp_min(0) * loops / steps).float()

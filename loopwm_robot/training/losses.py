@@ -1,4 +1,4 @@
-"""The training loss of LoopWM (eq 9, 10)."""
+"""The training loss of the dynamics models (eq 10, 19 to 22)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.loop_control import sample_depths
+from ..models.dynamics import DynamicsModel, Unroll
 from ..models.loopwm import LoopWM
 from ..types import SequenceBatch
 
 MAX_WEIGHT = 1e6
+DECODE = ("every", "terminal")
 
 
 @dataclass(frozen=True)
@@ -23,66 +24,105 @@ class LossWeights:
         position: weight of the numbers that the planner's cost is computed on (the end-effector position).
         reward: of the reward error.
         terminated: of the continuation error.
+        decode: every (each predicted observation is compared), or terminal: deferred decoding, only the last is (eq 19).
+        consistency: of the projected latent against the encoder's embedding of what was observed (eq 20); at 0 the projection
+            is trained without influence on the rest.
+        contraction: of the latent path length beyond its budget (eq 21, 22).
+        contraction_budget: path length C_max per transition that is free, in units of the state's norm.
     """
 
     position: float = 6.0
     reward: float = 0.1
     terminated: float = 0.01
+    decode: str = "every"
+    consistency: float = 0.0
+    contraction: float = 0.0
+    contraction_budget: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("position", "reward", "terminated"):
+        for name in ("position", "reward", "terminated", "consistency", "contraction", "contraction_budget"):
             if not 0 <= getattr(self, name) <= MAX_WEIGHT:
                 raise ValueError(
                     f"train.update.loss.{name} is {getattr(self, name)}, allowed [0, {MAX_WEIGHT:g}]; "
                     "change configs/train/"
                 )
+        if self.decode not in DECODE:
+            raise ValueError(f"train.update.loss.decode is '{self.decode}', allowed {', '.join(DECODE)}")
 
 
 def world_model_loss(
-    model: LoopWM,
+    model: DynamicsModel,
     batch: SequenceBatch,
     weights: LossWeights,
     obs_weight: Tensor,
-    observe_prob: float,
+    how: Unroll,
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of an imagined rollout along recorded actions: sum over k of observation, reward and continuation terms.
 
-    The model sees the first observation; each later one is shown to it with probability `observe_prob`, so that the
-    same weights serve imagination (e_k = 0) and filtering. Every sequence has its own loop count T ~ Poisson (eq 9).
-
     Args:
-        model: LoopWM.
-        batch: recorded sequences.
+        model: any dynamics model.
+        batch: recorded sequences of L transitions.
         weights: of the loss terms.
         obs_weight: weight of each observed number (n_obs,).
-        observe_prob: chance that an observation after the first is shown, in [0, 1].
+        how: observations shown on the way, and the length of a transition.
         generator: source of randomness.
 
     Returns:
         the mean loss of a transition and its terms, detached scalars.
     """
-    size, length = batch.action.shape[:2]
-    depths = sample_depths(size, model.mean_loops, model.max_loops, generator)
-    state = model.encode(batch.obs[:, 0], batch.goal)
-    latent = []
-    for k in range(length):
-        embedding = None
-        if k > 0 and observe_prob > 0:
-            shown = torch.rand(size, 1, 1, generator=generator) < observe_prob
-            embedding = model.embed(batch.obs[:, k]) * shown
-        state, _ = model.step(state, batch.action[:, k], embedding, depths)
-        latent.append(state.h)
-    h = torch.stack(latent, 1)  # (B, L, S, d)
-    total = batch.mask.sum()
-    predicted = model.obs_head(h.flatten(-2))
-    obs_error = (predicted - model.obs_normalizer(batch.obs[:, 1:])).square()  # (B, L, n_obs)
-    obs_error = (obs_error * obs_weight).mean(-1)  # (B, L)
-    reward_error = (model.reward(h, batch.goal) - batch.reward).square()
-    end_error = F.binary_cross_entropy_with_logits(model.continue_logit(h), 1 - batch.terminated, reduction="none")
-    terms = {
-        name: (error * batch.mask).sum() / total
-        for name, error in (("obs", obs_error), ("reward", reward_error), ("terminated", end_error))
+    unrolled = model.unroll(batch, how, generator)
+    h, m = unrolled.h, how.chunk  # (B, K, S, d)
+    following = batch.obs[:, m::m]  # (B, K, n_obs)
+    mask = batch.mask[:, m - 1 :: m]
+    decoded = torch.ones_like(mask)
+    if weights.decode == "terminal":
+        decoded[:, :-1] = 0
+    obs_error = unrolled.obs_error
+    if obs_error is None:
+        seen = h[:, -1:] if weights.decode == "terminal" else h
+        target = model.obs_normalizer(following[:, -seen.shape[1] :])
+        obs_error = ((model.decode_normalised(seen) - target).square() * obs_weight).mean(-1).expand_as(mask)
+    errors = {
+        "obs": (obs_error, mask * decoded),
+        "reward": ((model.reward(h, batch.goal) - batch.reward[:, m - 1 :: m]).square(), mask),
+        "terminated": (
+            F.binary_cross_entropy_with_logits(
+                model.continue_logit(h), 1 - batch.terminated[:, m - 1 :: m], reduction="none"
+            ),
+            mask,
+        ),
+        **{name: (term, mask) for name, term in unrolled.extra.items()},
     }
-    loss = terms["obs"] + weights.reward * terms["reward"] + weights.terminated * terms["terminated"]
+    scale = {"reward": weights.reward, "terminated": weights.terminated}
+    if isinstance(model, LoopWM):
+        source = h if weights.consistency else h.detach()
+        errors["consistency"] = model.mismatch(source, following), mask
+        scale["consistency"] = weights.consistency or 1.0
+        if weights.contraction:
+            errors["contraction"] = path_excess(h, weights.contraction_budget).unsqueeze(1).expand_as(mask), mask
+            scale["contraction"] = weights.contraction
+    terms = {name: (error * m_).sum() / m_.sum().clamp_min(1) for name, (error, m_) in errors.items()}
+    loss = torch.stack([scale.get(name, 1.0) * term for name, term in terms.items()]).sum()
     return loss, {name: value.detach() for name, value in terms.items()}
+
+
+def path_excess(h: Tensor, budget: float) -> Tensor:
+    """Contraction budget max(0, sum_k |h_{k+1} - h_k| - K C_max) / K (eq 21, 22), norms in units of the state's (1 for unit RMS).
+
+    Args:
+        h: latent states (B, K, S, d).
+        budget: C_max.
+
+    Returns:
+        (B,).
+    """
+    steps = (h[:, 1:] - h[:, :-1]).square().mean(dim=(-2, -1)).clamp_min(1e-12).sqrt()  # (B, K-1)
+    if steps.shape[1] == 0:
+        return h.new_zeros(len(h))
+    return F.relu(steps.mean(1) - budget)
+
+
+def curriculum_horizon(update: int, every: int, longest: int) -> int:
+    """Horizon curriculum K = min(K_max, 1 + floor(update / every)); every = 0 starts at K_max (section 3.5)."""
+    return longest if every == 0 else min(longest, 1 + update // every)

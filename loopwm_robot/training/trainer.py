@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..data.buffer import ReplayBuffer, RewardFn
-from ..models.loopwm import LoopWM
-from .losses import LossWeights, world_model_loss
+from ..models.dynamics import DynamicsModel, Unroll
+from .losses import LossWeights, curriculum_horizon, world_model_loss
 
 
 class TrainingError(RuntimeError):
@@ -23,6 +23,8 @@ class UpdateConfig:
     Attributes:
         batch_size: sequences in a batch, at least 1.
         sequence_length: transitions L in a sequence, at least 1.
+        curriculum: updates after which the sequences grow by a transition, from 1 to sequence_length; 0 starts with all.
+        chunks: lengths of a transition in control steps, one drawn for each update; more than 1 needs model.form=step_consistent.
         learning_rate: peak of the one-cycle schedule (linear warm-up, cosine decay), above 0.
         weight_decay: AdamW decay of the matrices, at least 0.
         grad_clip: largest norm of the gradient, above 0.
@@ -33,6 +35,8 @@ class UpdateConfig:
 
     batch_size: int = 256
     sequence_length: int = 4
+    curriculum: int = 0
+    chunks: tuple[int, ...] = (1,)
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     grad_clip: float = 1.0
@@ -44,6 +48,7 @@ class UpdateConfig:
         for name, low, high in (
             ("batch_size", 1, 1 << 20),
             ("sequence_length", 1, 1024),
+            ("curriculum", 0, 1_000_000),
             ("learning_rate", 1e-8, 1.0),
             ("weight_decay", 0, 1.0),
             ("grad_clip", 1e-6, 1e6),
@@ -53,6 +58,8 @@ class UpdateConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"train.update.{name} is {value}, allowed [{low:g}, {high:g}]; change configs/train/")
+        if not self.chunks or not all(1 <= m <= 64 for m in self.chunks):
+            raise ValueError(f"train.update.chunks is {list(self.chunks)}, allowed one or more in [1, 64]; change configs/train/")
 
 
 class WorldModelTrainer:
@@ -70,7 +77,7 @@ class WorldModelTrainer:
 
     def __init__(
         self,
-        model: LoopWM,
+        model: DynamicsModel,
         config: UpdateConfig,
         total_updates: int,
         rng: np.random.Generator,
@@ -92,10 +99,9 @@ class WorldModelTrainer:
         )
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
-        """Take the scaling of observations and goals from the data."""
-        self.model.obs_normalizer.fit(torch.from_numpy(buffer.observations))
-        if self.model.n_goal:
-            self.model.goal_normalizer.fit(torch.from_numpy(buffer.goals))
+        """Take the scaling of observations, their changes and goals from the data."""
+        obs, following = map(torch.from_numpy, buffer.transitions())
+        self.model.fit_normalizers(obs, following, torch.from_numpy(buffer.goals))
 
     def learning_rate(self) -> float:
         """Learning rate of the next update: 5 % linear warm-up, then a cosine to a twentieth of the peak."""
@@ -116,8 +122,13 @@ class WorldModelTrainer:
             TrainingError: the loss or the gradient is not finite; the weights are unchanged.
         """
         c = self.config
-        batch = buffer.sample(c.batch_size, c.sequence_length, self.rng, self.reward_fn, c.relabel_fraction)
-        loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, c.observe_prob, self.generator)
+        chunk = c.chunks[int(self.rng.integers(len(c.chunks)))] if len(c.chunks) > 1 else c.chunks[0]
+        length = chunk * curriculum_horizon(self.updates, c.curriculum, c.sequence_length)
+        batch = buffer.sample(
+            c.batch_size, length, self.rng, self.reward_fn, c.relabel_fraction, self.model.context
+        )
+        how = Unroll(c.observe_prob, chunk)
+        loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, how, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip)

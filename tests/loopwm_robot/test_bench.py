@@ -22,7 +22,7 @@ from loopwm_robot.cli import bench as command
 from loopwm_robot.cli.main import main
 from loopwm_robot.config import EnvConfig, ModelConfig
 from loopwm_robot.errors import RequestError
-from loopwm_robot.models.build import build_loopwm
+from loopwm_robot.models.build import build_model
 
 TINY_PLANNER = ["planner.num_samples=8", "planner.num_elites=2", "planner.keep_elites=1", "planner.horizon=2"]
 TINY_STEP = ["model=nano", "planner.iterations=1", *TINY_PLANNER, "num_samples=[8]", "profile_steps=2", "steps=1"]
@@ -216,7 +216,7 @@ def test_a_checkpoint_brings_its_own_model_and_its_quality(tmp_path: Path) -> No
     model = ModelConfig(latent_dim=8, heads=2, exit="converged", max_loops=2)
     env = make_env(EnvConfig())
     spaces = spaces_of(env, EnvConfig())
-    network = build_loopwm(model, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
+    network = build_model(model, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
     save_checkpoint(tmp_path / "checkpoint.safetensors", Checkpoint(network, model, spaces, {}))
     chosen = [*TINY_STEP, "repeats=1", "loops=[]", f"checkpoint={tmp_path}"]
     assert main(["bench", "control_step", *chosen, f"out={tmp_path}"]) == 0

@@ -1,9 +1,8 @@
-"""Observation encoders and the scaling of observations."""
+"""Scaling of observations."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -36,20 +35,3 @@ class Normalizer(nn.Module):
         if columns is None:
             columns = slice(None)
         return torch.addcmul(self.mean[columns], x, self.std[columns])
-
-
-class VectorEncoder(nn.Module):
-    """Vector observation (..., n_obs) -> tokens (..., S, d): a linear map plus a residual layer that starts at zero."""
-
-    def __init__(self, n_obs: int, tokens: int, d: int) -> None:
-        super().__init__()
-        self.tokens = tokens
-        self.linear = nn.Linear(n_obs, tokens * d)
-        self.up = nn.Linear(n_obs, 2 * d)
-        self.down = nn.Linear(2 * d, tokens * d)
-        nn.init.zeros_(self.down.weight)
-        nn.init.zeros_(self.down.bias)
-
-    def forward(self, obs: Tensor) -> Tensor:
-        embedded = self.linear(obs) + self.down(F.silu(self.up(obs)))
-        return embedded.unflatten(-1, (self.tokens, -1))

@@ -1,0 +1,55 @@
+"""The ablation that LoopWM is compared with at equal FLOPs: T blocks with parameters of their own instead of one looped T times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from ..types import LoopInfo
+from .block import Conditioning, RecurrentBlock
+from .loop_control import FixedDepth
+from .loopwm import Core, LoopWM
+from .tokens import Groups
+
+
+class UntiedStack(LoopWM):
+    """LoopWM whose T = mean_loops loops have a block each; the depth is fixed, in training and at inference.
+
+    Args: see LoopWM.
+    """
+
+    def __init__(
+        self,
+        n_obs: int,
+        nu: int,
+        n_goal: int,
+        ctrl_dt: float,
+        core: Core | None = None,
+        *,
+        groups: Groups | None = None,
+        tokens: str = "single",
+    ) -> None:
+        core = core or Core()
+        count = max(1, round(core.mean_loops))
+        form = "paper" if core.form == "implicit" else core.form  # blocks that differ have no common fixed point
+        core = replace(core, form=form, depth="fixed", mean_loops=float(count), max_loops=count)
+        super().__init__(n_obs, nu, n_goal, ctrl_dt, core, groups=groups, tokens=tokens)
+        c = core
+        more = (RecurrentBlock(self.tokens, c.latent_dim, c.heads, c.mlp_ratio, c.form, c.gain, c.norm) for _ in range(count - 1))
+        self.further = nn.ModuleList(more)  # after self.block
+        self.exit_rule = FixedDepth(count)
+
+    def steps(self) -> tuple[Tensor, ...]:
+        further = (block.log_delta for block in self.further if isinstance(block, RecurrentBlock))
+        return *super().steps(), *further
+
+    def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
+        """Every block once, with gradients through all; `drive` is what the first block made of the prelude's output."""
+        blocks = (self.block, *self.further)
+        count = len(blocks)
+        for t, block in enumerate(blocks):
+            assert isinstance(block, RecurrentBlock)
+            own = drive if t == 0 else block.condition(drive.start, drive.e, drive.attended, drive.bias, drive.duration)
+            h = block(h, own.for_depth(count).at(count - t))
+        return h, LoopInfo.fixed(len(h), count, h.device)
