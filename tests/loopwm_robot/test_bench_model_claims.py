@@ -139,6 +139,8 @@ def test_plain_words_say_better_only_outside_the_spread(results: Results) -> Non
     assert verdict([1.0, 1.2], [1.1, 1.3]) == "-8.3 % (within the spread of the seeds)"
     assert verdict([1.0], [2.0]) == "-50.0 % (one seed)"
     assert statements(Results([])) == []
+    useless = [made("hidden", "blind", 0, 0.1), made("hidden", "told", 0, 0.1)]
+    assert "no better than a blind one in the 1-step error and 20-step error" in statements(Results(useless))[-1]
 
 
 def test_what_was_not_run_makes_no_claim() -> None:

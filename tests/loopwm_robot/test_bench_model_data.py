@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,8 @@ def test_told_models_see_the_parameters_and_are_measured_on_the_rest() -> None:
     assert told.groups["hidden"] == (4,)
     for episode, parameters in zip(told.splits["test"].episodes, data.splits["test"].hidden, strict=True):
         assert np.all(episode.obs[:, 4] == parameters[0])
-    assert np.array_equal(told.std, data.std) and np.array_equal(told.mean, data.mean)
+    assert np.array_equal(told.std[:4], data.std) and np.array_equal(told.mean[:4], data.mean)
+    assert told.columns == data.columns == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="has no hidden parameters"):
         drift_dataset().told()
 
@@ -100,6 +102,10 @@ def test_errors_are_in_units_of_the_training_data() -> None:
     data = drift_dataset()
     rows = np.concatenate([e.obs for e in data.splits["train"].episodes])
     assert np.allclose(data.std, rows.std(0), rtol=1e-5) and np.allclose(data.mean, rows.mean(0), rtol=1e-4, atol=1e-6)
+    for episode in data.splits["train"].episodes:
+        episode.obs[:, 2] = 0.5 + 1e-4 * episode.obs[:, 2]
+    assert drift_dataset().columns == [0, 1, 2, 3]
+    assert replace(data).columns == [0, 1, 3]  # one that hardly varies has no unit to be told in
     assert len(data.buffer()) == len(data.splits["train"])
 
 

@@ -16,7 +16,8 @@ from loopwm_robot.bench.common import BenchmarkError
 from loopwm_robot.bench.model import ModelBench, running
 from loopwm_robot.bench.model.config import QUICK
 from loopwm_robot.bench.model.datasets import save_dataset
-from loopwm_robot.bench.model.train import Job, depth_noise, finished, load_model, run_parallel, train
+from loopwm_robot.bench.model.parallel import run_parallel
+from loopwm_robot.bench.model.train import Job, depth_noise, finished, load_model, train
 from loopwm_robot.bench.model.variants import (
     EQUAL_FLOPS,
     EQUAL_PARAMETERS,

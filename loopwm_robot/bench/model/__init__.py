@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...report.quantities import duration
 from ..common import Findings
 from .claims import claims
 from .config import QUICK, ModelBench
@@ -47,8 +48,8 @@ def notes(config: ModelBench, results: Results) -> list[str]:
         "of one transition, LoopWM at its mean depth. Every number is the median of the seeds.",
     ]
     found += statements(results)
-    spent = sum(result.record["cpu_time_s"] for result in results) / 3600
-    found.append(f"{len(results.all)} trainings took {spent:.1f} h of processor time, {config.jobs} at a time.")
+    spent = duration(sum(result.record["cpu_time_s"] for result in results))
+    found.append(f"{len(results.all)} trainings took {spent} of processor time, {config.jobs} at a time.")
     if "hidden" in config.datasets:
         found.append(
             f"On hidden, LoopWM, its ablations and the RSSM see the last {config.context} transitions; MLP and "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -21,7 +22,8 @@ from ...types import Episode, Float32
 
 FORMAT = 1
 """Raised when what is recorded changes: files of an earlier form are made again."""
-MIN_STD = 1e-3
+MIN_STD = 2e-3
+"""Numbers that vary less in the training data [rad, rad/s, m] are left out of the errors: they would have no unit."""
 ARRAYS = ("obs", "achieved", "goal", "action", "reward", "terminated", "truncated")
 
 
@@ -80,7 +82,7 @@ class Dataset:
         groups: columns of the observation that belong together, by name.
         position: first and one past the last column of the position that the task is about; equal where there is none.
         ctrl_dt: control step [s].
-        measured: columns that errors are measured on: the first ones.
+        measured: columns that every model sees: the first ones.
     """
 
     name: str
@@ -89,7 +91,6 @@ class Dataset:
     position: tuple[int, int]
     ctrl_dt: float
     measured: int
-    _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def sizes(self) -> tuple[int, int, int, float]:
@@ -97,20 +98,26 @@ class Dataset:
         first = self.splits["train"].episodes[0]
         return first.obs.shape[1], first.action.shape[1], first.goal.shape[0], self.ctrl_dt
 
-    @property
-    def std(self) -> Tensor:
-        """Deviation of each measured number in the training data (measured,): the unit of all errors."""
-        if "std" not in self._cache:
-            rows = np.concatenate([e.obs for e in self.splits["train"].episodes]).astype(np.float64)
-            self._cache["mean"] = torch.from_numpy(rows.mean(0)[: self.measured]).float()
-            self._cache["std"] = torch.from_numpy(rows.std(0)[: self.measured].clip(MIN_STD)).float()
-        return self._cache["std"]
+    @cached_property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of every observed number in the training data, both (n_obs,)."""
+        rows = np.concatenate([e.obs for e in self.splits["train"].episodes]).astype(np.float64)
+        return torch.from_numpy(rows.mean(0)).float(), torch.from_numpy(rows.std(0)).float()
 
     @property
     def mean(self) -> Tensor:
-        """Mean of each measured number in the training data (measured,)."""
-        assert self.std is not None
-        return self._cache["mean"]
+        """Mean of every observed number in the training data (n_obs,)."""
+        return self.statistics[0]
+
+    @property
+    def std(self) -> Tensor:
+        """Deviation of every observed number in the training data (n_obs,): the unit of all errors."""
+        return self.statistics[1]
+
+    @cached_property
+    def columns(self) -> list[int]:
+        """Columns that errors are measured on: those that vary, without what only told models see."""
+        return [column for column in range(self.measured) if self.std[column] >= MIN_STD]
 
     def contact_fraction(self, split: str = "train") -> float | None:
         """Share of the transitions that touch something; None where there is nothing to touch."""
@@ -135,7 +142,7 @@ class Dataset:
         n_obs = self.sizes[0]
         columns = tuple(range(n_obs, splits["train"].episodes[0].obs.shape[1]))
         groups = {**self.groups, "hidden": columns} if self.groups else {}
-        return replace(self, splits=splits, groups=groups, _cache={})
+        return replace(self, splits=splits, groups=groups)
 
     def digest(self) -> str:
         """A fingerprint of the training observations."""

@@ -25,7 +25,7 @@ from .measures import by_horizon, open_loop, squared_error, starts_of
 from .train import Job, data_of, load_model
 
 MEASURES = "measures.json"
-VERSION = 1
+VERSION = 2
 """Raised when something is measured otherwise: earlier files are then made again."""
 LONG = ("loopwm", "one_pass", "untied", "mlp", "rssm", "ensemble")
 """Variants that imagine long rollouts."""

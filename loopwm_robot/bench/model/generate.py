@@ -90,12 +90,14 @@ def dataset(name: str, config: DataConfig, path: Path, bar: Bar | None = None) -
         name: of the data set.
         config: how much.
         path: npz file.
-        bar: advances by one for each new episode.
+        bar: advances by one for each episode.
     """
     if path.is_file():
         try:
             found, settings = load_dataset(path)
             if settings == plain(config):
+                if bar is not None:
+                    bar.advance(sum(len(split.episodes) for split in found.splits.values()))
                 return found
         except ValueError:
             pass  # damaged or of an earlier form: made again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...models.dynamics import DynamicsModel
@@ -46,14 +47,17 @@ def long_rollouts(model: DynamicsModel, dataset: Dataset, split: str, starts: in
     state = model.encode(obs[:, WARM_UP], history=history)
     finite, norm = True, torch.zeros(())
     errors, baseline = torch.zeros(steps), torch.zeros(steps)
-    n, mean, std = dataset.measured, dataset.mean, dataset.std
+    columns = dataset.columns
+    mean, std = dataset.mean[columns], dataset.std[columns]
+    all_obs = torch.from_numpy(np.stack([e.obs for e in episodes]))[..., columns]
+    all_actions = torch.from_numpy(np.stack([e.action for e in episodes]))
+    index, step = torch.tensor(chosen).T
     for k in range(steps):
-        action = torch.stack([torch.from_numpy(episodes[i].action[t + k]) for i, t in chosen])
-        truth = torch.stack([torch.from_numpy(episodes[i].obs[t + k + 1]) for i, t in chosen])[:, :n]
+        action, truth = all_actions[index, step + k], all_obs[index, step + k + 1]
         state, _ = model.step(state, action)
         finite = finite and bool(torch.isfinite(state.h).all())
         norm = torch.maximum(norm, state.h.square().mean(dim=(1, 2)).sqrt().max())
-        error = ((model.decode(state.h)[:, :n] - truth) / std).square().mean(-1)
+        error = ((model.decode(state.h)[:, columns] - truth) / std).square().mean(-1)
         errors[k] = torch.nan_to_num(error, nan=WORST**2, posinf=WORST**2).clamp_max(WORST**2).mean()
         baseline[k] = ((mean - truth) / std).square().mean()
     marks = [k for k in MARKS if k <= steps]

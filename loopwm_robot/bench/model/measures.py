@@ -92,7 +92,7 @@ def squared_error(
     with using(model, rule):
         state = model.encode(starts.obs, history=starts.past(model, seen))
         predicted = model.rollout(state, starts.action).observations()
-    chosen = list(columns or range(dataset.measured))
+    chosen = [column for column in dataset.columns if not columns or column in columns]
     error = ((predicted[..., chosen] - starts.truth[..., chosen]) / dataset.std[chosen]).square().mean(-1)
     return torch.nan_to_num(error, nan=WORST**2, posinf=WORST**2).clamp_max(WORST**2)
 

@@ -156,7 +156,7 @@ def draw_depth(results: Results, shown: Sequence[str], path: Path) -> Path:
             names = [f"{x.replace('_', ' ')}\nrank corr. {c:.2f}" for x, c in zip(rules, correlation, strict=True)]
             axes.set_xticks(np.arange(len(rules)) + 0.18, names)
             axes.set_title(dataset)
-            axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+        panels[0].set_ylim(0, 1.25 * max(axes.dataLim.y1 for axes in panels))
         panels[0].set_ylabel("loops")
         panels[0].legend(ncols=2, loc="upper right")
     return path

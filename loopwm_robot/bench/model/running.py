@@ -19,8 +19,9 @@ from .config import ModelBench
 from .datasets import Dataset
 from .evaluate import Plan, deferred_times, measure
 from .generate import dataset, lengths
+from .parallel import run_parallel
 from .results import Result, Results
-from .train import Job, data_of, finished, load_model, run_parallel, train
+from .train import Job, data_of, finished, load_model, train
 from .variants import variants
 
 DATA, TIMES = "data.npz", "times.json"

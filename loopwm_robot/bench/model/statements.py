@@ -18,6 +18,7 @@ def statements(results: Results) -> list[str]:
         against(results, "one_pass_noise", "one pass trained with noise as large as random depth makes"),
         against(results, "depth_fixed", "a fixed depth in training"),
     ]
+    found.append(gap(results))
     return [text for text in found if text]
 
 
@@ -44,6 +45,20 @@ def against(results: Results, variant: str, text: str) -> str:
         if mine and theirs:
             parts.append(f"{dataset} {verdict(mine, theirs)}")
     return f"LoopWM against {text} (20-step error): {', '.join(parts)}." if parts else ""
+
+
+def gap(results: Results) -> str:
+    """Where being told the truth does not help, there is nothing for context to close."""
+    parts = []
+    for h in (1, 20):
+        blind = {r.seed: r.error(h) for r in results.of("hidden", "blind")}
+        told = {r.seed: r.error(h) for r in results.of("hidden", "told")}
+        if any((told[seed] or 0) >= (blind[seed] or 0) for seed in told.keys() & blind.keys()):
+            parts.append(f"{h}-step error")
+    if not parts:
+        return ""
+    what = " and ".join(parts)
+    return f"On hidden, a model told the truth was no better than a blind one in the {what} of a seed: no claim there."
 
 
 def verdict(mine: Sequence[float], theirs: Sequence[float]) -> str:

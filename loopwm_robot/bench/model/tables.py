@@ -98,7 +98,7 @@ def loop_rows(results: Results) -> Iterator[Row]:
         for h in (1, 20, 50):
             row: Row = {"table": "error by loops at inference", "data": dataset, "model": variant, "horizon": h}
             for loops in chosen[0].measures["loops"]:
-                row[f"{loops} loops"] = median(r.measures["loops"][loops][f"h{h}"] for r in chosen)
+                row[f"{loops} loop{'s' * (loops != '1')}"] = median(r.measures["loops"][loops][f"h{h}"] for r in chosen)
             yield row
 
 
@@ -126,7 +126,7 @@ def time_rows(results: Results) -> Iterator[Row]:
             row["times faster than maximum"] = median(r.times[key]["maximum"] / r.times[key][rule] for r in chosen)
             if rule in chosen[0].times["free_flops"]:
                 row["added_error_fraction"] = median(r.measures["exits"][rule]["added_error"] for r in chosen)
-                row["operations, free motion"] = median(r.times["free_flops"][rule] for r in chosen)
+                row["operations, free motion"] = round(median(r.times["free_flops"][rule] for r in chosen))
             yield row
 
 
