@@ -33,6 +33,7 @@ from loopwm_robot.data.buffer import ReplayBuffer
 from loopwm_robot.errors import RequestError
 from loopwm_robot.models.block import FORMS, NORMS
 from loopwm_robot.models.loop_control import DEPTHS
+from loopwm_robot.models.rssm import RSSMConfig
 from loopwm_robot.progress import progress
 from loopwm_robot.schema import build
 from loopwm_robot.training.trainer import TrainingError, WorldModelTrainer
@@ -112,8 +113,17 @@ def test_what_is_finished_is_not_trained_again_unless_something_changed(tmp_path
     assert finished(one, digest) == json.loads(json.dumps(record))
     with pytest.raises(RequestError, match=r"updates = 3, allowed 4; remove the folder, or choose another one"):
         finished(replace(one, updates=4), digest)
-    with pytest.raises(RequestError, match=r"model.latent_dim = 16, allowed 32"):
-        finished(replace(one, variant=replace(one.variant, model=replace(one.variant.model, latent_dim=32))), digest)
+    mine = one.variant.model
+    for changed, message in (
+        (replace(mine, latent_dim=32, rssm=RSSMConfig(layers=4)), None),  # of other kinds of model
+        (replace(mine, latent_mlp=replace(mine.latent_mlp, rho=0.25)), r"model.latent_mlp.rho = 0.5, allowed 0.25"),
+    ):
+        other = replace(one, variant=replace(one.variant, model=changed))
+        if message is None:
+            assert finished(other, digest)
+        else:
+            with pytest.raises(RequestError, match=message):
+                finished(other, digest)
     with pytest.raises(RequestError, match="data = "):
         finished(one, "other")
     (one.folder / "record.json").write_text("{")

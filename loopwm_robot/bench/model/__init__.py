@@ -52,8 +52,9 @@ def notes(config: ModelBench, results: Results) -> list[str]:
     found.append(f"{len(results.all)} trainings took {spent} of processor time, {config.jobs} at a time.")
     if "hidden" in config.datasets:
         found.append(
-            f"On hidden, LoopWM, its ablations and the RSSM see the last {config.context} transitions; MLP and "
-            "ensemble have no place for them, as published. Test dynamics are combinations that training never saw."
+            f"On hidden, LoopWM, its ablations and the RSSM see the last {config.context} transitions (the RSSM "
+            f"{config.model.rssm.context} elsewhere); MLP and ensemble have no place for them, as published. Test "
+            "dynamics are combinations that training never saw."
         )
     if diverged := results.diverged():
         names = ", ".join(f"{r.variant} on {r.dataset} (seed {r.seed})" for r in diverged)

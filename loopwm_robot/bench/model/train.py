@@ -30,6 +30,7 @@ from .datasets import Dataset, load_dataset
 from .variants import Variant
 
 RECORD = "record.json"
+PEERS = ("latent_mlp", "rssm", "ensemble")
 LAST = 50
 """Updates that the reported training loss is the mean of."""
 
@@ -61,7 +62,7 @@ class Job:
         v = self.variant
         return {
             "data": digest,
-            "model": plain(v.model),
+            "model": _that_matter(plain(v.model)),
             "update": plain(v.update),
             "told": v.told,
             "noise_like": v.noise_like,
@@ -200,6 +201,14 @@ def depth_noise(job: Job, samples: int = 2048) -> float:
 def load_model(folder: Path) -> DynamicsModel:
     """The trained model of a run folder."""
     return load_checkpoint(folder / CHECKPOINT_FILE).model
+
+
+def _that_matter(model: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a model without those of other kinds."""
+    kind = model["kind"]
+    if kind in PEERS:
+        return {"kind": kind, kind: model[kind]}
+    return {name: value for name, value in model.items() if name not in PEERS}
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:

@@ -175,7 +175,8 @@ def peer(base: ModelConfig, kind: str, width: int) -> ModelConfig:
         return replace(base, kind=kind, latent_mlp=replace(base.latent_mlp, hidden=width, latent_dim=latent))
     if kind == "rssm":
         groups = max(1, round(width / base.rssm.classes))
-        sizes = replace(base.rssm, deterministic=width, hidden=width, categoricals=groups, context=base.context)
+        context = max(base.context, base.rssm.context)
+        sizes = replace(base.rssm, deterministic=width, hidden=width, categoricals=groups, context=context)
         return replace(base, kind=kind, rssm=sizes)
     return replace(base, kind=kind, ensemble=replace(base.ensemble, hidden=width))
 
