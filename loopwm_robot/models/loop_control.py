@@ -6,7 +6,7 @@ Both run the loop on the samples that still need it only, so that a sample that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -49,7 +49,7 @@ def sample_depths(
         mean: mean of the distribution before truncation, above 0.
         max_loops: upper limit, at least 1.
         generator: source of randomness.
-        kind: poisson; lognormal_poisson, whose rate is log-normal: a longer tail towards deep; or fixed, always the mean.
+        kind: poisson; lognormal_poisson, whose rate is log-normal (a longer tail towards deep); or fixed, the mean.
 
     Returns:
         (B,) int64.
@@ -129,11 +129,14 @@ class AdaptiveDepth:
         threshold: of the rule, see there; at least 0.
         min_loops: loops that every sample does, at least 1.
         max_loops: cap, at least min_loops.
+        compaction: finished samples leave the batch, which saves their work. Without it all do max_loops and finished
+            ones are held: the same result with fixed shapes and no look at the data, as a CUDA graph needs it.
     """
 
     threshold: float
     min_loops: int
     max_loops: int
+    compaction: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_loops(self.min_loops, self.max_loops)
@@ -152,6 +155,31 @@ class AdaptiveDepth:
 
     def run(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
         """Refine h (B, S, d) and report what was done."""
+        return self._run_compacted(loop, h, side) if self.compaction else self._run_masked(loop, h, side)
+
+    def _run_masked(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
+        batch = len(h)
+        num_loops = torch.full((batch,), self.max_loops, device=h.device)
+        residual = torch.full((batch,), torch.nan, device=h.device, dtype=h.dtype)
+        reason = torch.full((batch,), int(StopReason.CAP), device=h.device)
+        active = torch.ones(batch, dtype=torch.bool, device=h.device)
+        before: Tensor | None = None
+        for count in range(1, self.max_loops + 1):
+            new = loop(h, side)
+            step = new - h
+            relative = relative_size(step, new)
+            residual = torch.where(active, relative, residual)
+            diverged = ~torch.isfinite(relative) & active
+            done = self.done(new, step, before) & active & ~diverged
+            stop = diverged | done if count >= self.min_loops else diverged
+            reason = torch.where(done & stop, int(StopReason.CONVERGED), reason)
+            reason = torch.where(diverged, int(StopReason.NONFINITE), reason)
+            num_loops = torch.where(stop, count, num_loops)
+            h, before = torch.where(active.view(-1, 1, 1), new, h), step
+            active = active & ~stop
+        return h, LoopInfo(num_loops, residual, reason)
+
+    def _run_compacted(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
         batch = len(h)
         out = torch.empty_like(h, memory_format=torch.contiguous_format)
         num_loops = torch.full((batch,), self.max_loops, device=h.device)
@@ -236,7 +264,7 @@ class Doubling:
             raise ValueError(f"exit threshold is {self.threshold}, allowed >= 0; change model.exit_threshold")
 
     def run(self, loop: Loop, h: Tensor, side: Drive) -> tuple[Tensor, LoopInfo]:
-        """Refine h (B, S, d); LoopInfo.num_loops counts all applications of the block, those of discarded results too."""
+        """Refine h (B, S, d); LoopInfo.num_loops counts all applications of the block, discarded results too."""
         batch = len(h)
         out, _ = FixedDepth(1).run(loop, h, side)
         num_loops = torch.ones(batch, dtype=torch.long, device=h.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -220,6 +222,33 @@ def test_every_rule_with_compaction_equals_each_sample_alone(rule):
         single, alone_info = rule.run(contract, h[b : b + 1], side.select(slice(b, b + 1)))
         assert torch.equal(out[b], single[0]) and info.num_loops[b] == alone_info.num_loops[0]
         assert info.stop_reason[b] == alone_info.stop_reason[0]
+
+
+@pytest.mark.parametrize("min_loops", [1, 3])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_fixed_shapes_give_the_same_result_as_compaction(rule, min_loops):
+    """Including a sample that diverges: states bit for bit, loops, residuals and reasons."""
+    h, side = problem(9)
+    side.rate[4] = torch.nan
+    rule = replace(rule, min_loops=min_loops)
+    expected, info = rule.run(contract, h, side)
+    held, fixed = replace(rule, compaction=False).run(contract, h, side)
+    assert torch.equal(held.nan_to_num(), expected.nan_to_num()) and torch.isnan(held[4]).all()
+    assert torch.equal(fixed.num_loops, info.num_loops) and torch.equal(fixed.stop_reason, info.stop_reason)
+    assert torch.equal(fixed.residual.nan_to_num(), info.residual.nan_to_num())
+    assert len(set(info.num_loops.tolist())) > 2  # they do differ
+
+
+def test_without_compaction_the_loop_always_sees_the_whole_batch():
+    h, side = problem()
+    seen: list[int] = []
+
+    def loop(h: Tensor, side: Rates) -> Tensor:
+        seen.append(len(h))
+        return contract(h, side)
+
+    Converged(0.1, 1, 6, compaction=False).run(loop, h, side)
+    assert seen == [len(h)] * 6
 
 
 def test_second_order_difference_is_the_one_of_the_definition():
