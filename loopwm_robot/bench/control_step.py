@@ -146,7 +146,7 @@ def prepare(config: ControlStepBench, env: gym.Env[Any, Any]) -> tuple[LoopWM, S
 
 def _looped(model: DynamicsModel) -> LoopWM:
     if not isinstance(model, LoopWM):
-        raise RequestError(f"control_step measures loops, allowed LoopWM, got {type(model).__name__}; set model.kind=loopwm")
+        raise RequestError(f"control_step measures loops of LoopWM, got {type(model).__name__}; set model.kind=loopwm")
     return model
 
 

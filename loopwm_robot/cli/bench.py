@@ -110,7 +110,7 @@ def listing() -> str:
         values = plain(schema())
         keys = [f"{key}.*" if key in GROUPS else f"{key}={_shown(value)}" for key, value in values.items()]
         lines.append(f"  {'':{width}}  keys: {' '.join(keys)}")
-    return "\n".join([*lines, "", "--quick takes a minute (model: ten); out=FOLDER writes there instead of docs/benchmarks."])
+    return "\n".join([*lines, "", "--quick takes a minute (model: ten); out=FOLDER writes not to docs/benchmarks."])
 
 
 def settings(module: ModuleType, quick: bool, overrides: Sequence[str]) -> Any:

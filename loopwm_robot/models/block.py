@@ -1,15 +1,17 @@
 """The parts of the looped core: prelude, recurrent block with stable retention, coda (arXiv 2606.18208, eq 4 to 8).
 
-Three forms of the loop share their parameters; h- is the state before the transition, Delta the step of each channel, s the length
-of a loop in control steps:
+Three forms of the loop share their parameters; h- is the state before the transition, Delta the step of each channel, s
+the length of a loop in control steps:
 
-    paper            h <- Abar h + Bbar B e + Delta R(h, e)                        each loop is a step of its own (eq 5)
-    step_consistent  h <- Abar^s h + Bbar_s B e + s Delta R(h, e),  s = m / T      T loops integrate one interval of m steps
-    implicit         h <- c h + (1 - c) (Abar h- + Bbar B e + Delta R(h, e))       damped iteration: the fixed point is the
-                                                                                   implicit step h = Abar h- + Bbar B e + Delta R(h, e)
+    paper            h <- Abar h + Bbar B e + Delta R(h, e)
+                     each loop is a step of its own (eq 5)
+    step_consistent  h <- Abar^s h + Bbar_s B e + s Delta R(h, e),  s = m / T
+                     T loops integrate one interval of m steps
+    implicit         h <- c h + (1 - c) (Abar h- + Bbar B e + Delta R(h, e))
+                     a damped iteration whose fixed point is the implicit step h = Abar h- + Bbar B e + Delta R(h, e)
 
-R is bounded whatever h is: attention acts on normalised tokens, and the hidden layer of the feed-forward part is normalised. With
-Abar < 1 the state is bounded as well (`RecurrentBlock.bound`).
+R is bounded whatever h is: attention acts on normalised tokens, and the hidden layer of the feed-forward part is
+normalised. With Abar < 1 the state is bounded as well (`RecurrentBlock.bound`).
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ class Conditioning:
         return self.e.ndim == 4
 
     def for_depth(self, loops: int | Tensor) -> Conditioning:
-        """Prepare for a number of loops, the same for all or one for each sample (B,); only step_consistent depends on it."""
+        """Prepare for a number of loops, one for all or (B,); only the form step_consistent depends on it."""
         if self.block.form != "step_consistent":
             return self
         step = self.duration / loops
@@ -104,7 +106,7 @@ class Conditioning:
 
 
 class Prelude(nn.Module):
-    """e = LayerNorm(P [h_{k-1}; e_k; u_k]) (eq 4). P is split in its three column blocks; all tokens share the first two."""
+    """e = LayerNorm(P [h_{k-1}; e_k; u_k]) (eq 4). P is split in its column blocks; all tokens share the first two."""
 
     def __init__(self, tokens: int, d: int) -> None:
         super().__init__()
@@ -146,8 +148,8 @@ class RecurrentBlock(nn.Module):
         mlp_ratio: hidden width of the feed-forward layer in units of d.
         form: paper, implicit or step_consistent.
         gain: zoh, the exact zero-order-hold gain A^-1 (Abar - 1), or euler, Delta (eq 7).
-        norm: of the feed-forward layer: hidden (its hidden units, after the activation), pre (its input), or sandwich (its input, and
-            its output and that of the attention, with learned gains that start at zero).
+        norm: of the feed-forward layer: hidden (its hidden units, after the activation), pre (its input), or sandwich
+            (its input, and its output and that of the attention, with learned gains that start at zero).
     """
 
     def __init__(
@@ -191,7 +193,8 @@ class RecurrentBlock(nn.Module):
     def discretise(self, step: Tensor | float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Retention Abar = exp(Delta A s), input gain and step for A = -exp(a) over a loop of length s.
 
-        The rate Delta exp(a) s is kept in [1e-6, 20], so Abar stays strictly inside (0, 1) in float32 whatever the parameters are.
+        The rate Delta exp(a) s is kept in [1e-6, 20], so Abar stays strictly inside (0, 1) in float32 whatever the
+        parameters are.
 
         Args:
             step: length s of the loop, above 0: a number, or (B, 1, 1).
@@ -263,7 +266,7 @@ class RecurrentBlock(nn.Module):
         batch, tokens, d = x.shape
         split = (batch, -1, self.heads, d // self.heads)
         q, k, v = self.query_key_value(x).chunk(3, dim=-1)
-        if tokens == 1 and c.key.shape[1] == 1 and c.bias is None:  # two keys: their softmax is a sigmoid of the difference
+        if tokens == 1 and c.key.shape[1] == 1 and c.bias is None:  # two keys: softmax is a sigmoid
             difference = (q * (k - c.key)).view(split).sum(-1, keepdim=True)  # (B, 1, heads, 1)
             share = torch.sigmoid(difference / math.sqrt(split[3]))
             mixed = torch.lerp(c.value.reshape(split), v.reshape(split), share).reshape(batch, 1, d)
@@ -278,7 +281,7 @@ class RecurrentBlock(nn.Module):
 
 
 class Coda(nn.Module):
-    """h_k = C(W h(T)) (eq 8): h + Delta C'(W h), where C' starts at zero and its hidden layer is normalised, so that it is bounded.
+    """h_k = C(W h(T)) (eq 8): h + Delta C'(W h), where C' starts at zero and is bounded, its hidden layer normalised.
 
     The memory, the channels that stand for no observed number, leaves with unit root mean square.
 

@@ -34,7 +34,7 @@ def build_model(
         config: kind and settings.
         n_obs, nu, n_goal: sizes of observation, action and goal.
         ctrl_dt: duration of an action [s].
-        groups: columns of the observation that belong together; without them, or with a single group, the tokens must be "single".
+        groups: columns of the observation that belong together; without them the tokens must be "single".
     """
     sizes = (n_obs, nu, n_goal, ctrl_dt)
     if config.kind == "latent_mlp":
@@ -70,7 +70,7 @@ def core_of(config: ModelConfig) -> Core:
 
 
 def exit_rule(config: ModelConfig, model: LoopWM) -> ExitRule:
-    """The exit rule that the configuration names, with its own threshold or the one that calibration left in the model."""
+    """The exit rule that the configuration names, with its threshold or the one that calibration left in the model."""
     if config.exit == "fixed":
         return FixedDepth(config.plan_loops)
     given = config.gate_threshold if config.exit == "gate" else config.exit_threshold

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..types import History, LatentState, LoopInfo, SequenceBatch
-from .normalizer import Normalizer
 from .heads import Head
+from .normalizer import Normalizer
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Unrolled:
 
     Attributes:
         h: latent state after each transition (B, K, S, d).
-        obs_error: error of each predicted observation (B, K) where the model has its own; None takes the weighted squared
-            error of the decoded state.
+        obs_error: error of each predicted observation (B, K) where the model has its own; None takes the weighted
+            squared error of the decoded state.
         extra: further loss terms of the model, weights included, by name: (B, K).
     """
 
@@ -118,7 +118,7 @@ class DynamicsModel(nn.Module, ABC):
 
     @abstractmethod
     def step(self, state: LatentState, action: Tensor) -> tuple[LatentState, LoopInfo]:
-        """One imagined transition: state h (B, S, d) and action (B, nu), or (B, m, nu) for a chunk of m control steps."""
+        """One imagined transition from h (B, S, d) with action (B, nu), or (B, m, nu) for a chunk of m steps."""
 
     @abstractmethod
     def decode_normalised(self, h: Tensor, columns: slice | None = None) -> Tensor:

@@ -8,14 +8,16 @@
       retention        Abar = exp(-Delta exp(a)), in (0, 1) channel by channel                    (eq 6, 7)
       coda             h_k = C(W h(T))                                                            (eq 8)
     heads              o^_{k+1}, r^_k, c^_k = D(h_k)                  (tokens.py, heads.py)
-    exit gate          g(t) = sigmoid(w . h(t) + b), stop when g(t) > tau                         (eq 12, loop_control.py)
+    exit gate          g(t) = sigmoid(w . h(t) + b), stop when g(t) > tau                         (eq 12)
     monitor            g_w(h_k) against E(o_k)                                                    (eq 20, monitor.py)
 
-Our choices where the paper leaves room (docs/loopwm.md): the model starts as the identity (zero output
-layers in R, identity W, Abar near 1), Bbar is the exact zero-order-hold gain, h_k is RMS-normalised between control
-steps, e enters the input of R in every loop and is attended to as well, and the state before the first step is the
-normalised embedding of the first observation rather than noise. With context, one more token, the belief, is refined by the
-same block over the transitions seen last, before imagination starts.
+Our choices where the paper leaves room (docs/loopwm.md): a new model is exactly "nothing changes" (B, the last layers
+of R and C, and the memory's influence start at zero); the numbers of an observation stand in the first channels of
+their token and are read off there; every channel has a step Delta of its own, taken from the data; Bbar is the exact
+zero-order-hold gain; R and C are bounded; the memory has unit RMS between control steps; e enters the input of R in
+every loop and is attended to as well; the state before the first step is the embedding of the first observation rather
+than noise. With context, one more token, the belief, is refined by the same block over the transitions seen last,
+before imagination starts.
 """
 
 from __future__ import annotations
@@ -134,13 +136,13 @@ class LoopWM(DynamicsModel):
     def encode(
         self, obs: Tensor, goal: Tensor | None = None, history: History | None = None, depths: Tensor | None = None
     ) -> LatentState:
-        """State before the first action: the RMS-normalised embedding of obs, and the belief where the model has context.
+        """State before the first action: the embedding of obs, and the belief where the model has context.
 
         Args:
             obs: (B, n_obs), physical units.
             goal: (B or 1, n_goal), for the reward head.
             history: the transitions before obs, (B, up to W, .); None means that nothing is known.
-            depths: loop count of each sample (B,) in training; None applies `exit_rule`. Only context is refined in loops.
+            depths: loop count of each sample (B,) in training; None applies `exit_rule`. Loops refine the belief only.
 
         Raises:
             ValueError: obs has another width or non-finite numbers; the message gives the index of the culprit.
@@ -181,7 +183,7 @@ class LoopWM(DynamicsModel):
         return self.obs_head(h, columns)
 
     def monitor(self, state: LatentState, obs: Tensor, steps: int = 1) -> Tensor:
-        """How badly an imagined state fits what is observed (monitoring mode): 1 is the 99th percentile on held-out data.
+        """How badly an imagined state fits what is observed: 1 is the 99th percentile on held-out data.
 
         Args:
             state: imagined state of the instant of obs, B samples.
@@ -198,7 +200,7 @@ class LoopWM(DynamicsModel):
         return self.monitoring.score(self.mismatch(state.h, obs), steps)
 
     def fit_normalizers(self, obs: Tensor, following: Tensor, goals: Tensor) -> None:
-        """Take the scaling from data, and the steps of the observed channels: their typical change in one control step."""
+        """Take the scaling from data, and the steps of the observed channels: their usual change in a control step."""
         super().fit_normalizers(obs, following, goals)
         pace = (self.delta_normalizer.std / self.obs_normalizer.std).clamp(1e-3, 1.0)
         with torch.no_grad():
@@ -212,7 +214,7 @@ class LoopWM(DynamicsModel):
         return self.block.log_delta, self.coda.log_delta
 
     def mismatch(self, h: Tensor, obs: Tensor) -> Tensor:
-        """Mean square of g_w(h) - E(o) for states (..., S, d) and observations (..., n_obs) -> (...); E gets no gradient."""
+        """Mean square of g_w(h) - E(o) for h (..., S, d) and obs (..., n_obs) -> (...); E gets no gradient."""
         return self.monitoring(h[..., : self.layout.num, :], self.embed(obs).detach())
 
     # -- for training and analysis -----------------------------------------
@@ -250,8 +252,8 @@ class LoopWM(DynamicsModel):
             max_loops: largest depth T.
 
         Returns:
-            h(1..T) inside the loop (B, T, S, d), and what the coda makes of each (B, T, S, d). In the step-consistent form h(t)
-            is the result of t loops over the whole interval.
+            h(1..T) inside the loop (B, T, S, d), and what the coda makes of each (B, T, S, d). In the step-consistent
+            form h(t) is the result of t loops over the whole interval.
         """
         drive = self._drive(state.h, action, None, None)
         h, inner = state.h, []
@@ -276,7 +278,7 @@ class LoopWM(DynamicsModel):
             return self.block.condition(h, self.prelude(h, self.action_embedder(action), embedding))
         if self.core.form != "step_consistent":
             raise ValueError(
-                f"model.form is '{self.core.form}', allowed step_consistent for chunks of {action.shape[1]} control steps"
+                f"model.form is '{self.core.form}', allowed step_consistent for chunks of {action.shape[1]} steps"
             )
         loops = self._chunk_loops() if depths is None else depths
         weights = loop_shares(loops, action.shape[1]).to(action)
@@ -323,7 +325,7 @@ class LoopWM(DynamicsModel):
 def loop_shares(loops: int | Tensor, steps: int) -> Tensor:
     """How the actions of a chunk are spread over its loops.
 
-    Loop t of T covers the interval [t m / T, (t + 1) m / T) in control steps; its action is the mean over that interval.
+    Loop t of T covers the interval [t m / T, (t + 1) m / T) in control steps; its action is the mean over it.
 
     Args:
         loops: T, the same for all samples, or (B,).

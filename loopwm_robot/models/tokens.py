@@ -1,4 +1,4 @@
-"""Tokens that mean something: which numbers of an observation form a token, and layers with weights of their own per token."""
+"""Tokens that mean something: which numbers of an observation form a token, and layers with weights for each token."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class TokenLayout:
             scheme: single (all in one), bodies (the robot, and each object), parts (each group).
 
         Raises:
-            ValueError: an unknown scheme, a scheme that needs groups where there are none, or groups that do not name every column
-                exactly once.
+            ValueError: an unknown scheme, a scheme that needs groups where there are none, or groups that do not name
+                every column exactly once.
         """
         if scheme not in TOKEN_SCHEMES:
             raise ValueError(f"model.tokens is '{scheme}', allowed {', '.join(TOKEN_SCHEMES)}")
@@ -48,10 +48,13 @@ class TokenLayout:
             return TokenLayout(("all",), (tuple(range(n_obs)),))
         if not groups:
             raise ValueError(
-                f"model.tokens is '{scheme}' for observations whose groups are unknown; give groups, or set model.tokens=single"
+                f"model.tokens is '{scheme}' for observations whose groups are unknown; "
+                "give groups, or set model.tokens=single"
             )
         if sorted(column for columns in groups.values() for column in columns) != list(range(n_obs)):
-            raise ValueError(f"groups {dict(groups)} must name each of the {n_obs} columns of the observation exactly once")
+            raise ValueError(
+                f"groups {dict(groups)} must name each of the {n_obs} columns of the observation exactly once"
+            )
         parts = {name: tuple(map(int, columns)) for name, columns in groups.items()}
         if scheme == "bodies":
             robot = sorted(c for name, columns in parts.items() if not name.startswith("object") for c in columns)
@@ -126,7 +129,8 @@ def observed_channels(layout: TokenLayout, tokens: int, d: int) -> Tensor:
 class TokenEncoder(nn.Module):
     """Observation (..., n_obs), normalised -> a token (..., G, d) for each group.
 
-    The numbers of a group stand in the first channels of its token; the rest, its memory, starts from a learned function of them.
+    The numbers of a group stand in the first channels of its token; the rest, its memory, starts from a learned
+    function of them.
     """
 
     index: Tensor
@@ -159,7 +163,8 @@ class TokenEncoder(nn.Module):
 class TokenDecoder(nn.Module):
     """Tokens (..., S, d) -> observation (..., n_obs), normalised: each number is read from the token of its group.
 
-    Where the numbers stand in the channels themselves, reading them is all; otherwise a linear map and a layer that starts at zero.
+    Where the numbers stand in the channels themselves, reading them is all; otherwise a linear map and a layer that
+    starts at zero.
     """
 
     position: Tensor

@@ -1,4 +1,4 @@
-"""The ablation that LoopWM is compared with at equal FLOPs: T blocks with parameters of their own instead of one looped T times."""
+"""The ablation that LoopWM is compared with at equal FLOPs: T blocks of their own instead of one looped T times."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class UntiedStack(LoopWM):
         core = replace(core, form=form, depth="fixed", mean_loops=float(count), max_loops=count)
         super().__init__(n_obs, nu, n_goal, ctrl_dt, core, groups=groups, tokens=tokens)
         c = core
-        more = (RecurrentBlock(self.tokens, c.latent_dim, c.heads, c.mlp_ratio, c.form, c.gain, c.norm) for _ in range(count - 1))
+        sizes = (self.tokens, c.latent_dim, c.heads, c.mlp_ratio, c.form, c.gain, c.norm)
+        more = (RecurrentBlock(*sizes) for _ in range(count - 1))
         self.further = nn.ModuleList(more)  # after self.block
         self.exit_rule = FixedDepth(count)
 
@@ -45,7 +46,7 @@ class UntiedStack(LoopWM):
         return *super().steps(), *further
 
     def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
-        """Every block once, with gradients through all; `drive` is what the first block made of the prelude's output."""
+        """Every block once, with gradients through all; `drive` is what the first made of the prelude's output."""
         blocks = (self.block, *self.further)
         count = len(blocks)
         for t, block in enumerate(blocks):

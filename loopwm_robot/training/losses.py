@@ -24,9 +24,10 @@ class LossWeights:
         position: weight of the numbers that the planner's cost is computed on (the end-effector position).
         reward: of the reward error.
         terminated: of the continuation error.
-        decode: every (each predicted observation is compared), or terminal: deferred decoding, only the last is (eq 19).
-        consistency: of the projected latent against the encoder's embedding of what was observed (eq 20); at 0 the projection
-            is trained without influence on the rest.
+        decode: every (each predicted observation is compared), or terminal: deferred decoding, only the last is (eq
+            19).
+        consistency: of the projected latent against the encoder's embedding of what was observed (eq 20); at 0 the
+            projection is trained without influence on the rest.
         contraction: of the latent path length beyond its budget (eq 21, 22).
         contraction_budget: path length C_max per transition that is free, in units of the state's norm.
     """
@@ -108,7 +109,8 @@ def world_model_loss(
 
 
 def path_excess(h: Tensor, budget: float) -> Tensor:
-    """Contraction budget max(0, sum_k |h_{k+1} - h_k| - K C_max) / K (eq 21, 22), norms in units of the state's (1 for unit RMS).
+    """Contraction budget max(0, sum_k |h_{k+1} - h_k| - K C_max) / K (eq 21, 22), norms in units of the state's (1 for
+    unit RMS).
 
     Args:
         h: latent states (B, K, S, d).

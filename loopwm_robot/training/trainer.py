@@ -23,8 +23,10 @@ class UpdateConfig:
     Attributes:
         batch_size: sequences in a batch, at least 1.
         sequence_length: transitions L in a sequence, at least 1.
-        curriculum: updates after which the sequences grow by a transition, from 1 to sequence_length; 0 starts with all.
-        chunks: lengths of a transition in control steps, one drawn for each update; more than 1 needs model.form=step_consistent.
+        curriculum: updates after which the sequences grow by a transition, from 1 to sequence_length; 0 starts with
+            all.
+        chunks: lengths of a transition in control steps, one drawn for each update; more than 1 needs
+            model.form=step_consistent.
         learning_rate: peak of the one-cycle schedule (linear warm-up, cosine decay), above 0.
         weight_decay: AdamW decay of the matrices, at least 0.
         grad_clip: largest norm of the gradient, above 0.
@@ -59,7 +61,9 @@ class UpdateConfig:
             if not low <= value <= high:
                 raise ValueError(f"train.update.{name} is {value}, allowed [{low:g}, {high:g}]; change configs/train/")
         if not self.chunks or not all(1 <= m <= 64 for m in self.chunks):
-            raise ValueError(f"train.update.chunks is {list(self.chunks)}, allowed one or more in [1, 64]; change configs/train/")
+            raise ValueError(
+                f"train.update.chunks is {list(self.chunks)}, allowed one or more in [1, 64]; change configs/train/"
+            )
 
 
 class WorldModelTrainer:
