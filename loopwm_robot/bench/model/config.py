@@ -111,7 +111,7 @@ class ModelBench:
 QUICK = {
     "seeds": [0],
     "parts": ["main", "context", "long", "time"],
-    "updates": 100,
+    "updates": 200,
     "batch_size": 64,
     "sequence_length": 5,
     "stride": 10,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, ScalarFormatter
 
 from ...report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILION, figure
@@ -38,6 +39,8 @@ NAMES = {
     "ensemble": "ensemble",
 }
 PANEL = 2.75  # width of a panel [inch]
+LEAST_SPAN = 0.1
+"""Share of the error that the axis of a dial spans at least: what differs by less looks flat."""
 WORST_SHOWN = 3.0
 """Errors beyond this many standard deviations leave the axes."""
 
@@ -46,14 +49,11 @@ def figures(results: Results) -> list[Figure]:
     """All figures for which there are results."""
     found = []
     if shown := [d for d in results.datasets() if len(results.variants(d)) > 1 and results.of(d, "mlp")]:
-        found.append(
-            Figure(
-                "error",
-                "Open-loop error by horizon, in standard deviations of the data: median and range of the seeds. Above "
-                "at equal parameters, below at equal operations a transition.",
-                partial(draw_error, results, shown),
-            )
+        text = (
+            "Open-loop error by horizon, in standard deviations of the data: median and range of the seeds. Above at "
+            "equal parameters, below at equal operations a transition."
         )
+        found.append(Figure("error", text, partial(draw_error, results, shown)))
     if shown := _with(results, "loops"):
         text = "20-step error of the same weights read out at more and fewer loops; dotted: the mean depth in training."
         found.append(Figure("loops", text, partial(draw_loops, results, shown)))
@@ -88,35 +88,35 @@ def draw_error(results: Results, shown: Sequence[str], path: Path) -> Path:
                     axes.set_xlabel("steps ahead")
         panels[0][0].set_ylabel("error")
         panels[1][0].set_ylabel("error")
-        handles: dict[str, Artist] = {}
-        for axes in panels.flat:
-            handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        order = [name for name in NAMES.values() if name in handles]
-        fig.legend([handles[name] for name in order], order, loc="outside right upper")
+        _legend(fig, panels.flat)
     return path
 
 
 def draw_loops(results: Results, shown: Sequence[str], path: Path) -> Path:
     """20-step error by loops at inference."""
-    with figure(path, PANEL * len(shown) + 1.5, 3.0) as fig:
+    entries = [entry for entry in every(results, "loops") if entry[1] not in ("blind", "told", "deferred")]
+    others = [v for v in dict.fromkeys(variant for _, variant, _ in entries) if v != "loopwm"]
+    colours = dict(zip(others, (ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY, INK), strict=False))
+    with figure(path, PANEL * len(shown) + 1.8, 3.0) as fig:
         panels = np.atleast_1d(fig.subplots(1, len(shown)))
         for axes, dataset in zip(panels, shown, strict=True):
-            others = iter((ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY, INK))
-            for _, variant, chosen in (entry for entry in every(results, "loops") if entry[0] == dataset):
-                if variant in ("blind", "told", "deferred"):
-                    continue
+            for _, variant, chosen in (entry for entry in entries if entry[0] == dataset):
                 loops = [int(t) for t in chosen[0].measures["loops"]]
                 values = np.array([[r.measures["loops"][str(t)]["h20"] for t in loops] for r in chosen])
                 main = variant == "loopwm"
-                _band(axes, loops, values, BLUE if main else next(others), NAMES.get(variant, variant), main)
+                name = NAMES.get(variant, variant.replace("_", " "))
+                _band(axes, loops, values, BLUE if main else colours[variant], name, main)
                 if main:
                     axes.axvline(chosen[0].measures["mean_loops"], color=PALE, ls=(0, (2, 3)))
             axes.set_title(dataset)
             axes.set_xscale("log", base=2)
             _plain_ticks(axes.xaxis, [1, 2, 4, 8, 16])
             axes.set_xlabel("loops")
+            low, high = axes.get_ylim()
+            room = max(0.0, LEAST_SPAN * (low + high) / 2 - (high - low)) / 2
+            axes.set_ylim(low - room, high + room)
         panels[0].set_ylabel("20-step error")
-        fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+        _legend(fig, panels)
     return path
 
 
@@ -166,12 +166,11 @@ def draw_context(results: Results, path: Path) -> Path:
     """1-step and 20-step errors by context and loops."""
     with figure(path, 7.4, 3.2) as fig:
         for axes, h in zip(fig.subplots(1, 2), (1, 20), strict=True):
-            for variant, colour in (("blind", GREY), ("told", INK)):
+            for variant, label, colour in (("blind", "no context", GREY), ("told", "told the truth", INK)):
                 if errors := results.errors("hidden", variant, h):
                     middle = float(np.median(errors))
                     axes.axhspan(min(errors), max(errors), color=colour, alpha=0.15, lw=0)
                     axes.axhline(middle, color=colour, lw=1.2, ls=(0, (4, 2)))
-                    label = {"blind": "no context", "told": "told the truth"}[variant]
                     where = axes.get_yaxis_transform()
                     axes.text(0.99, middle, label, transform=where, ha="right", va="bottom", fontsize=8, color=colour)
             chosen = [r for r in results.of("hidden", "loopwm") if "context" in r.measures]
@@ -201,7 +200,7 @@ def draw_long(results: Results, shown: Sequence[str], path: Path) -> Path:
             axes.set_ylim(0, min(axes.get_ylim()[1], WORST_SHOWN))
             _plain_ticks(axes.xaxis, [1, 10, 100, 1000])
         panels[0].set_ylabel("error")
-        fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+        _legend(fig, panels)
     return path
 
 
@@ -222,6 +221,15 @@ def _band(
     axes.plot(at, np.median(values, 0), color=colour, label=label, lw=2.3 if thick else 1.4, marker=marker, ms=4)
 
 
+def _legend(fig: MplFigure, panels: Iterable[Axes]) -> None:
+    """One legend for all panels, LoopWM first."""
+    handles: dict[str, Artist] = {}
+    for axes in panels:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    order = [n for n in NAMES.values() if n in handles] + [n for n in handles if n not in NAMES.values()]
+    fig.legend([handles[name] for name in order], order, loc="outside right upper")
+
+
 def _plain_ticks(axis: object, ticks: Sequence[int]) -> None:
     axis.set_major_formatter(ScalarFormatter())  # type: ignore[attr-defined]
     axis.set_minor_locator(NullLocator())  # type: ignore[attr-defined]
@@ -231,7 +239,7 @@ def _plain_ticks(axis: object, ticks: Sequence[int]) -> None:
 
 def _with(results: Results, key: str, among: Sequence[str] | None = None) -> list[str]:
     """Data sets on which something was measured for LoopWM."""
-    names = results.datasets() if among is None else [d for d in among if d in results.datasets()]
+    names = (d for d in results.datasets() if among is None or d in among)
     return [d for d in names if any(r.measures.get(key) for r in results.of(d, "loopwm"))]
 
 
