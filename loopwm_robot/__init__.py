@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from .models.loopwm import LoopWM
+
+__all__ = ["LoopWM", "__version__"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import LoopWM, and torch with it, only when somebody asks for it."""
+    if name == "LoopWM":
+        from .models.loopwm import LoopWM
+
+        return LoopWM
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def _check_siblings() -> None:

@@ -1,0 +1,80 @@
+"""The examples run, and print what they promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import loopwm_robot
+from loopwm_robot.build import make_env, spaces_of
+from loopwm_robot.checkpoint import Checkpoint, save_checkpoint
+from loopwm_robot.config import EnvConfig, ModelConfig
+from loopwm_robot.models.build import build_model
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_own_env(capsys: pytest.CaptureFixture[str]) -> None:
+    """With too little training to be good: the lines are there, and the baselines come from the data."""
+    threads = torch.get_num_threads()
+    try:
+        load("own_env").main(episodes=4, updates=15, steps=24, samples=24, trials=1)
+    finally:
+        torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    rows = re.findall(r"(\d+) steps ahead: LoopWM ([\d.]+), 'nothing changes' ([\d.]+)", out)
+    assert [int(k) for k, _, _ in rows] == [1, 5, 10, 20]
+    error, still = ([float(row[i]) for row in rows] for i in (1, 2))
+    assert 0 < still[0] < still[1]  # a pendulum moves on
+    assert all(math.isfinite(e) for e in error)
+    assert error[0] < still[0]  # a new model says "nothing changes", and a few updates improve on that
+    assert re.findall(r"Gravity (\d+) m/s\^2: alarm in \d+ %", out) == ["10", "15"]
+    returns = dict(re.findall(r"Return with (.+): (.+)", out))
+    assert set(returns) == {"random actions", "plans in the model"}
+    assert all(-17 * 24 <= float(value) <= 0 for value in returns.values())  # the reward of a step is in [-16.3, 0]
+
+
+def test_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained model is enough to follow the README: load, reset, act."""
+    config = EnvConfig()
+    env = make_env(config)
+    spaces = spaces_of(env, config)
+    env.close()
+    torch.manual_seed(0)
+    settings = replace(ModelConfig(), latent_dim=8, heads=1, plan_loops=1)
+    model = build_model(settings, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups)
+    save_checkpoint(tmp_path / "checkpoint.safetensors", Checkpoint(model, settings, spaces, {}))
+    monkeypatch.setattr(sys, "argv", ["reach.py", str(tmp_path)])
+    load("reach")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 60
+    times, distances = zip(*(re.findall(r"[\d.]+", line) for line in lines), strict=True)
+    assert float(times[1]) == spaces.ctrl_dt
+    assert len(set(distances)) > 1 and all(math.isfinite(float(d)) for d in distances)
+
+
+def test_the_package_is_light_and_hands_out_its_model() -> None:
+    code = "import sys, loopwm_robot; print('torch' in sys.modules, loopwm_robot.LoopWM.__name__)"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.split() == ["False", "LoopWM"]
+    with pytest.raises(AttributeError, match="no attribute 'LopWM'"):
+        _ = loopwm_robot.LopWM
