@@ -11,7 +11,7 @@ the length of a loop in control steps:
                      a damped iteration whose fixed point is the implicit step h = Abar h- + Bbar B e + Delta R(h, e)
 
 R is bounded whatever h is: attention acts on normalised tokens, and the hidden layer of the feed-forward part is
-normalised. With Abar < 1 the state is bounded as well (`RecurrentBlock.bound`).
+normalised. With Abar < 1 the state is bounded as well (bounds.py).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ DELTA = 0.3
 """Initial step of channels about which nothing is known."""
 DECAY = 0.01
 """Initial exp(a): a channel of step Delta forgets within 1 / (Delta DECAY) control steps."""
+UNLIMITED = 1e6
+"""Range of an observed channel before any data was seen."""
 DAMPING = 0.5
 """Initial c of the implicit form: half of the way to the fixed point in each loop."""
 
@@ -283,19 +285,27 @@ class RecurrentBlock(nn.Module):
 class Coda(nn.Module):
     """h_k = C(W h(T)) (eq 8): h + Delta C'(W h), where C' starts at zero and is bounded, its hidden layer normalised.
 
-    The memory, the channels that stand for no observed number, leaves with unit root mean square.
+    The state leaves bounded: the memory, the channels that stand for no observed number, with unit root mean square,
+    and each observed channel inside the range that its number was ever seen in.
 
     Args:
         observed: 1 for the channels of a token that hold an observed number (S, d).
         mlp_ratio: hidden width in units of d.
+
+    Attributes:
+        low, high: that range (S, d), normalised units.
     """
 
     memory: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, observed: Tensor, mlp_ratio: float) -> None:
         super().__init__()
         tokens, d = observed.shape
         self.register_buffer("memory", 1 - observed, persistent=False)
+        self.register_buffer("low", torch.full((tokens, d), -UNLIMITED))
+        self.register_buffer("high", torch.full((tokens, d), UNLIMITED))
         self.log_delta = nn.Parameter(torch.full((tokens, d), math.log(DELTA)))
         self.up = nn.Linear(d, int(d * mlp_ratio))
         self.norm = nn.LayerNorm(int(d * mlp_ratio))
@@ -306,7 +316,8 @@ class Coda(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """h(T) (..., S, d) -> h_k (..., S, d)."""
         change = self.down(self.norm(F.silu(self.up(h))))
-        return self.normalise(torch.addcmul(h, self.log_delta.clamp(-20, 3).exp(), change))
+        changed = torch.addcmul(h, self.log_delta.clamp(-20, 3).exp(), change)
+        return torch.clamp(self.normalise(changed), self.low, self.high)
 
     def normalise(self, h: Tensor) -> Tensor:
         """Give the memory of each token unit root mean square; observed channels stay. h (..., S, d)."""

@@ -132,6 +132,10 @@ class DynamicsModel(nn.Module, ABC):
         """What the reward and continuation heads see: (..., S, d) -> (..., features)."""
         return h.flatten(-2)
 
+    def widen(self, obs: Tensor) -> None:
+        """Learn that observations (rows, n_obs) are possible; for models that keep to what was ever seen."""
+        return None
+
     # -- all models share ----------------------------------------------------
 
     def fit_normalizers(self, obs: Tensor, following: Tensor, goals: Tensor) -> None:

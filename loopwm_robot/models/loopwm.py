@@ -30,11 +30,17 @@ import torch
 from torch import Tensor, nn
 
 from ..types import History, LatentState, LoopInfo, SequenceBatch
-from .block import Coda, Conditioning, Prelude, RecurrentBlock, rms_normalise
+from . import bounds
+from .block import UNLIMITED, Coda, Conditioning, Prelude, RecurrentBlock, rms_normalise
 from .dynamics import DynamicsModel, Unroll, Unrolled, check_finite
 from .loop_control import ExitRule, FixedDepth, run_sampled, sample_depths
 from .monitor import Monitor
 from .tokens import Groups, TokenDecoder, TokenEncoder, TokenLayout, observed_channels
+
+SPAN = 3
+"""Transitions that a token of the context looks at: enough to see an action that works two steps late."""
+RANGE_MARGIN = 0.05
+"""How far an imagined number may lie outside the range that was seen, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class LoopWM(DynamicsModel):
         self.monitoring = Monitor(layout.num, d)
         if core.context:
             self.belief = nn.Parameter(torch.randn(1, 1, d) * 0.02)
-            self.transition = nn.Linear(2 * n_obs + nu, d)
+            self.transition_up = nn.Linear(SPAN * (2 * n_obs + nu), 2 * d)
+            self.transition_down = nn.Linear(2 * d, d)
             self.age = nn.Parameter(torch.randn(core.context, d) * 0.02)
             self.transition_norm = nn.LayerNorm(d)
             self.context_norm = nn.LayerNorm(d)
@@ -208,10 +215,50 @@ class LoopWM(DynamicsModel):
                 if len(columns) <= self.core.latent_dim:
                     for log_delta in self.steps():
                         log_delta[s, : len(columns)] = pace[list(columns)].log()
+        self.coda.low.fill_(-UNLIMITED)
+        self.coda.high.fill_(UNLIMITED)
+        self.widen(torch.cat([obs, following[-1:]]))
+
+    def widen(self, obs: Tensor) -> None:
+        """Extend the range that imagined numbers are kept in by observations (rows, n_obs), and a margin."""
+        seen = self.obs_normalizer(obs)
+        low, high = seen.amin(0), seen.amax(0)
+        margin = RANGE_MARGIN * (high - low)
+        low, high, coda = low - margin, high + margin, self.coda
+        for s, columns in enumerate(self.layout.columns):
+            if len(columns) > self.core.latent_dim:
+                continue
+            at, part = (s, slice(len(columns))), list(columns)
+            fresh = coda.low[at] == -UNLIMITED
+            coda.low[at] = torch.where(fresh, low[part], torch.minimum(coda.low[at], low[part]))
+            coda.high[at] = torch.where(fresh, high[part], torch.maximum(coda.high[at], high[part]))
 
     def steps(self) -> tuple[Tensor, ...]:
         """The parameters log Delta (S, d) of all layers that change the state."""
         return self.block.log_delta, self.coda.log_delta
+
+    @torch.no_grad()
+    def state_bound(self, start: Tensor | float, chunk: int = 1) -> Tensor:
+        """What no imagined state exceeds, whatever the actions, the depth and the number of transitions are.
+
+        The looped core has a limit whatever its weights are (bounds.py); the coda's range of what was seen is another.
+
+        Args:
+            start: largest |h_0| of the observed channels, normalised units: one number, or one for each channel (S, d).
+            chunk: control steps m of a transition.
+
+        Returns:
+            Bound of |h_k|, k >= 0, for each channel (S, d): sqrt(n) for a memory of n channels, for an observed one its
+            limit or its start, whichever is larger.
+        """
+        memory, low, high = self.coda.memory, self.coda.low, self.coda.high
+        nearest = torch.maximum(low, -high).clamp_min(0)  # the coda lifts what is smaller
+        limit = torch.minimum(torch.maximum(self._limit(chunk), nearest), torch.maximum(-low, high))
+        return torch.where(memory > 0, memory.sum(-1, keepdim=True).sqrt(), limit.clamp_min(start))
+
+    def _limit(self, chunk: int) -> Tensor:
+        """Size that no channel outgrows by its own dynamics (S, d)."""
+        return bounds.limit(self.block, self.prelude.norm, bounds.coda_reach(self.coda), chunk)
 
     def mismatch(self, h: Tensor, obs: Tensor) -> Tensor:
         """Mean square of g_w(h) - E(o) for h (..., S, d) and obs (..., n_obs) -> (...); E gets no gradient."""
@@ -300,7 +347,7 @@ class LoopWM(DynamicsModel):
         """Refine the belief token, beside those of obs, over the transitions seen last."""
         batch = len(obs)
         h = torch.cat([tokens, rms_normalise(self.belief).expand(batch, 1, -1)], dim=1)
-        if history is None:
+        if history is None or history.obs.shape[1] == 0:
             history = History(obs[:, None], torch.zeros(batch, 1, self.nu).to(obs), torch.zeros(batch, 1).to(obs))
         check_finite("history.obs", history.obs, self.n_obs)
         check_finite("history.action", history.action, self.nu)
@@ -312,14 +359,16 @@ class LoopWM(DynamicsModel):
         return torch.cat([tokens, rms_normalise(refined[:, -1:])], dim=1)  # what is observed needs no inference
 
     def transition_tokens(self, history: History, obs: Tensor) -> Tensor:
-        """A token for each transition (o, a, o' - o) of the history before obs, W at most: (B, up to W, d)."""
+        """A token for each transition (o, a, o' - o) of the history before obs, and the two before it: (B, W, d)."""
         steps = history.obs.shape[1]
         following = torch.cat([history.obs[:, 1:], obs[:, None]], dim=1)
         change = self.delta_normalizer(following - history.obs)
         known = torch.cat([self.obs_normalizer(history.obs), history.action, change], dim=-1)
         known = known * history.mask.unsqueeze(-1).to(known)
-        seen: Tensor = self.transition_norm(self.transition(known) + self.age[self.context - steps :])
-        return seen
+        spans = nn.functional.pad(known, (0, 0, SPAN - 1, 0)).unfold(1, SPAN, 1).flatten(2)  # (B, W, . SPAN)
+        seen = self.transition_down(nn.functional.silu(self.transition_up(spans)))
+        normed: Tensor = self.transition_norm(seen + self.age[self.context - steps :])
+        return normed
 
 
 def loop_shares(loops: int | Tensor, steps: int) -> Tensor:

@@ -215,6 +215,7 @@ class TrainingRun:
 
     def _update(self) -> None:
         self.model.train()
+        self.model.widen(torch.from_numpy(self.buffer.observations))
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
         started = time.perf_counter()

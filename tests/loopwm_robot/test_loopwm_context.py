@@ -61,14 +61,18 @@ def test_the_order_of_what_happened_matters():
 
 
 def test_transition_tokens_hold_the_change_that_each_action_made():
-    """(o, a, o' - o) with o' of the last one being the present observation."""
+    """(o, a, o' - o) with o' of the last one being the present observation, and the same of the two before."""
     model = make_model(context=3)
     model.delta_normalizer.mean.fill_(0.5)
     obs, past = inputs()[0], make_history()
     got = model.transition_tokens(past, obs)
     following = torch.stack([past.obs[:, 1], past.obs[:, 2], obs], 1)
     joined = torch.cat([past.obs, past.action, following - past.obs - 0.5], -1)
-    assert torch.allclose(got, model.transition_norm(model.transition(joined) + model.age), atol=1e-6)
+    earlier = torch.zeros_like(joined[:, :1])
+    before = torch.cat([earlier, joined[:, :-1]], 1), torch.cat([earlier, earlier, joined[:, :-2]], 1)
+    spans = torch.stack([before[1], before[0], joined], -1).flatten(2)
+    seen = model.transition_down(torch.nn.functional.silu(model.transition_up(spans)))
+    assert torch.allclose(got, model.transition_norm(seen + model.age), atol=1e-6)
 
 
 def test_the_belief_influences_the_prediction_and_is_not_decoded():
