@@ -161,6 +161,10 @@ def sized(base: ModelConfig, kind: str, cost: Cost, target: float, tolerance: fl
         model = nearest([replace(model, mlp_ratio=base.mlp_ratio * (0.5 + 0.01 * k)) for k in range(151)], cost, target)
     else:
         model = nearest([peer(base, kind, width) for width in range(4, 1500)], cost, target)
+    if kind == "rssm":  # its categories come in whole groups: the hidden width takes up what is left
+        sizes, width = model.rssm, model.rssm.hidden
+        hidden = range(max(1, width // 2), 2 * width)
+        model = nearest([replace(model, rssm=replace(sizes, hidden=n)) for n in hidden], cost, target)
     found = cost(model)
     if tolerance is not None and abs(found / target - 1) > tolerance:
         raise BenchmarkError(f"a {kind} model comes to a cost of {found:g}, allowed {target:g} within {tolerance:.0%}")
