@@ -39,8 +39,6 @@ from .tokens import Groups, TokenDecoder, TokenEncoder, TokenLayout, observed_ch
 
 SPAN = 3
 """Transitions that a token of the context looks at: enough to see an action that works two steps late."""
-RANGE_MARGIN = 0.05
-"""How far an imagined number may lie outside the range that was seen, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -220,11 +218,9 @@ class LoopWM(DynamicsModel):
         self.widen(torch.cat([obs, following[-1:]]))
 
     def widen(self, obs: Tensor) -> None:
-        """Extend the range that imagined numbers are kept in by observations (rows, n_obs), and a margin."""
+        """Extend the range that imagined numbers are kept in by observations (rows, n_obs)."""
         seen = self.obs_normalizer(obs)
-        low, high = seen.amin(0), seen.amax(0)
-        margin = RANGE_MARGIN * (high - low)
-        low, high, coda = low - margin, high + margin, self.coda
+        low, high, coda = seen.amin(0), seen.amax(0), self.coda
         for s, columns in enumerate(self.layout.columns):
             if len(columns) > self.core.latent_dim:
                 continue
