@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .steady import Steady
 from .tokens import GroupedLinear
 
 FORMS = ("paper", "implicit", "step_consistent")
@@ -138,7 +139,7 @@ class Prelude(nn.Module):
         return normed
 
 
-class RecurrentBlock(nn.Module):
+class RecurrentBlock(Steady):
     """One loop with shared parameters (eq 5 to 7), in one of three forms (see the module).
 
     R is attention of the S state tokens over themselves and the conditioning tokens, then a feed-forward layer.
@@ -204,6 +205,11 @@ class RecurrentBlock(nn.Module):
         Returns:
             Abar, Bbar / B and Delta s, each (S, d) or (B, S, d).
         """
+        if isinstance(step, Tensor):
+            return self._discretise(step)
+        return self.once(("discretise", step), lambda: self._discretise(step))
+
+    def _discretise(self, step: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
         delta = self.log_delta.clamp(-20, 3).exp() * step
         rate = (delta * self.log_a.clamp(-20, 20).exp()).clamp(1e-6, 20.0)
         if self.gain == "euler":
@@ -213,7 +219,8 @@ class RecurrentBlock(nn.Module):
     @property
     def damping(self) -> Tensor:
         """c of the implicit form (d,), strictly inside (0, 1)."""
-        return torch.exp(-self.log_damping.clamp(math.log(1e-6), math.log(20.0)).exp())
+        low, high = math.log(1e-6), math.log(20.0)
+        return self.once("damping", lambda: torch.exp(-self.log_damping.clamp(low, high).exp()))
 
     def condition(
         self,
@@ -233,14 +240,21 @@ class RecurrentBlock(nn.Module):
             duration: control steps that the loops cover together.
         """
         d = e.shape[-1]
-        key, value = F.linear(e if tokens is None else tokens, self.query_key_value.weight[d:]).chunk(2, dim=-1)
-        driven = self.b(e)
+        if tokens is None:  # one product instead of two
+            key, value, driven = F.linear(e, self.once("from e", self._from_e)).split(d, dim=-1)
+        else:
+            key, value = F.linear(tokens, self.query_key_value.weight[d:]).split(d, dim=-1)
+            driven = self.b(e)
         retention, gain, scale = self.discretise()
         inject = gain * driven
         anchor = torch.addcmul(inject, retention, start) if self.form == "implicit" else None
         return Conditioning(
             self, start, e, tokens, key, value, bias, duration, driven, retention, inject, scale, anchor
         )
+
+    def _from_e(self) -> Tensor:
+        """Weights of keys, values and B, side by side (3 d, d)."""
+        return torch.cat([self.query_key_value.weight[self.b.in_features :], self.b.weight])
 
     def forward(self, h: Tensor, c: Conditioning) -> Tensor:
         """One loop: h (B, S, d) -> h (B, S, d)."""
@@ -282,7 +296,7 @@ class RecurrentBlock(nn.Module):
         return attended
 
 
-class Coda(nn.Module):
+class Coda(Steady):
     """h_k = C(W h(T)) (eq 8): h + Delta C'(W h), where C' starts at zero and is bounded, its hidden layer normalised.
 
     The state leaves bounded: the memory, the channels that stand for no observed number, with unit root mean square,
@@ -316,19 +330,19 @@ class Coda(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """h(T) (..., S, d) -> h_k (..., S, d)."""
         change = self.down(self.norm(F.silu(self.up(h))))
-        changed = torch.addcmul(h, self.log_delta.clamp(-20, 3).exp(), change)
+        step = self.once("step", lambda: self.log_delta.clamp(-20, 3).exp())
+        changed = torch.addcmul(h, step, change)
         return torch.clamp(self.normalise(changed), self.low, self.high)
 
     def normalise(self, h: Tensor) -> Tensor:
         """Give the memory of each token unit root mean square; observed channels stay. h (..., S, d)."""
-        return normalise_memory(h, self.memory[: h.shape[-2]])
+        observed, memory, share = (part[: h.shape[-2]] for part in self.once("parts", self._parts))
+        scale = torch.rsqrt((h.square() * share).sum(-1, keepdim=True) + 1e-6)
+        return h * torch.addcmul(observed, scale, memory)
 
-
-def normalise_memory(h: Tensor, memory: Tensor) -> Tensor:
-    """Scale the channels where memory (S, d) is 1 to unit root mean square over them, token by token; h (..., S, d)."""
-    count = memory.sum(-1, keepdim=True).clamp_min(1)
-    rms = ((h * memory).square().sum(-1, keepdim=True) / count + 1e-6).sqrt()
-    return torch.where(memory > 0, h / rms, h)
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """1 for the observed channels, 1 for the memory, and the latter over its number in each token."""
+        return 1 - self.memory, self.memory, self.memory / self.memory.sum(-1, keepdim=True).clamp_min(1)
 
 
 def rms_normalise(h: Tensor) -> Tensor:

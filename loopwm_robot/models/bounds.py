@@ -18,6 +18,7 @@ So |h_k| <= max(|h_0|, (q + c / share) / (1 - Abar)) for all k, in exact arithme
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +67,12 @@ def limit(block: RecurrentBlock, drive: nn.LayerNorm, added: Tensor, step: float
     share = 1 - block.damping if block.form == "implicit" else 1.0
     moved = gain * reach(drive, block.b.weight) + delta * residual_reach(block, drive)
     return (moved + added / share) / (1 - retention)
+
+
+def core_limit(blocks: Sequence[RecurrentBlock], drive: nn.LayerNorm, added: Tensor, duration: float) -> Tensor:
+    """The limit for blocks that are applied in turn, any number of times if it is a single one (S, d).
+
+    Of several blocks the one that allows most decides: it leaves M - c at most, and the coda adds c.
+    """
+    step = duration / len(blocks) if blocks[0].form == "step_consistent" else 1.0
+    return torch.stack([limit(block, drive, added, step) for block in blocks]).amax(0)

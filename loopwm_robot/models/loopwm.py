@@ -32,9 +32,10 @@ from torch import Tensor, nn
 from ..types import History, LatentState, LoopInfo, SequenceBatch
 from . import bounds
 from .block import UNLIMITED, Coda, Conditioning, Prelude, RecurrentBlock, rms_normalise
-from .dynamics import DynamicsModel, Unroll, Unrolled, check_finite
+from .dynamics import DynamicsModel, LatentTrajectory, Unroll, Unrolled, check_finite
 from .loop_control import ExitRule, FixedDepth, run_sampled, sample_depths
 from .monitor import Monitor
+from .steady import steady
 from .tokens import Groups, TokenDecoder, TokenEncoder, TokenLayout, observed_channels
 
 SPAN = 3
@@ -229,9 +230,13 @@ class LoopWM(DynamicsModel):
             coda.low[at] = torch.where(fresh, low[part], torch.minimum(coda.low[at], low[part]))
             coda.high[at] = torch.where(fresh, high[part], torch.maximum(coda.high[at], high[part]))
 
+    def blocks(self) -> tuple[RecurrentBlock, ...]:
+        """The blocks that are looped in turn: a single one."""
+        return (self.block,)
+
     def steps(self) -> tuple[Tensor, ...]:
         """The parameters log Delta (S, d) of all layers that change the state."""
-        return self.block.log_delta, self.coda.log_delta
+        return *(block.log_delta for block in self.blocks()), self.coda.log_delta
 
     @torch.no_grad()
     def state_bound(self, start: Tensor | float, chunk: int = 1) -> Tensor:
@@ -249,21 +254,27 @@ class LoopWM(DynamicsModel):
         """
         memory, low, high = self.coda.memory, self.coda.low, self.coda.high
         nearest = torch.maximum(low, -high).clamp_min(0)  # the coda lifts what is smaller
-        limit = torch.minimum(torch.maximum(self._limit(chunk), nearest), torch.maximum(-low, high))
+        own = bounds.core_limit(self.blocks(), self.prelude.norm, bounds.coda_reach(self.coda), chunk)
+        limit = torch.minimum(torch.maximum(own, nearest), torch.maximum(-low, high))
         return torch.where(memory > 0, memory.sum(-1, keepdim=True).sqrt(), limit.clamp_min(start))
-
-    def _limit(self, chunk: int) -> Tensor:
-        """Size that no channel outgrows by its own dynamics (S, d)."""
-        return bounds.limit(self.block, self.prelude.norm, bounds.coda_reach(self.coda), chunk)
 
     def mismatch(self, h: Tensor, obs: Tensor) -> Tensor:
         """Mean square of g_w(h) - E(o) for h (..., S, d) and obs (..., n_obs) -> (...); E gets no gradient."""
         return self.monitoring(h[..., : self.layout.num, :], self.embed(obs).detach())
 
+    def rollout(self, state: LatentState, actions: Tensor, chunk: int = 1) -> LatentTrajectory:
+        """See DynamicsModel; what follows from the parameters alone is computed once for all transitions."""
+        with steady(*self.blocks(), self.coda):
+            return super().rollout(state, actions, chunk)
+
     # -- for training and analysis -----------------------------------------
 
     def unroll(self, batch: SequenceBatch, how: Unroll, generator: torch.Generator) -> Unrolled:
         """Imagine a batch along its actions; every sequence has its own loop count (eq 9), the same at all steps."""
+        with steady(*self.blocks(), self.coda):
+            return self._unroll(batch, how, generator)
+
+    def _unroll(self, batch: SequenceBatch, how: Unroll, generator: torch.Generator) -> Unrolled:
         size, length = batch.action.shape[:2]
         c = self.core
         depths = sample_depths(size, c.mean_loops, c.max_loops, generator, c.depth)

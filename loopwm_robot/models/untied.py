@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from ..types import LoopInfo
-from . import bounds
 from .block import Conditioning, RecurrentBlock
 from .loop_control import FixedDepth
 from .loopwm import Core, LoopWM
@@ -43,23 +41,15 @@ class UntiedStack(LoopWM):
         self.further = nn.ModuleList(more)  # after self.block
         self.exit_rule = FixedDepth(count)
 
-    def steps(self) -> tuple[Tensor, ...]:
-        further = (block.log_delta for block in self.further if isinstance(block, RecurrentBlock))
-        return *super().steps(), *further
-
-    def _limit(self, chunk: int) -> Tensor:
-        """That of the block that allows most: it leaves |h| <= M - c, and the coda adds c."""
-        blocks = [block for block in (self.block, *self.further) if isinstance(block, RecurrentBlock)]
-        step = chunk / len(blocks) if self.core.form == "step_consistent" else 1.0
-        added = bounds.coda_reach(self.coda)
-        return torch.stack([bounds.limit(block, self.prelude.norm, added, step) for block in blocks]).amax(0)
+    def blocks(self) -> tuple[RecurrentBlock, ...]:
+        """One for each loop."""
+        return self.block, *(block for block in self.further if isinstance(block, RecurrentBlock))
 
     def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
         """Every block once, with gradients through all; `drive` is what the first made of the prelude's output."""
-        blocks = (self.block, *self.further)
+        blocks = self.blocks()
         count = len(blocks)
         for t, block in enumerate(blocks):
-            assert isinstance(block, RecurrentBlock)
             own = drive if t == 0 else block.condition(drive.start, drive.e, drive.attended, drive.bias, drive.duration)
             h = block(h, own.for_depth(count).at(count - t))
         return h, LoopInfo.fixed(len(h), count, h.device)

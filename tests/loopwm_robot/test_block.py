@@ -16,8 +16,8 @@ from loopwm_robot.models.block import (
     FORMS,
     GAINS,
     NORMS,
+    Coda,
     RecurrentBlock,
-    normalise_memory,
     rms_normalise,
 )
 from loopwm_robot.models.loop_control import FixedDepth, run_sampled
@@ -286,11 +286,12 @@ def test_only_memory_is_normalised():
     """Channels of observed numbers stay; the rest of each token gets unit root mean square."""
     memory = torch.tensor([[0.0, 0, 1, 1, 1, 1, 1, 1], [1.0] * 8, [0.0] * 8])
     h = torch.randn(4, 3, 8) * 50
-    out = normalise_memory(h, memory)
+    coda = Coda(1 - memory, 2.0)
+    out = coda.normalise(h)
     assert torch.equal(out[:, 0, :2], h[:, 0, :2]) and torch.equal(out[:, 2], h[:, 2])
     assert torch.allclose(out[:, 0, 2:].square().mean(-1), torch.ones(4), atol=1e-4)
     assert torch.allclose(out[:, 1], rms_normalise(h[:, 1]), atol=1e-4)
-    assert torch.isfinite(normalise_memory(torch.zeros(1, 3, 8), memory)).all()
+    assert torch.isfinite(coda.normalise(torch.zeros(1, 3, 8))).all()
 
 
 def test_rms_normalise():
