@@ -78,12 +78,14 @@ def test_reach_is_never_exceeded_and_attained():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("tokens, loud", [(1, 1.0), (3, 1.0), (3, 0.01), (1, 100.0)])
 @torch.no_grad()
-def test_the_residual_stays_in_its_reach(tokens, norm):
-    """States from a millionth to a million, adversarial weights; the reach is not far above what is found."""
+def test_the_residual_stays_in_its_reach(tokens, loud, norm):
+    """States from a millionth to a million, adversarial weights, a quiet and a loud e; the reach is not far above."""
     torch.manual_seed(0)
     block, drive, d = RecurrentBlock(tokens, 8, 2, 2.0, norm=norm), random_norm(8), 8
+    drive.weight.mul_(loud)
+    drive.bias.mul_(loud)
     for scale in (0.2, 2.0):
         for p in block.parameters():
             p.add_(torch.randn(p.shape) * scale)
