@@ -37,6 +37,8 @@ DECAY = 0.01
 """Initial exp(a): a channel of step Delta forgets within 1 / (Delta DECAY) control steps."""
 UNLIMITED = 1e6
 """Range of an observed channel before any data was seen."""
+FEW = 64
+"""Largest queries x keys for which attention is done elementwise."""
 DAMPING = 0.5
 """Initial c of the implicit form: half of the way to the fixed point in each loop."""
 
@@ -287,11 +289,7 @@ class RecurrentBlock(Steady):
             share = torch.sigmoid(difference / math.sqrt(split[3]))
             mixed = torch.lerp(c.value.reshape(split), v.reshape(split), share).reshape(batch, 1, d)
         else:
-            keys = torch.cat([k, c.key], dim=1).view(split).transpose(1, 2)  # (B, heads, S + M, d/heads)
-            values = torch.cat([v, c.value], dim=1).view(split).transpose(1, 2)
-            bias = None if c.bias is None else F.pad(c.bias, (tokens, 0)).to(x.dtype)
-            mixed = F.scaled_dot_product_attention(q.view(split).transpose(1, 2), keys, values, attn_mask=bias)
-            mixed = mixed.transpose(1, 2).reshape(batch, tokens, d)
+            mixed = attention(q, torch.cat([k, c.key], dim=1), torch.cat([v, c.value], dim=1), self.heads, c.bias)
         attended: Tensor = self.out(mixed)
         return attended
 
@@ -343,6 +341,35 @@ class Coda(Steady):
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """1 for the observed channels, 1 for the memory, and the latter over its number in each token."""
         return 1 - self.memory, self.memory, self.memory / self.memory.sum(-1, keepdim=True).clamp_min(1)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention of S queries over K keys.
+
+    Few queries and keys are cheaper as elementwise products: on a CPU the fused kernel then spends most of its time on
+    other things, forwards and even more so backwards.
+
+    Args:
+        q: (B, S, d).
+        k, v: (B, K, d).
+        heads: they divide d.
+        bias: added to the scores of the last M keys (B, 1, 1, M), M <= K; None adds nothing.
+
+    Returns:
+        (B, S, d).
+    """
+    batch, queries, d = q.shape
+    keys, split = k.shape[1], (heads, d // heads)
+    if bias is not None:
+        bias = F.pad(bias, (keys - bias.shape[-1], 0)).to(q.dtype)  # (B, 1, 1, K)
+    if queries * keys > FEW:
+        q, k, v = (x.view(batch, -1, *split).transpose(1, 2) for x in (q, k, v))  # (B, heads, ., d/heads)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(batch, queries, d)
+    scores = (q.view(batch, queries, 1, *split) * k.view(batch, 1, keys, *split)).sum(-1) / math.sqrt(split[1])
+    if bias is not None:
+        scores = scores + bias.view(-1, 1, keys, 1)  # (B, S, K, heads)
+    share = scores.softmax(2).unsqueeze(-1)
+    return (share * v.view(batch, 1, keys, *split)).sum(2).reshape(batch, queries, d)
 
 
 def rms_normalise(h: Tensor) -> Tensor:

@@ -78,15 +78,17 @@ def run_sampled(loop: Loop, h: Tensor, side: Drive, depths: Tensor, grad_loops: 
         loop: one application of the shared block.
         h: (B, S, d).
         side: conditioning of the B sequences.
-        depths: (B,) int64 loop counts, at least 1.
+        depths: (B,) int64 loop counts, at least 1; falling ones save the sorting.
         grad_loops: truncation of backpropagation, at least 1.
 
     Returns:
         h after depths[b] loops (B, S, d), in the order given.
     """
-    order = torch.argsort(depths, descending=True)
-    inverse = torch.argsort(order)
-    h, side, sorted_depths = h[order], side.for_depth(depths).select(order), depths[order].tolist()
+    side, sorted_depths = side.for_depth(depths), depths.tolist()
+    order = None
+    if sorted_depths != sorted(sorted_depths, reverse=True):
+        order = torch.argsort(depths, descending=True)
+        h, side, sorted_depths = h[order], side.select(order), depths[order].tolist()
     deepest = sorted_depths[0]
     for remaining in range(deepest, 0, -1):  # this loop is the `remaining`-th last one
         active = sum(depth >= remaining for depth in sorted_depths)
@@ -94,7 +96,7 @@ def run_sampled(loop: Loop, h: Tensor, side: Drive, depths: Tensor, grad_loops: 
             part = side if active == len(h) else side.select(slice(0, active))
             refined = loop(h[:active], part.at(remaining))
         h = refined if active == len(h) else torch.cat([refined, h[active:]])  # those who wait keep their graph
-    return h[inverse]
+    return h if order is None else h[torch.argsort(order)]
 
 
 class ExitRule(Protocol):

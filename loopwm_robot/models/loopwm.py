@@ -278,6 +278,7 @@ class LoopWM(DynamicsModel):
         size, length = batch.action.shape[:2]
         c = self.core
         depths = sample_depths(size, c.mean_loops, c.max_loops, generator, c.depth)
+        depths = depths.sort(descending=True).values  # which sequence gets which is drawn anyway: saves sorting later
         state = self.encode(batch.obs[:, 0], batch.goal, batch.history, depths)
         latent = []
         for k in range(0, length, how.chunk):

@@ -18,6 +18,7 @@ from loopwm_robot.models.block import (
     NORMS,
     Coda,
     RecurrentBlock,
+    attention,
     rms_normalise,
 )
 from loopwm_robot.models.loop_control import FixedDepth, run_sampled
@@ -312,3 +313,23 @@ def test_rms_normalise():
 def test_unknown_settings_are_refused(change, match):
     with pytest.raises(ValueError, match=match):
         RecurrentBlock(**{"tokens": 2, "d": D, "heads": 2, "mlp_ratio": 2.0, **change})
+
+
+@pytest.mark.parametrize("queries, keys, masked", [(1, 2, 0), (2, 4, 0), (2, 22, 20), (7, 14, 0), (8, 16, 3)])
+def test_attention_of_few_tokens_equals_the_fused_kernel(queries, keys, masked):
+    """Forwards and backwards; the largest two go through the fused kernel themselves."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(5, n, 16, generator=generator, requires_grad=True) for n in (queries, keys, keys))
+    bias = torch.where(torch.rand(5, 1, 1, masked, generator=generator) < 0.5, -1e9, 0.0) if masked else None
+    full = None if bias is None else torch.nn.functional.pad(bias, (keys - masked, 0))
+    split = [x.view(5, -1, 4, 4).transpose(1, 2) for x in (q, k, v)]
+    wanted = torch.nn.functional.scaled_dot_product_attention(*split, attn_mask=full).transpose(1, 2).flatten(2)
+    found = attention(q, k, v, 4, bias)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    weight = torch.randn(found.shape, generator=generator)
+    for mine, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), (q, k, v)),
+        torch.autograd.grad((wanted * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-5)
