@@ -16,7 +16,7 @@ from loopwm_robot.training.losses import LossWeights
 from loopwm_robot.training.metrics import Starts, normalised_rmse
 from loopwm_robot.training.trainer import UpdateConfig, WorldModelTrainer
 from loopwm_robot.types import LatentState
-from planners import CEM, CEMConfig, LearnedReward
+from planners import CEM, LearnedReward, SamplingConfig
 
 
 def main(episodes: int = 60, updates: int = 600, steps: int = 200, samples: int = 64, trials: int = 3) -> None:
@@ -65,7 +65,7 @@ def main(episodes: int = 60, updates: int = 600, steps: int = 200, samples: int 
     env.unwrapped.g = 10.0
 
     # Plan, with the learned reward.
-    planner = CEM(CEMConfig(horizon=20, num_samples=samples, init_std=0.7), nu, ctrl_dt, generator)
+    planner = CEM(SamplingConfig(horizon=20, num_samples=samples, init_std=0.7), nu, ctrl_dt, generator)
     agent = MPCAgent(model, planner, lambda goal: LearnedReward())
     for name, policy in (("random actions", UniformPolicy(nu, rng)), ("plans in the model", agent)):
         returns = [run_episode(env, policy, 1000 + i)[0].reward.sum() for i in range(trials)]

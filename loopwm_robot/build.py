@@ -18,7 +18,7 @@ from envs.arm_env import ArmEnv
 from envs.exploration import PushExplorer
 from envs.observation import observation_groups
 from envs.tasks.push import PushEnv
-from planners import CEM, KeepPosture, LearnedReward, Objective, ReachPoint, Sum
+from planners import KeepPosture, LearnedReward, Objective, ReachPoint, Sum, make_planner
 
 from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
@@ -188,7 +188,7 @@ def make_agent(
             return reach
         return Sum(reach, KeepPosture(spaces.joint_columns, home, config.posture_weight))
 
-    return MPCAgent(model, CEM(config, spaces.nu, spaces.ctrl_dt, generator), objective)
+    return MPCAgent(model, make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator), objective)
 
 
 def load_agent(

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from planners import CEMConfig
+from planners import ALGORITHMS, SamplingConfig
 
 from .models.block import FORMS, GAINS, NORMS
 from .models.ensemble import EnsembleConfig
@@ -162,10 +162,11 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class PlannerConfig(CEMConfig):
-    """The planner: the settings of CEM, the model it imagines with and what it optimises.
+class PlannerConfig(SamplingConfig):
+    """The planner: the algorithm and its settings, the model it imagines with and what it optimises.
 
     Attributes:
+        algorithm: cem, icem, mppi, predictive_sampling or random_shooting.
         model: learned (that of the checkpoint) or simulator (the true MuJoCo model).
         objective: analytic (distance to the goal of the decoded position, of the end effector or the object) or
             learned_reward (the reward head).
@@ -176,6 +177,7 @@ class PlannerConfig(CEMConfig):
             that the goal leaves free from drifting into the arm's limits or the table.
     """
 
+    algorithm: str = "cem"
     model: str = "learned"
     objective: str = "analytic"
     discount: float = 1.0
@@ -185,6 +187,7 @@ class PlannerConfig(CEMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _choice("planner.algorithm", self.algorithm, tuple(ALGORITHMS))
         _choice("planner.model", self.model, ("learned", "simulator"))
         _choice("planner.objective", self.objective, ("analytic", "learned_reward"))
         _number("planner.discount", self.discount, 1e-6, 1)

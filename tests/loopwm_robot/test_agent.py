@@ -20,7 +20,7 @@ from loopwm_robot.data.collect import UniformPolicy
 from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.simulator import SimulatorModel
-from planners import CEM, CEMConfig, ReachPoint
+from planners import CEM, ReachPoint, SamplingConfig
 
 NANO = ModelConfig(latent_dim=16, heads=2, mean_loops=1, max_loops=2, plan_loops=1)
 FAST = PlannerConfig(horizon=4, num_samples=32, num_elites=6, iterations=2, keep_elites=2)
@@ -50,7 +50,7 @@ class PointTrajectory:
 
 
 def point_agent(seed: int = 0) -> MPCAgent:
-    planner = CEM(CEMConfig(horizon=4, num_samples=64), 2, 0.1, torch.Generator().manual_seed(seed))
+    planner = CEM(SamplingConfig(horizon=4, num_samples=64), 2, 0.1, torch.Generator().manual_seed(seed))
     return MPCAgent(PointModel(), planner, lambda goal: ReachPoint(slice(0, 2), goal))
 
 

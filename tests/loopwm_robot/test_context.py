@@ -14,7 +14,7 @@ from loopwm_robot.data.collect import ExplorationPolicy, NoisyPolicy, Proposer, 
 from loopwm_robot.memory import Memory
 from loopwm_robot.models.loopwm import Core, LoopWM
 from loopwm_robot.types import Episode, History
-from planners import CEM, CEMConfig, LearnedReward
+from planners import CEM, LearnedReward, SamplingConfig
 
 WINDOW, STEPS = 4, 7
 
@@ -34,7 +34,7 @@ class Listener(LoopWM):
 
 @pytest.fixture
 def agent() -> MPCAgent:
-    config = CEMConfig(horizon=2, num_samples=8, num_elites=2, keep_elites=1, iterations=1)
+    config = SamplingConfig(horizon=2, num_samples=8, num_elites=2, keep_elites=1, iterations=1)
     planner = CEM(config, 2, 0.1, torch.Generator())
     return MPCAgent(Listener().eval(), planner, lambda goal: LearnedReward())
 

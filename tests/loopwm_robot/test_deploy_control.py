@@ -23,7 +23,7 @@ from loopwm_robot.deploy.pace import Pace
 from loopwm_robot.deploy.track import Track
 from loopwm_robot.schema import build
 from loopwm_robot.types import History
-from planners import CEM, CEMConfig, ReachPoint
+from planners import CEM, ReachPoint, SamplingConfig
 
 ROOT = Path(__file__).parents[2]
 ARM = load_arm("panda")
@@ -100,7 +100,7 @@ class Agent(MPCAgent):
     """Plans, and can be told to be late: `delays[i]` [s] for the i-th plan after the warm-up."""
 
     def __init__(self, joint_delta: JointDelta, seed: int = 0, context: int = 0) -> None:
-        config = CEMConfig(num_samples=64, num_elites=8, keep_elites=4, iterations=2)
+        config = SamplingConfig(num_samples=64, num_elites=8, keep_elites=4, iterations=2)
         planner = CEM(config, ARM.n, CTRL_DT, torch.Generator().manual_seed(seed))
         super().__init__(ExactModel(joint_delta, context), planner, lambda goal: ReachPoint(POSITION, goal))
         self.delays: dict[int, float] = {}

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, CEMConfig, Plan, PlanningError
-from planners.cem import smoothing_matrix
+from planners import CEM, Plan, PlanningError, SamplingConfig
+from planners.noise import smoothing_matrix
 
 H, NU, DT = 5, 3, 0.05
-SHARP = CEMConfig(
+SHARP = SamplingConfig(
     horizon=H, num_samples=256, num_elites=24, iterations=12, init_std=0.5, min_std=1e-3, noise_smoothing=0.0
 )
 """Converges to the optimum of small problems: wide white noise, many iterations."""
 
 
-def planner(config: CEMConfig = SHARP, seed: int = 0) -> CEM:
+def planner(config: SamplingConfig = SHARP, seed: int = 0) -> CEM:
     return CEM(config, NU, DT, torch.Generator().manual_seed(seed))
 
 
@@ -137,7 +137,7 @@ def test_bad_warm_start_raises(warm):
 
 def test_warm_start_speeds_up_convergence():
     target = torch.rand(H, NU, generator=torch.Generator().manual_seed(5)) - 0.5
-    config = CEMConfig(horizon=H, num_samples=64, num_elites=8, iterations=2)
+    config = SamplingConfig(horizon=H, num_samples=64, num_elites=8, iterations=2)
     score = quadratic(target)
     cold = planner(config).plan(score)
     warm = planner(config).plan(score, warm_start=target)
@@ -177,7 +177,7 @@ def test_smoothed_noise_has_unit_variance_and_the_given_correlation(correlation)
 )
 def test_config_out_of_range_names_field_value_and_range(field, value):
     with pytest.raises(ValueError, match=rf"planner\.{field} is {value}, allowed \["):
-        CEMConfig(**{field: value})
+        SamplingConfig(**{field: value})
 
 
 def make_plan(actions: Tensor) -> Plan:
@@ -198,7 +198,7 @@ def test_shift_drops_executed_actions_and_fills_the_end():
 def test_shift_then_plan_tracks_a_moving_optimum():
     """Receding horizon on a fixed path of optima: the shifted plan starts closer than a cold one."""
     path = torch.sin(torch.linspace(0, 6, 20))[:, None].expand(-1, NU) * 0.5
-    config = CEMConfig(horizon=H, num_samples=64, num_elites=8, iterations=1, noise_smoothing=0.0)
+    config = SamplingConfig(horizon=H, num_samples=64, num_elites=8, iterations=1, noise_smoothing=0.0)
     solver, plan, warm_cost, cold_cost = planner(config), None, 0.0, 0.0
     for t in range(10):
         score = quadratic(path[t : t + H])

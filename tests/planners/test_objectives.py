@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, CEMConfig, KeepPosture, LearnedReward, ReachPoint, Sum, TrajectoryScorer
+from planners import CEM, KeepPosture, LearnedReward, ReachPoint, SamplingConfig, Sum, TrajectoryScorer
 
 
 class Fixed:
@@ -65,7 +65,7 @@ class PointMass:
 def test_receding_horizon_control_of_a_point_mass():
     model, goal = PointMass(), torch.tensor([0.4, -0.3])
     objective = ReachPoint(slice(0, 2), goal)
-    planner = CEM(CEMConfig(horizon=5, num_samples=128, iterations=4), 2, 0.05, torch.Generator().manual_seed(0))
+    planner = CEM(SamplingConfig(horizon=5, num_samples=128, iterations=4), 2, 0.05, torch.Generator().manual_seed(0))
     state, plan = torch.zeros(2), None
     for _ in range(15):
         plan = planner.plan(TrajectoryScorer(model, state, objective), None if plan is None else plan.shift())

@@ -1,0 +1,77 @@
+"""Settings of the sampling planners."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .knots import INTERPOLATIONS
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Settings of a sampling planner; which of them an algorithm uses stands at its class.
+
+    Attributes:
+        horizon: number of actions H in a plan, at least 1.
+        num_samples: candidates N in each iteration, at least 2.
+        num_elites: how many of them refit the distribution, 1 to num_samples.
+        iterations: refits in each plan, at least 1; with a deadline as many as fit.
+        init_std: initial standard deviation of an action, min_std to max_std.
+        min_std: lower bound of the standard deviation, at least 0.
+        max_std: upper bound of the standard deviation, above 0.
+        momentum: share of the old mean and deviation kept at a refit, in [0, 1).
+        keep_elites: elites of an iteration that compete again in the next, 0 to num_elites.
+        noise_smoothing: correlation of the noise of successive actions, in [0, 1); 0 is white noise.
+        noise_beta: iCEM: exponent of the noise's power spectrum f^-beta, at least 0; 0 is white, 2 is Brownian.
+        decay: iCEM: factor on the number of candidates from one iteration to the next, in (0, 1].
+        temperature: MPPI: of the softmax over scores, in units of their standard deviation, above 0.
+        knots: numbers K of knots that actions are interpolated from, at most horizon; 0 lets every action be free.
+        interpolation: between knots: hold, linear or cubic.
+        deadline: time that a plan may take [s], above 0; none always does all iterations.
+    """
+
+    horizon: int = 6
+    num_samples: int = 128
+    num_elites: int = 24
+    iterations: int = 3
+    init_std: float = 0.3
+    min_std: float = 0.02
+    max_std: float = 1.0
+    momentum: float = 0.1
+    keep_elites: int = 8
+    noise_smoothing: float = 0.9
+    noise_beta: float = 2.0
+    decay: float = 0.8
+    temperature: float = 1.0
+    knots: int = 0
+    interpolation: str = "cubic"
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("horizon", self.horizon, 1)
+        _check("num_samples", self.num_samples, 2)
+        _check("num_elites", self.num_elites, 1, self.num_samples)
+        _check("iterations", self.iterations, 1)
+        _check("max_std", self.max_std, 1e-9)
+        _check("min_std", self.min_std, 0, self.max_std)
+        _check("init_std", self.init_std, self.min_std, self.max_std)
+        _check("momentum", self.momentum, 0, math.nextafter(1, 0))
+        _check("keep_elites", self.keep_elites, 0, self.num_elites)
+        _check("noise_smoothing", self.noise_smoothing, 0, math.nextafter(1, 0))
+        _check("noise_beta", self.noise_beta, 0, 10)
+        _check("decay", self.decay, 1e-3, 1)
+        _check("temperature", self.temperature, 1e-6)
+        _check("knots", self.knots, 0, self.horizon)
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"planner.interpolation is '{self.interpolation}', allowed {', '.join(INTERPOLATIONS)}; "
+                "change it in configs/planner/"
+            )
+        if self.deadline is not None:
+            _check("deadline", self.deadline, 1e-6)
+
+
+def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"planner.{name} is {value}, allowed [{low:g}, {high:g}]; change it in configs/planner/")
