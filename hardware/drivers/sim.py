@@ -23,7 +23,7 @@ from ..errors import (
     ModeError,
     TransportTimeout,
 )
-from ..interface import ArmInfo, ArmState, Array
+from ..interface import ArmInfo, ArmState, Array, frozen
 
 _MAX_LAG_S = 0.25
 """Lost time beyond this is not made up for [s]: a machine that slept must not freeze the control loop."""
@@ -183,7 +183,7 @@ class SimArmDriver:
         return self._last
 
     def write(self, q: Array, deadline: float) -> Array:
-        """Send targets (n,) [rad]."""
+        """Send targets (n,) [rad]; anything not finite or of another shape is refused."""
         del deadline
         self._advance()
         self._link_check()
@@ -191,7 +191,7 @@ class SimArmDriver:
             raise ModeError("simulated arm: write before enable(); enable first")
         if self._latched is not None:
             raise HardwareFault(f"simulated arm: '{self._latched}' is latched, targets are ignored")
-        wire = self._quantised(np.asarray(q, dtype=np.float64))
+        wire = self._quantised(frozen(q, "simulated arm: target q [rad]", (len(self._names),)))
         if not self._fault("freeze"):
             self._commands.append((self._clock.now() - self._base + self._latency, wire))
             self._advance()
@@ -231,6 +231,10 @@ class SimArmDriver:
         """End all failures but a latched device fault, which needs ``clear_faults``."""
         self._faults.clear()
         self._cleared.clear()
+
+    def advance(self) -> None:
+        """Bring the simulation up to the present time, as every read and write does."""
+        self._advance()
 
     @property
     def true_q(self) -> Array:
