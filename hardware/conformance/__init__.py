@@ -32,6 +32,7 @@ _HERE = __name__
 
 RIGS: dict[str, str] = {
     "sim": f"{_HERE}.sim_rig:SimRig",
+    "dynamixel": f"{_HERE}.dynamixel_rig:DynamixelRig",
 }
 """Name -> "package.module:Rig"."""
 

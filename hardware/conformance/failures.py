@@ -36,7 +36,7 @@ def link_loss(rig: Rig, kind: str) -> None:
         require(seen, f"'{kind}' went unnoticed: {run.story()}")
         require(executor.fault.startswith(LOST), f"the fault is '{executor.fault}', wanted that of a lost link")
         require(run.ticks(5.0, lambda: executor.filter.at_rest), "the command did not come to rest")
-        run.ticks(0.5)
+        run.ticks(0.3)
 
         records = run.sink.table(rig.limits.n)
         sent = records[records["sent"]]
@@ -59,9 +59,9 @@ def link_loss(rig: Rig, kind: str) -> None:
         refused = refuses(lambda: executor.reset(rig.clock.now(), acknowledge=True), BridgeError)
         require(refused is not None and executor.mode is Mode.FAULT, "a reset went through on a dead link")
         if kind != "kill":
-            rig.wait(0.5)
-            rested = rig.truth()
             rig.wait(0.3)
+            rested = rig.truth()
+            rig.wait(0.2)
             require_close(rig.truth(), rested, rig.settle_rad, "the arm still moves [rad]")
 
 
@@ -154,7 +154,7 @@ def _restarts(rig: Rig, kind: str, **settings: float) -> None:
         run.swing()
         rig.inject(kind, **settings)
         require(run.ticks(20.0, lambda: executor.mode is Mode.FAULT), f"went unnoticed: {run.story()}")
-        run.ticks(2.0)
+        run.ticks(1.0)
         require(executor.mode is Mode.FAULT, "the fault went away by itself")
         rested = rig.truth()
         run.ticks(0.5)

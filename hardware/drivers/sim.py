@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..clock import Clock, MonotonicClock
 from ..errors import (
@@ -219,6 +220,22 @@ class SimArmDriver:
         """Forget the transport."""
         self._open = False
 
+    def drive(self, limp: ArrayLike, tau_max: ArrayLike) -> None:
+        """Switch single drives, as servo arms can.
+
+        Args:
+            limp: joints whose drive gives no torque, (n,) true or false.
+            tau_max: largest torque of each drive (n,) [N m]; a smaller one of the model stays in force.
+        """
+        self._advance()
+        off, model, drives = np.asarray(limp, dtype=bool)[:, None], self._model, self._actuators
+        model.actuator_gainprm[drives] = np.where(off, 0.0, self._gains[0])
+        model.actuator_biasprm[drives] = np.where(off, 0.0, self._gains[1])
+        low, high = self._forces.T
+        bound = np.asarray(tau_max, dtype=np.float64)
+        model.actuator_forcelimited[drives] = True
+        model.actuator_forcerange[drives] = np.stack([np.maximum(low, -bound), np.minimum(high, bound)], axis=1)
+
     # Failing on purpose
     # -----------------------------------------------------------------------------------------
 
@@ -263,6 +280,12 @@ class SimArmDriver:
                 f"simulated arm: joints {undriven} have no actuator of their own in {self._path.name}"
             )
         self._actuators = np.array([drives[int(j)] for j in self._joints])
+        self._gains = (
+            np.array(model.actuator_gainprm[self._actuators]),
+            np.array(model.actuator_biasprm[self._actuators]),
+        )
+        limited = np.asarray(model.actuator_forcelimited, dtype=bool)[self._actuators, None]
+        self._forces = np.where(limited, model.actuator_forcerange[self._actuators], [-np.inf, np.inf])
 
     def _go_home(self) -> None:
         mj, model, data, home = self._mj, self._model, self._data, self._home
