@@ -1,7 +1,8 @@
 """Transactions on the servo bus through the vendor's client, with our deadlines and our errors.
 
 Nothing of the vendor leaves this file: no exception, no result code. An answer counts only when its ID and its length
-are those asked for: the client itself takes a late answer to another question for this one.
+are those asked for: the client itself takes a late answer to another question for this one. Byte stuffing is undone
+here, for the client (dynamixel-sdk 4.1) makes mistakes in it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...errors import BridgeError, Disconnected, HardwareFault, TransportError, TransportTimeout
+from ...errors import BridgeError, CommandRejected, Disconnected, HardwareFault, TransportError, TransportTimeout
 from .port import PastDeadline, open_port, sdk
 from .registers import STATUS_ERRORS, Register
 
@@ -19,8 +20,7 @@ PATIENCE_S = 0.1
 """Time for one transaction outside of the control loop [s]."""
 TRIES = 3
 
-_ERROR, _PARAMS = 8, 9  # places in a status packet
-_LENGTH_WITHOUT_PARAMS = 4
+_HEADER = b"\xff\xff\xfd"
 
 
 class Answer(NamedTuple):
@@ -92,6 +92,7 @@ class DynamixelBus:
         params: list[int] = []
         for id, value in values.items():
             params += [id, *_encode(value, register.size)]
+        _require_plain(params)
 
         def send() -> int:
             result = self._handler.syncWriteTxOnly(
@@ -130,6 +131,7 @@ class DynamixelBus:
             TransportError: it does not answer.
         """
         data = _encode(value, register.size)
+        _require_plain(data)
         answer = self._patiently(
             lambda: self._transact(
                 lambda: self._write_tx(id, register.address, data), {id: 0}, time.monotonic() + PATIENCE_S
@@ -188,13 +190,15 @@ class DynamixelBus:
 
     def _receive(self, id: int, length: int) -> Answer:
         while True:
-            packet, result = self._handler.rxPacket(self._port, False)
+            # True, "fast", only keeps the client from undoing the byte stuffing, which it gets wrong where two
+            # patterns follow one another: a velocity of -1 beside a position that ends in FD is enough.
+            packet, result = self._handler.rxPacket(self._port, True)
             if result != self._sdk.COMM_SUCCESS:
                 raise TransportTimeout(f"servo {id} on '{self.name}': {self._describe(result)}")
-            count = packet[5] | packet[6] << 8
-            if packet[4] == id and count >= _LENGTH_WITHOUT_PARAMS:
-                error = packet[_ERROR]
-                data = bytes(packet[_PARAMS : _PARAMS + count - _LENGTH_WITHOUT_PARAMS])
+            end = 7 + (packet[5] | packet[6] << 8) - 2
+            body = bytes(packet[8:end]).replace(_HEADER + b"\xfd", _HEADER)
+            if packet[4] == id and body:
+                error, data = body[0], body[1:]
                 if len(data) == length or error & ~ALERT:
                     return Answer(data, bool(error & ALERT), error & ~ALERT)
             # A late answer to an earlier question: go on listening until the deadline.
@@ -211,6 +215,15 @@ class DynamixelBus:
 
 def _encode(value: int, size: int) -> list[int]:
     return list((value & ((1 << (8 * size)) - 1)).to_bytes(size, "little"))
+
+
+def _require_plain(params: Sequence[int]) -> None:
+    # dynamixel-sdk 4.1 forgets the byte stuffing when it sends: such a packet would reach no servo.
+    if _HEADER in bytes(params):
+        raise CommandRejected(
+            f"the bytes {bytes(params).hex(' ')} hold a packet header, which the vendor's client cannot send; this "
+            "concerns positions of 32 turns and more"
+        )
 
 
 def scan(bus: DynamixelBus, ids: Sequence[int]) -> dict[int, tuple[int, int]]:

@@ -31,7 +31,10 @@ from .servo_clock import ServoClock
 from .setup import ServoFacts, inspect, position_range
 
 _STATE = struct.Struct("<H4xhii")
+_JUMP_RAD = 0.1
+"""Change of a position between two readings that is no jump at any speed [rad]."""
 _BOOT_S = 3.0
+"""How long a restarted servo may take to answer [s]."""
 _USB_S = 1e-3
 """Time that a USB adapter adds to each direction, its latency timer at 1 ms [s]."""
 
@@ -48,6 +51,7 @@ class DynamixelDriver:
         goal_current_a: largest current of each servo in "current_position" [A].
         watchdog_s: the servos stop when no instruction comes for so long [s], 0.02 to 2.54, or 0 for never.
         max_age_s: oldest answer that counts, by the servos' clocks [s].
+        max_speed: a position that changes faster than this, while enabled, is a failed encoder [rad/s].
         clock: where time comes from.
     """
 
@@ -60,6 +64,7 @@ class DynamixelDriver:
         goal_current_a: float | None = None,
         watchdog_s: float = 0.2,
         max_age_s: float = 0.05,
+        max_speed: float = 12.0,
         clock: Clock | None = None,
     ) -> None:
         if operating_mode not in reg.OPERATING_MODES:
@@ -69,6 +74,8 @@ class DynamixelDriver:
             raise ValueError(f"dynamixel watchdog_s {watchdog_s} s, allowed 0 or [0.02, 2.54] s")
         if not (np.isfinite(max_age_s) and 1e-3 <= max_age_s <= 0.2):
             raise ValueError(f"dynamixel max_age_s {max_age_s} s, allowed [0.001, 0.2] s")
+        if not (np.isfinite(max_speed) and 0.1 <= max_speed <= 100.0):
+            raise ValueError(f"dynamixel max_speed {max_speed} rad/s, allowed [0.1, 100] rad/s")
         current_mode = operating_mode == "current_position"
         if current_mode is not (goal_current_a is not None) or (goal_current_a is not None and not goal_current_a > 0):
             raise ValueError(
@@ -80,7 +87,8 @@ class DynamixelDriver:
         self._calibration = Calibration.from_mapping(calibration) if loaded else Calibration.load(calibration)  # type: ignore[arg-type]
         self._mode, self._goal_current = operating_mode, goal_current_a
         self._watchdog = round(watchdog_s / reg.WATCHDOG_UNIT_S)
-        self._max_age = float(max_age_s)
+        self._max_age, self._max_speed = float(max_age_s), float(max_speed)
+        self._before: tuple[float, Array] | None = None
         self._clock: Clock = clock or MonotonicClock()
         gripper = self._calibration.gripper
         self._ids = self._calibration.ids
@@ -121,6 +129,7 @@ class DynamixelDriver:
             self.close()
             raise
         self._times.restart()
+        self._before = None
         self._fault, self._taken, self._seq, self._enabled = None, None, 0, False
         self._suspects.clear()
         self._range = None
@@ -188,6 +197,7 @@ class DynamixelDriver:
             if answers[id].alert and self._fault is None:
                 self._suspects.add(id)
         self._look_at_health(bus, end)
+        self._look_for_jump(t_device, fields[:, 3])
         n = len(self._ids)
         self._seq += 1
         gripper = self._calibration.gripper
@@ -292,6 +302,7 @@ class DynamixelDriver:
         self._fault = None
         self._suspects.clear()
         self._times.forgive()
+        self._before = None
         self._taken = self._measure(time.monotonic() + PATIENCE_S)
 
     def close(self) -> None:
@@ -325,6 +336,17 @@ class DynamixelDriver:
             text = self._complaint(id, answer)
             if text is not None and self._fault is None:
                 self._fault = text
+
+    def _look_for_jump(self, t: float, position: Array) -> None:
+        # A servo pulls such a jump straight in: within a few ticks it would look as if nothing had been.
+        before, self._before = self._before, (t, position)
+        if before is None or not self._enabled or self._fault is not None:
+            return
+        way = np.abs(position - before[1]) * reg.RAD_PER_TICK
+        i = int(np.argmax(way))
+        if way[i] > _JUMP_RAD + self._max_speed * (t - before[0]):
+            who = f"servo {self._all[i]} ('{self._name(self._all[i])}')"
+            self._fault = f"{who}: position jumped by {way[i]:.3f} rad within {t - before[0]:.3f} s; encoder?"
 
     def _complaint(self, id: int, answer: Answer) -> str | None:
         if len(answer.data) != reg.HEALTH[1]:

@@ -30,6 +30,7 @@ class Mounting:
         sign: +1 or -1: direction of the joint when the servo's position rises.
         zero: position of the servo [ticks] where the joint is at 0.
         scale: joint units for one radian of the servo: 1 for a direct drive; [m] for a sliding gripper.
+        strength: torque as a multiple of the data sheet's, to rehearse with an arm that such servos could not move.
         eeprom: EEPROM registers that differ from the factory's, by name.
     """
 
@@ -39,6 +40,7 @@ class Mounting:
     sign: int = 1
     zero: int = 2048
     scale: float = 1.0
+    strength: float = 1.0
     eeprom: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,8 +50,9 @@ class Mounting:
             raise ValueError(f"servo {self.id}: sign is {self.sign}, allowed -1 or 1")
         if not 0 <= self.id <= 252:
             raise ValueError(f"servo of '{self.joint}': id is {self.id}, allowed [0, 252]")
-        if not (np.isfinite(self.scale) and self.scale > 0.0):
-            raise ValueError(f"servo {self.id}: scale is {self.scale}, allowed above 0")
+        for name in ("scale", "strength"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
+                raise ValueError(f"servo {self.id}: {name} is {getattr(self, name)}, allowed above 0")
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Mounting:
@@ -84,6 +87,7 @@ class ServoArm:
         self._sign = np.array([float(m.sign) for m in mountings])
         self._zero = np.array([m.zero * RAD_PER_TICK for m in mountings])
         self._scale = np.array([m.scale for m in mountings])
+        self._lever = np.array([m.strength / m.scale for m in mountings])
         self._sim = SimArmDriver(mjcf_path, [m.joint for m in mountings], home=home, clock=clock)
         self._sim.open()
         self._sim.enable()
@@ -112,7 +116,7 @@ class ServoArm:
         for servo in self.servos:
             servo.advance(now)
         limp = np.array([not servo.torque or now < servo.off_until for servo in self.servos])
-        limits = np.array([servo.torque_limit for servo in self.servos]) / self._scale
+        limits = np.array([servo.torque_limit for servo in self.servos]) * self._lever
         drives = limp.tobytes() + limits.tobytes()
         if drives != self._drives:  # touching the model is not free
             self._sim.drive(limp, limits)
@@ -127,6 +131,6 @@ class ServoArm:
         state = self._sim.read(self._clock.now())
         position = self._sign * state.q / self._scale + self._zero
         velocity = self._sign * state.dq / self._scale
-        torque = self._sign * (np.zeros_like(state.q) if state.tau is None else state.tau) * self._scale
+        torque = self._sign * (np.zeros_like(state.q) if state.tau is None else state.tau) / self._lever
         for servo, q, dq, tau in zip(self.servos, position, velocity, torque, strict=True):
             servo.sensed.position, servo.sensed.velocity, servo.sensed.torque = float(q), float(dq), float(tau)
