@@ -44,6 +44,7 @@ class DynamixelBus:
         self._sdk = sdk()
         self._handler: Any = self._sdk.PacketHandler(2.0)
         self._port: Any = open_port(port, baudrate)
+        self._gone = f"port '{port}' is not open; open() first"
 
     def close(self) -> None:
         """Close the port. Idempotent."""
@@ -170,7 +171,7 @@ class DynamixelBus:
     def _transact(self, send: Callable[[], int], wanted: Mapping[int, int], deadline: float) -> dict[int, Answer]:
         port = self._port
         if port is None:
-            raise Disconnected(f"port '{self.name}' is not open; open() first")
+            raise Disconnected(self._gone)
         port.deadline, port.is_using = deadline, False
         try:
             result = send()
@@ -184,7 +185,8 @@ class DynamixelBus:
             raise TransportTimeout(f"port '{self.name}': noise instead of an answer") from None
         except Exception as error:  # SerialException, OSError, termios.error: the cable is pulled
             self.close()
-            raise Disconnected(f"port '{self.name}' is gone: {error}") from error
+            self._gone = f"port '{self.name}' is gone: {error}"
+            raise Disconnected(self._gone) from error
         finally:
             port.is_using = False
 

@@ -253,8 +253,6 @@ class DynamixelDriver:
     def stop(self) -> None:
         """Make the present positions the goals: each servo stops as hard as it can and holds."""
         bus = self._require_bus()
-        if not self._enabled:
-            return
         error: TransportError | None = None
         for _ in range(3):
             try:
@@ -268,10 +266,8 @@ class DynamixelDriver:
 
     def disable(self) -> None:
         """Torque off: an arm that is not supported drops. Idempotent."""
-        was, self._enabled = self._enabled, False
+        self._enabled = False
         if self._bus is None:
-            if was:
-                raise Disconnected(f"port '{self._port_name}' is gone; the servos may still hold")
             return
         for id in self._all:
             self._bus.set(id, reg.TORQUE_ENABLE, 0)
