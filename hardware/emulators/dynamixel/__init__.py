@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...clock import MonotonicClock
+from ...errors import BridgeError
 from .arm import Mounting, ServoArm
 from .server import Server
 
@@ -30,19 +32,28 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--until-eof", action="store_true", help="end with the input")
     options = parser.parse_args(list(arguments))
     clock = MonotonicClock()
+    signal.signal(signal.SIGTERM, _end)
     try:
         settings = _settings(options.arm)
         mountings = [Mounting.from_mapping(item) for item in settings["servos"]]
         arm = ServoArm(settings["mjcf_path"], mountings, clock, settings.get("home"))
     except (KeyError, TypeError) as error:
         parser.error(f"--arm: {error!r} is missing or of a wrong kind")
-    except ValueError as error:
+    except (ValueError, OSError, BridgeError) as error:
         parser.error(f"--arm: {error}")
     try:
-        Server(arm, clock, options.link, options.until_eof).run()
+        server = Server(arm, clock, options.link, options.until_eof)
+    except OSError as error:
+        parser.error(f"no pseudo-terminal, or no link to it: {error}")
+    try:
+        server.run()
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)  # the link to the terminal is taken away on the way out
 
 
 def _settings(text: str) -> dict[str, Any]:
