@@ -65,6 +65,8 @@ def honest(original, deadline):
     return changed(q=lambda state: arm.true_q)(original, deadline)
 
 
+NUMBERS = count(1000.0)
+
 CASES = {
     "positions_have_unit_order_and_zero": {"read": changed(q=lambda s: np.degrees(s.q))},
     "each_joint_moves_alone_and_by_as_much": {"write": lambda o, q, t: o(q[::-1], t)},
@@ -76,7 +78,7 @@ CASES = {
     "ending_is_idempotent": {"disable": lambda o: None},
     "opening_moves_nothing": {"write": lambda o, q, t: q},
     "a_silent_link_never_blocks": {"read": raising(RuntimeError("of the vendor"))},
-    "link_freeze": {"read": changed(t_device=lambda s, n=count(1000.0): next(n))},
+    "link_freeze": {"read": changed(t_device=lambda s: next(NUMBERS))},
     "link_unplug": {"read": changed(fault=lambda s: "x"), "write": raising(BridgeError("x"))},
     "a_device_fault_is_latched": {"read": changed(fault=lambda s: None), "write": silent},
     "an_encoder_jump_stops_the_arm": {"read": honest},

@@ -32,19 +32,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--until-eof", action="store_true", help="end with the input")
     options = parser.parse_args(list(arguments))
     clock = MonotonicClock()
-    signal.signal(signal.SIGTERM, _end)
     try:
         settings = _settings(options.arm)
         mountings = [Mounting.from_mapping(item) for item in settings["servos"]]
         arm = ServoArm(settings["mjcf_path"], mountings, clock, settings.get("home"))
-    except (KeyError, TypeError) as error:
-        parser.error(f"--arm: {error!r} is missing or of a wrong kind")
+    except KeyError as error:
+        parser.error(f"--arm: the key {error} is missing")
+    except TypeError as error:
+        parser.error(f"--arm: {error}")
     except (ValueError, OSError, BridgeError) as error:
         parser.error(f"--arm: {error}")
     try:
         server = Server(arm, clock, options.link, options.until_eof)
     except OSError as error:
         parser.error(f"no pseudo-terminal, or no link to it: {error}")
+    signal.signal(signal.SIGTERM, _end)
     try:
         server.run()
     except KeyboardInterrupt:
