@@ -356,7 +356,8 @@ def test_commands_of_the_side_channel(server):
         return server.console.carry_out(line)
 
     assert len(do("truth")["q"]) == 3
-    for line in ("freeze duration_s=1", '{"do": "corrupt"}', "hot joint=1", "overload", "encoder_jump joint=2 value=0.3"):
+    jump = "encoder_jump joint=2 value=0.3"
+    for line in ("freeze duration_s=1", '{"do": "corrupt"}', "hot joint=1", "overload", jump):
         assert do(line) == {"ok": True}, line
     assert server.arm.servos[2].jump_ticks == 196 and server.arm.servos[0].get("hardware_error_status") == 0x20
     assert do("reboot joint=0") == do("power_loss duration_s=0.2") == do("heal") == {"ok": True}

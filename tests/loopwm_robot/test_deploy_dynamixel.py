@@ -30,6 +30,7 @@ def config(tmp_path) -> ArmConfig:
     # Tests run on busy machines: a late tick must not look like a lost link.
     values["driver_kwargs"]["watchdog_s"] = 1.0
     values["bridge"] |= {"realtime": "off", "stale_after_s": 0.3, "disconnect_after_s": 1.0}
+    values["bridge"] |= {"following_error_rad": 0.5, "following_error_s": 0.3}
     return build(ArmConfig, values, "arm")
 
 
