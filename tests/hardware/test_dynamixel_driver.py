@@ -283,6 +283,21 @@ def test_a_suspended_peer_does_not_stop_the_loop(rig):
         assert float(np.median(blocked)) < 0.05
 
 
+def test_half_an_arm_is_not_left_on(rig):
+    """The second servo has shut down and refuses the torque: the first gives its own up again."""
+    rig.inject("overload", joint=1)
+    with Session(rig) as session:
+        with pytest.raises(HardwareFault, match="servo 12 .* refuses to write 1 to Torque Enable"):
+            session.driver.enable()
+        assert rig.emulator.ask("truth")["torque"] == [False] * 3
+        session.driver.clear_faults()
+        session.driver.enable()
+        assert rig.emulator.ask("truth")["torque"] == [True] * 3
+        state = session.read()
+        assert state.fault is None
+        session.driver.disable()
+
+
 def test_stop_on_a_dead_link_says_so(rig):
     with Session(rig) as session:
         session.driver.stop()  # not enabled: does no harm

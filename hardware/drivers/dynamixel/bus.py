@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ...errors import BridgeError, CommandRejected, Disconnected, HardwareFault, TransportError, TransportTimeout
 from .port import PastDeadline, open_port, sdk
-from .registers import STATUS_ERRORS, Register
+from .registers import Register, status_error_text
 
 ALERT = 0x80
 PATIENCE_S = 0.1
@@ -207,7 +207,7 @@ class DynamixelBus:
 
     def _require_success(self, answer: Answer, id: int, action: str) -> None:
         if answer.error:
-            why = STATUS_ERRORS.get(answer.error, f"error {answer.error}")
+            why = status_error_text(answer.error)
             raise HardwareFault(f"servo {id} on '{self.name}' refuses to {action}: {why}")
 
     def _describe(self, result: int) -> str:

@@ -6,6 +6,7 @@ and one sync write of goals. The servos' own bus watchdog stops them when instru
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import numpy as np
 
 from ...clock import Clock, MonotonicClock
 from ...errors import (
+    BridgeError,
     CommandRejected,
     Disconnected,
     HardwareFault,
@@ -156,18 +158,25 @@ class DynamixelDriver:
         bus = self._require_bus()
         if self._fault is not None:
             raise HardwareFault(f"dynamixel: '{self._fault}' is latched; clear it first")
-        for id in self._all:
-            holds = bus.get(id, reg.TORQUE_ENABLE) == 1
-            if holds and bus.get(id, reg.BUS_WATCHDOG) != reg.WATCHDOG_EXPIRED:
+        switched_on: list[int] = []
+        try:
+            for id in self._all:
+                held = bus.get(id, reg.TORQUE_ENABLE) == 1
+                if not held or bus.get(id, reg.BUS_WATCHDOG) == reg.WATCHDOG_EXPIRED:
+                    self._end_watchdog(bus, id)
+                for register in (reg.PROFILE_ACCELERATION, reg.PROFILE_VELOCITY):
+                    bus.set(id, register, 0)  # goals are followed as they come: the bridge shapes the motion
+                if self._goal_current is not None:
+                    bus.set(id, reg.GOAL_CURRENT, self._facts[id].current_units(self._goal_current))
+                if not held:
+                    switched_on.append(id)
+                    bus.set(id, reg.TORQUE_ENABLE, 1)
                 bus.set(id, reg.BUS_WATCHDOG, self._watchdog)
-                continue
-            self._end_watchdog(bus, id)
-            for register in (reg.PROFILE_ACCELERATION, reg.PROFILE_VELOCITY):
-                bus.set(id, register, 0)  # goals are followed as they come: the bridge shapes the motion
-            if self._goal_current is not None:
-                bus.set(id, reg.GOAL_CURRENT, self._facts[id].current_units(self._goal_current))
-            bus.set(id, reg.TORQUE_ENABLE, 1)
-            bus.set(id, reg.BUS_WATCHDOG, self._watchdog)
+        except BridgeError:
+            with contextlib.suppress(BridgeError):  # half an arm must not be left on
+                for id in switched_on:
+                    bus.set(id, reg.TORQUE_ENABLE, 0)
+            raise
         self._suspects.clear()
         self._enabled = True
 
@@ -318,20 +327,23 @@ class DynamixelDriver:
         bus.set(id, reg.GOAL_POSITION, bus.get(id, reg.PRESENT_POSITION, signed=True))
 
     def _look_at_health(self, bus: DynamixelBus, end: float) -> None:
-        # Suspects at once, otherwise one after another: torque, hardware error, bus watchdog.
-        self._turn = (self._turn + 1) % len(self._all)
+        # Suspects at once and thoroughly; otherwise torque and watchdog of one servo after another.
         suspects = [id for id in self._all if id in self._suspects]
-        for id in suspects or [self._all[self._turn]]:
-            try:
-                answer = bus.read(id, *reg.HEALTH, end)
-            except TransportTimeout:
-                if suspects:  # its state cannot be believed before it was looked at
-                    raise
-                return
-            self._suspects.discard(id)
-            text = self._complaint(id, answer)
-            if text is not None and self._fault is None:
-                self._fault = text
+        if suspects:
+            for id in suspects:  # what they measure cannot be believed before they were looked at
+                for block in (reg.ERROR_BLOCK, reg.TORQUE_BLOCK, reg.WATCHDOG_BLOCK):
+                    self._note(id, block, bus.read(id, *block, end))
+                self._suspects.discard(id)
+            return
+        self._turn = (self._turn + 1) % (2 * len(self._all))
+        id = self._all[self._turn // 2]
+        block = reg.TORQUE_BLOCK if self._turn % 2 else reg.WATCHDOG_BLOCK
+        with contextlib.suppress(TransportTimeout):
+            self._note(id, block, bus.read(id, *block, end))
+
+    def _note(self, id: int, block: tuple[int, int], answer: Answer) -> None:
+        if self._fault is None:
+            self._fault = self._complaint(id, block, answer)
 
     def _look_for_jump(self, t: float, position: Array) -> None:
         # A servo pulls such a jump straight in: within a few ticks it would look as if nothing had been.
@@ -344,19 +356,18 @@ class DynamixelDriver:
             who = f"servo {self._all[i]} ('{self._name(self._all[i])}')"
             self._fault = f"{who}: position jumped by {way[i]:.3f} rad within {t - before[0]:.3f} s; encoder?"
 
-    def _complaint(self, id: int, answer: Answer) -> str | None:
-        if len(answer.data) != reg.HEALTH[1]:
-            return None
-        first = reg.HEALTH[0]
-        error = answer.data[reg.HARDWARE_ERROR.address - first]
+    def _complaint(self, id: int, block: tuple[int, int], answer: Answer) -> str | None:
         who = f"servo {id} ('{self._name(id)}')"
-        if error:
-            return f"{who}: {reg.hardware_error_text(error)}"
+        if answer.error:
+            return f"{who} does not tell its registers from {block[0]} on: {reg.status_error_text(answer.error)}"
+        if block == reg.ERROR_BLOCK:
+            error = answer.data[-1]
+            return f"{who}: {reg.hardware_error_text(error)}" if error else None
         if not self._enabled:
             return None
-        if not answer.data[reg.TORQUE_ENABLE.address - first]:
+        if block == reg.TORQUE_BLOCK and not answer.data[0]:
             return f"{who} has lost its torque: it restarted or was switched off"
-        if answer.data[reg.BUS_WATCHDOG.address - first] == reg.WATCHDOG_EXPIRED:
+        if block == reg.WATCHDOG_BLOCK and answer.data[0] == reg.WATCHDOG_EXPIRED:
             return f"{who}: bus watchdog expired, no instruction came for {self._watchdog * reg.WATCHDOG_UNIT_S:g} s"
         return None
 
@@ -384,5 +395,5 @@ class DynamixelDriver:
     def _native_hz(self) -> float:
         # Bytes of a tick: sync read and its answers, health of one servo and its answer, sync write.
         n = len(self._all)
-        size = (14 + n) + n * (11 + reg.STATE[1]) + 14 + (11 + reg.HEALTH[1]) + (14 + 5 * n)
+        size = (14 + n) + n * (11 + reg.STATE[1]) + 14 + (11 + reg.TORQUE_BLOCK[1]) + (14 + 5 * n)
         return 1.0 / (10.0 * size / self._baudrate + 4.0 * _USB_S)

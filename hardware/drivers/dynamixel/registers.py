@@ -44,8 +44,9 @@ PRESENT_POSITION = Register("Present Position", 132, 4)
 STATE = (120, 16)
 """Block read at every tick: Realtime Tick (120, 2 bytes), Present Current (126, 2), Present Velocity (128, 4), Present
 Position (132, 4)."""
-HEALTH = (64, 35)
-"""Block read from one servo after another: Torque Enable (64) to Bus Watchdog (98)."""
+TORQUE_BLOCK, ERROR_BLOCK, WATCHDOG_BLOCK = (64, 2), (68, 3), (98, 1)
+"""Blocks that tell how a servo is: Torque Enable first, Hardware Error Status last, Bus Watchdog alone. None has a gap
+between registers, and no two have the same length: a late answer to one cannot pass for another."""
 
 WATCHDOG_EXPIRED = 0xFF
 
@@ -105,6 +106,11 @@ MODELS = {
     1240: Model("XC330-M288"),
 }
 """Model number -> model. Without constants there is no torque estimate."""
+
+
+def status_error_text(number: int) -> str:
+    """Describe the error number of a status packet in words."""
+    return STATUS_ERRORS.get(number, f"error {number}")
 
 
 def hardware_error_text(bits: int) -> str:

@@ -118,7 +118,7 @@ def read_facts(bus: DynamixelBus, id: int, name: str = "") -> ServoFacts:
         position_max=bus.get(id, reg.MAX_POSITION),
         return_delay=bus.get(id, reg.RETURN_DELAY),
         status_return_level=bus.get(id, reg.STATUS_RETURN_LEVEL),
-        current_limit=bus.get(id, reg.CURRENT_LIMIT),
+        current_limit=0 if model.amp is None else bus.get(id, reg.CURRENT_LIMIT),  # XL430 and XC430 have none
         torque=bool(bus.get(id, reg.TORQUE_ENABLE)),
     )
 
