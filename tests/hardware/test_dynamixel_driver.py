@@ -287,7 +287,7 @@ def test_half_an_arm_is_not_left_on(rig):
     """The second servo has shut down and refuses the torque: the first gives its own up again."""
     rig.inject("overload", joint=1)
     with Session(rig) as session:
-        with pytest.raises(HardwareFault, match="servo 12 .* refuses to write 1 to Torque Enable"):
+        with pytest.raises(HardwareFault, match=r"servo 12 .* refuses to write 1 to Torque Enable"):
             session.driver.enable()
         assert rig.emulator.ask("truth")["torque"] == [False] * 3
         session.driver.clear_faults()

@@ -29,12 +29,11 @@ from ...interface import ArmInfo, ArmState, Array, frozen
 from . import registers as reg
 from .bus import PATIENCE_S, Answer, DynamixelBus
 from .calibration import Calibration
+from .health import Health
 from .servo_clock import ServoClock
 from .setup import ServoFacts, inspect, position_range
 
 _STATE = struct.Struct("<H4xhii")
-_JUMP_RAD = 0.1
-"""Change of a position between two readings that is no jump at any speed [rad]."""
 _BOOT_S = 3.0
 """How long a restarted servo may take to answer [s]."""
 _USB_S = 1e-3
@@ -89,18 +88,16 @@ class DynamixelDriver:
         self._calibration = Calibration.from_mapping(calibration) if loaded else Calibration.load(calibration)  # type: ignore[arg-type]
         self._mode, self._goal_current = operating_mode, goal_current_a
         self._watchdog = round(watchdog_s / reg.WATCHDOG_UNIT_S)
-        self._max_age, self._max_speed = float(max_age_s), float(max_speed)
-        self._before: tuple[float, Array] | None = None
+        self._max_age = float(max_age_s)
         self._clock: Clock = clock or MonotonicClock()
         gripper = self._calibration.gripper
         self._ids = self._calibration.ids
         self._all = self._ids + ((gripper.id,) if gripper else ())
+        self._names = self._calibration.names + (("gripper",) if gripper else ())
         self._bus: DynamixelBus | None = None
         self._times = ServoClock(len(self._all))
-        self._enabled = False
-        self._fault: str | None = None
-        self._seq = self._turn = 0
-        self._suspects: set[int] = set()
+        self._health = Health(dict(zip(self._all, self._names, strict=True)), watchdog_s, max_speed)
+        self._seq = 0
         self._facts: dict[int, ServoFacts] = {}
         self._range: tuple[Array, Array] | None = None
         self._taken: ArmState | None = None
@@ -120,10 +117,9 @@ class DynamixelDriver:
         self.close()
         self._bus = bus = DynamixelBus(self._port_name, self._baudrate)
         try:
-            self._facts = {
-                id: inspect(bus, id, self._name(id), self._servo(id), reg.OPERATING_MODES[self._mode])
-                for id in self._all
-            }
+            mode = reg.OPERATING_MODES[self._mode]
+            for id, name in zip(self._all, self._names, strict=True):
+                self._facts[id] = inspect(bus, id, name, self._calibration.joints.get(name), mode)
             for id in self._all:
                 if self._facts[id].status_return_level < 2:
                     bus.set_unconfirmed(id, reg.STATUS_RETURN_LEVEL, 2)
@@ -131,9 +127,8 @@ class DynamixelDriver:
             self.close()
             raise
         self._times.restart()
-        self._before = None
-        self._fault, self._taken, self._seq, self._enabled = None, None, 0, False
-        self._suspects.clear()
+        self._health.restart()
+        self._taken, self._seq = None, 0
         self._range = None
         q_min = q_max = None
         if self._mode == "position":
@@ -156,8 +151,8 @@ class DynamixelDriver:
     def enable(self) -> None:
         """Torque on, each servo holding where it is. One that already holds goes on as it does. Idempotent."""
         bus = self._require_bus()
-        if self._fault is not None:
-            raise HardwareFault(f"dynamixel: '{self._fault}' is latched; clear it first")
+        if self._health.fault is not None:
+            raise HardwareFault(f"dynamixel: '{self._health.fault}' is latched; clear it first")
         switched_on: list[int] = []
         try:
             for id in self._all:
@@ -177,8 +172,7 @@ class DynamixelDriver:
                 for id in switched_on:
                     bus.set(id, reg.TORQUE_ENABLE, 0)
             raise
-        self._suspects.clear()
-        self._enabled = True
+        self._health.enabled = True
 
     def read(self, deadline: float) -> ArmState:
         """Return the newest measurement of all servos.
@@ -198,15 +192,13 @@ class DynamixelDriver:
         now = self._clock.now()
         fields = np.array([self._unpack(id, answers[id]) for id in self._all], dtype=np.float64)
         t_device, age, odd = self._times.update(fields[:, 0].tolist(), now)
-        self._suspects.update(self._all[i] for i in odd)
+        self._health.suspect([self._all[i] for i in odd], moved=bool(odd))
         if age > self._max_age:
             late = f"an answer is {age:.3f} s old, allowed {self._max_age:g} s"
             raise TransportTimeout(f"port '{self._port_name}': {late}")
-        for id in self._all:
-            if answers[id].alert and self._fault is None:
-                self._suspects.add(id)
-        self._look_at_health(bus, end)
-        self._look_for_jump(t_device, fields[:, 3])
+        self._health.suspect(id for id in self._all if answers[id].alert)
+        self._health.look(bus, end)
+        self._health.compare(t_device, fields[:, 3])
         n = len(self._ids)
         self._seq += 1
         gripper = self._calibration.gripper
@@ -221,7 +213,7 @@ class DynamixelDriver:
             dq=self._calibration.directed(fields[:n, 2] * reg.RAD_S_PER_UNIT),
             tau=tau,
             gripper=None if gripper is None else gripper.opening(fields[n, 3]),
-            fault=self._fault,
+            fault=self._health.fault,
         )
 
     def write(self, q: Array, deadline: float) -> Array:
@@ -234,10 +226,10 @@ class DynamixelDriver:
         """
         del deadline  # sending does not wait
         bus = self._require_bus()
-        if not self._enabled:
+        if not self._health.enabled:
             raise ModeError("dynamixel: write before enable(); enable first")
-        if self._fault is not None:
-            raise HardwareFault(f"dynamixel: '{self._fault}' is latched, goals are not sent")
+        if self._health.fault is not None:
+            raise HardwareFault(f"dynamixel: '{self._health.fault}' is latched, goals are not sent")
         ticks = self._calibration.to_ticks(frozen(q, "dynamixel: target q [rad]", (len(self._ids),)))
         if self._range is not None:
             outside = (ticks < self._range[0]) | (ticks > self._range[1])
@@ -253,7 +245,7 @@ class DynamixelDriver:
     def write_gripper(self, opening: float) -> None:
         """Send the gripper to an opening, 0 closed to 1 open; where there is none this raises ModeError."""
         gripper, bus = self._calibration.gripper, self._require_bus()
-        if gripper is None or not self._enabled:
+        if gripper is None or not self._health.enabled:
             raise ModeError("dynamixel: no gripper in the calibration, or not enabled")
         if not (np.isfinite(opening) and 0.0 <= opening <= 1.0):
             raise CommandRejected(f"gripper opening {opening}, allowed [0, 1]")
@@ -275,7 +267,7 @@ class DynamixelDriver:
 
     def disable(self) -> None:
         """Torque off: an arm that is not supported drops. Idempotent."""
-        self._enabled = False
+        self._health.enabled = False
         if self._bus is None:
             return
         for id in self._all:
@@ -303,17 +295,15 @@ class DynamixelDriver:
         for id in self._all:
             if bus.get(id, reg.BUS_WATCHDOG) == reg.WATCHDOG_EXPIRED:
                 self._end_watchdog(bus, id)
-            self._enabled &= bus.get(id, reg.TORQUE_ENABLE) == 1
-        self._fault = None
-        self._suspects.clear()
+            self._health.enabled &= bus.get(id, reg.TORQUE_ENABLE) == 1
+        self._health.restart()
         self._times.forgive()
-        self._before = None
         self._taken = self._measure(time.monotonic() + PATIENCE_S)
 
     def close(self) -> None:
         """Close the port; torque stays as it is, and so does an armed bus watchdog. Idempotent."""
         bus, self._bus = self._bus, None
-        self._enabled = False
+        self._health.enabled = False
         if bus is not None:
             bus.close()
 
@@ -326,63 +316,11 @@ class DynamixelDriver:
         bus.set(id, reg.BUS_WATCHDOG, 0)
         bus.set(id, reg.GOAL_POSITION, bus.get(id, reg.PRESENT_POSITION, signed=True))
 
-    def _look_at_health(self, bus: DynamixelBus, end: float) -> None:
-        # Suspects at once and thoroughly; otherwise torque and watchdog of one servo after another.
-        suspects = [id for id in self._all if id in self._suspects]
-        if suspects:
-            for id in suspects:  # what they measure cannot be believed before they were looked at
-                for block in (reg.ERROR_BLOCK, reg.TORQUE_BLOCK, reg.WATCHDOG_BLOCK):
-                    self._note(id, block, bus.read(id, *block, end))
-                self._suspects.discard(id)
-            return
-        self._turn = (self._turn + 1) % (2 * len(self._all))
-        id = self._all[self._turn // 2]
-        block = reg.TORQUE_BLOCK if self._turn % 2 else reg.WATCHDOG_BLOCK
-        with contextlib.suppress(TransportTimeout):
-            self._note(id, block, bus.read(id, *block, end))
-
-    def _note(self, id: int, block: tuple[int, int], answer: Answer) -> None:
-        if self._fault is None:
-            self._fault = self._complaint(id, block, answer)
-
-    def _look_for_jump(self, t: float, position: Array) -> None:
-        # A servo pulls such a jump straight in: within a few ticks it would look as if nothing had been.
-        before, self._before = self._before, (t, position)
-        if before is None or not self._enabled or self._fault is not None:
-            return
-        way = np.abs(position - before[1]) * reg.RAD_PER_TICK
-        i = int(np.argmax(way))
-        if way[i] > _JUMP_RAD + self._max_speed * (t - before[0]):
-            who = f"servo {self._all[i]} ('{self._name(self._all[i])}')"
-            self._fault = f"{who}: position jumped by {way[i]:.3f} rad within {t - before[0]:.3f} s; encoder?"
-
-    def _complaint(self, id: int, block: tuple[int, int], answer: Answer) -> str | None:
-        who = f"servo {id} ('{self._name(id)}')"
-        if answer.error:
-            return f"{who} does not tell its registers from {block[0]} on: {reg.status_error_text(answer.error)}"
-        if block == reg.ERROR_BLOCK:
-            error = answer.data[-1]
-            return f"{who}: {reg.hardware_error_text(error)}" if error else None
-        if not self._enabled:
-            return None
-        if block == reg.TORQUE_BLOCK and not answer.data[0]:
-            return f"{who} has lost its torque: it restarted or was switched off"
-        if block == reg.WATCHDOG_BLOCK and answer.data[0] == reg.WATCHDOG_EXPIRED:
-            return f"{who}: bus watchdog expired, no instruction came for {self._watchdog * reg.WATCHDOG_UNIT_S:g} s"
-        return None
-
     def _unpack(self, id: int, answer: Answer) -> tuple[int, int, int, int]:
         if len(answer.data) != reg.STATE[1]:
             raise TransportTimeout(f"servo {id} on '{self._port_name}': state refused, error {answer.error}")
         tick, current, velocity, position = _STATE.unpack(answer.data)
         return tick, current, velocity, position
-
-    def _servo(self, id: int) -> Any:
-        return next((servo for servo in self._calibration.joints.values() if servo.id == id), None)
-
-    def _name(self, id: int) -> str:
-        names = {servo.id: name for name, servo in self._calibration.joints.items()}
-        return names.get(id, "gripper")
 
     def _require_bus(self) -> DynamixelBus:
         if self._bus is None:
