@@ -182,7 +182,9 @@ class DynamixelBus:
         except BridgeError:
             raise
         except PastDeadline:
-            raise TransportTimeout(f"port '{self.name}': noise instead of an answer") from None
+            raise TransportTimeout(
+                f"port '{self.name}': bytes still come in at the deadline: a late answer, or noise"
+            ) from None
         except Exception as error:  # SerialException, OSError, termios.error: the cable is pulled
             self.close()
             self._gone = f"port '{self.name}' is gone: {error}"
