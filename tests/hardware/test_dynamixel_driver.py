@@ -283,6 +283,33 @@ def test_a_suspended_peer_does_not_stop_the_loop(rig):
         assert float(np.median(blocked)) < 0.05
 
 
+@pytest.mark.parametrize("delay", [0.12, 0.4])
+def test_no_answer_older_than_allowed_gets_through(rig, delay):
+    """A queue on the way delivers one answer a tick, each of them old: the servos' clocks tell."""
+    with Session(rig) as session:
+        session.driver.enable()
+        ahead = []
+        for _ in range(20):
+            state = session.read()
+            ahead.append(state.t_host - state.t_device)
+            rig.wait(0.01)
+        rig.inject("delay", value=delay)
+        refused, old = 0, []
+        for _ in range(150):
+            began = rig.clock.now()
+            try:
+                state = session.driver.read(began + 0.01)
+                old.append(state.t_host - state.t_device - min(ahead))
+            except TransportTimeout:
+                refused += 1
+            rig.clock.sleep_until(began + 0.01)
+        # Drift of 1 % a second is put up with: 15 ms in this time.
+        assert refused > 100 and max(old, default=0.0) < 0.05 + 0.02
+        rig.heal()
+        rig.wait(delay + 0.1)
+        session.read()
+
+
 def test_half_an_arm_is_not_left_on(rig):
     """The second servo has shut down and refuses the torque: the first gives its own up again."""
     rig.inject("overload", joint=1)
