@@ -122,7 +122,7 @@ def test_what_an_emulator_cannot_do_does_not_apply():
         ALL_CHECKS["a_restart_is_noticed"](rig)
     with SimRig() as rig, pytest.raises(ValueError, match="make_driver"):
         rig.truth()
-    with pytest.raises(ValueError, match="known: dynamixel, sim"):
+    with pytest.raises(ValueError, match=r"known: .*\bsim\b"):
         conformance.make_rig("toaster")
 
 
