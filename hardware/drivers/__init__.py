@@ -12,6 +12,7 @@ _HERE = __name__
 
 DRIVERS: dict[str, str] = {
     "sim": f"{_HERE}.sim:SimArmDriver",
+    "dynamixel": f"{_HERE}.dynamixel:DynamixelDriver",
 }
 """Driver name -> "package.module:Factory"."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..clock import Clock, MonotonicClock
 from ..errors import (
@@ -23,7 +24,7 @@ from ..errors import (
     ModeError,
     TransportTimeout,
 )
-from ..interface import ArmInfo, ArmState, Array
+from ..interface import ArmInfo, ArmState, Array, frozen
 
 _MAX_LAG_S = 0.25
 """Lost time beyond this is not made up for [s]: a machine that slept must not freeze the control loop."""
@@ -183,7 +184,7 @@ class SimArmDriver:
         return self._last
 
     def write(self, q: Array, deadline: float) -> Array:
-        """Send targets (n,) [rad]."""
+        """Send targets (n,) [rad]; anything not finite or of another shape is refused."""
         del deadline
         self._advance()
         self._link_check()
@@ -191,7 +192,7 @@ class SimArmDriver:
             raise ModeError("simulated arm: write before enable(); enable first")
         if self._latched is not None:
             raise HardwareFault(f"simulated arm: '{self._latched}' is latched, targets are ignored")
-        wire = self._quantised(np.asarray(q, dtype=np.float64))
+        wire = self._quantised(frozen(q, "simulated arm: target q [rad]", (len(self._names),)))
         if not self._fault("freeze"):
             self._commands.append((self._clock.now() - self._base + self._latency, wire))
             self._advance()
@@ -219,6 +220,22 @@ class SimArmDriver:
         """Forget the transport."""
         self._open = False
 
+    def drive(self, limp: ArrayLike, tau_max: ArrayLike) -> None:
+        """Switch single drives, as servo arms can.
+
+        Args:
+            limp: joints whose drive gives no torque, (n,) true or false.
+            tau_max: largest torque of each drive (n,) [N m]; a smaller one of the model stays in force.
+        """
+        self._advance()
+        off, model, drives = np.asarray(limp, dtype=bool)[:, None], self._model, self._actuators
+        model.actuator_gainprm[drives] = np.where(off, 0.0, self._gains[0])
+        model.actuator_biasprm[drives] = np.where(off, 0.0, self._gains[1])
+        low, high = self._forces.T
+        bound = np.asarray(tau_max, dtype=np.float64)
+        model.actuator_forcelimited[drives] = True
+        model.actuator_forcerange[drives] = np.stack([np.maximum(low, -bound), np.minimum(high, bound)], axis=1)
+
     # Failing on purpose
     # -----------------------------------------------------------------------------------------
 
@@ -231,6 +248,10 @@ class SimArmDriver:
         """End all failures but a latched device fault, which needs ``clear_faults``."""
         self._faults.clear()
         self._cleared.clear()
+
+    def advance(self) -> None:
+        """Bring the simulation up to the present time, as every read and write does."""
+        self._advance()
 
     @property
     def true_q(self) -> Array:
@@ -259,6 +280,12 @@ class SimArmDriver:
                 f"simulated arm: joints {undriven} have no actuator of their own in {self._path.name}"
             )
         self._actuators = np.array([drives[int(j)] for j in self._joints])
+        self._gains = (
+            np.array(model.actuator_gainprm[self._actuators]),
+            np.array(model.actuator_biasprm[self._actuators]),
+        )
+        limited = np.asarray(model.actuator_forcelimited, dtype=bool)[self._actuators, None]
+        self._forces = np.where(limited, model.actuator_forcerange[self._actuators], [-np.inf, np.inf])
 
     def _go_home(self) -> None:
         mj, model, data, home = self._mj, self._model, self._data, self._home

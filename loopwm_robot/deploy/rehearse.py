@@ -1,0 +1,66 @@
+"""Rehearse a deployment without the arm: the arguments of an emulator, from the settings of an arm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from envs import load_arm
+from hardware.drivers.dynamixel import Calibration
+from hardware.errors import BridgeError
+
+from ..errors import RequestError
+from .arm_config import ArmConfig
+
+_SERVO_NM = 5.0
+"""Torque that an emulated servo has at least at its current limit [N m]; a stronger joint gets a stronger servo."""
+
+
+def emulator_arguments(name: str, arm: ArmConfig) -> list[str]:
+    """Arguments with which an emulator becomes this arm: its MJCF, its ready pose, its wiring, its address.
+
+    Args:
+        name: of the emulator, the same as of the arm's driver.
+        arm: settings of the arm.
+
+    Raises:
+        RequestError: the arm is driven in another way, or the emulator takes no arm.
+    """
+    if name not in BUILDERS:
+        raise RequestError(f"emulator '{name}' takes no arm, those that do: {', '.join(sorted(BUILDERS))}")
+    if arm.driver != name:
+        raise RequestError(f"arm.driver is '{arm.driver}', allowed '{name}', whose emulator was asked for")
+    try:
+        return BUILDERS[name](arm)
+    except (BridgeError, KeyError, TypeError) as error:
+        raise RequestError(f"arm.driver_kwargs do not describe an arm for emulator '{name}': {error}") from error
+
+
+def _dynamixel(arm: ArmConfig) -> list[str]:
+    given = arm.driver_kwargs["calibration"]
+    calibration = Calibration.from_mapping(given) if isinstance(given, dict) else Calibration.load(given)
+    tau_max = dict(zip(arm.joint_names, arm.tau_max, strict=True))
+    servos: list[dict[str, Any]] = [
+        {
+            "joint": joint,
+            "id": servo.id,
+            "sign": servo.sign,
+            "zero": servo.zero,
+            "strength": max(1.0, tau_max[joint] / _SERVO_NM),
+            "eeprom": {
+                "return_delay_time": 0,
+                "drive_mode": servo.drive_mode,
+                "homing_offset": servo.homing_offset,
+            },
+        }
+        for joint, servo in calibration.joints.items()
+    ]
+    home = dict(zip(arm.joint_names, arm.home, strict=True))
+    pose = [home[joint] for joint in calibration.joints]
+    description = {"mjcf_path": str(load_arm(arm.name).xml), "home": pose, "servos": servos}
+    return ["--arm", json.dumps(description), "--link", str(arm.driver_kwargs["port"])]
+
+
+BUILDERS: dict[str, Callable[[ArmConfig], list[str]]] = {"dynamixel": _dynamixel}
+"""Emulator -> how its arguments follow from an arm."""

@@ -1,0 +1,13 @@
+"""The Dynamixel driver keeps the contract, through the vendor's client and a pseudo-terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hardware.conformance import DriverConformance
+
+pytest.importorskip("dynamixel_sdk")
+
+
+class TestDynamixel(DriverConformance):
+    rig_name = "dynamixel"
