@@ -182,7 +182,7 @@ class LoopWM(DynamicsModel):
             h_k and what the loop did.
         """
         h, info = self._refine(state.h, self._drive(state.h, action, embedding, depths), depths)
-        return LatentState(self.coda(h), state.goal), info
+        return LatentState(self._leave(h, state.h), state.goal), info
 
     def decode_normalised(self, h: Tensor, columns: slice | None = None) -> Tensor:
         """Observation after h in normalised units: (..., S, d) -> (..., n)."""
@@ -316,7 +316,7 @@ class LoopWM(DynamicsModel):
             h = FixedDepth(t).run(self.block, state.h, drive)[0] if self._restarts else self.block(h, drive)
             inner.append(h)
         stacked = torch.stack(inner, 1)
-        return stacked, self.coda(stacked)
+        return stacked, self._leave(stacked, state.h.unsqueeze(1))
 
     # -- inside ------------------------------------------------------------
 
@@ -345,6 +345,19 @@ class LoopWM(DynamicsModel):
         if isinstance(self.exit_rule, FixedDepth):
             return self.exit_rule.num_loops
         raise ValueError("chunks of several control steps need a fixed depth at inference; set model.exit=fixed")
+
+    def _leave(self, h: Tensor, start: Tensor) -> Tensor:
+        """h_k = C(W h(T)); the belief stays what it was, since what it is about does not change with time.
+
+        Args:
+            h: h(T) (..., S, d).
+            start: h_{k-1}, of the same shape or one that broadcasts to it.
+        """
+        h = self.coda(h)
+        if not self.context:
+            return h
+        belief = start[..., -1:, :].expand(*h.shape[:-2], 1, -1)
+        return torch.cat([h[..., :-1, :], belief], dim=-2)
 
     def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
         if depths is None:
