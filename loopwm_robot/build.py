@@ -25,7 +25,7 @@ from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
 from .config import LOOPED, CollectConfig, EnvConfig, ModelConfig, PlannerConfig
 from .data.collect import ExplorationPolicy, MixedPolicy, NumbersOnly, Policy, control_interval, split_observation
-from .device import find_device
+from .device import find_device, seeded
 from .errors import RequestError
 from .models.simulator import SimulatorModel
 from .models.tokens import TokenLayout
@@ -260,5 +260,5 @@ def planning_agent(
     if config.model == "simulator":
         generator = torch.Generator().manual_seed(seed)
         return make_agent(SimulatorModel(env, os.cpu_count() or 1), checkpoint.spaces, config, generator)
-    generator = torch.Generator(checkpoint.model.device).manual_seed(seed)
+    generator = seeded(checkpoint.model.device, seed)
     return make_agent(checkpoint.model, checkpoint.spaces, config, generator)

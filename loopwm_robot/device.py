@@ -42,6 +42,11 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def seeded(device: torch.device, seed: int) -> torch.Generator:
+    """A source of randomness on a device."""
+    return torch.Generator(device).manual_seed(seed)
+
+
 def settle() -> None:
     """Wait until a GPU that is in use has finished, so that clocks measure its work and not its queue."""
     if torch.cuda.is_initialized():

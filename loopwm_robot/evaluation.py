@@ -19,6 +19,7 @@ from .checkpoint import Checkpoint, Spaces
 from .closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from .config import CollectConfig, EvaluateConfig, PlannerConfig
 from .data.collect import Policy, UniformPolicy
+from .device import seeded
 from .models.build import build_model
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
@@ -160,7 +161,7 @@ def depths(checkpoint: Checkpoint) -> list[int] | None:
 def untrained_agent(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
     """The same planner on an untrained model."""
     model = untrained_copy(checkpoint, seed)
-    return make_agent(model, checkpoint.spaces, planner, torch.Generator(model.device).manual_seed(seed))
+    return make_agent(model, checkpoint.spaces, planner, seeded(model.device, seed))
 
 
 def simulator_agent(checkpoint: Checkpoint, planner: PlannerConfig, env: gym.Env[Any, Any], seed: int) -> MPCAgent:

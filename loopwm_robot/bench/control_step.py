@@ -16,7 +16,7 @@ from ..checkpoint import Checkpoint, CheckpointError, Spaces, find_checkpoint, l
 from ..closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from ..config import EnvConfig, ModelConfig, PlannerConfig
 from ..data.collect import split_observation
-from ..device import check_device, find_device
+from ..device import check_device, find_device, seeded
 from ..errors import RequestError
 from ..models.build import build_model
 from ..models.dynamics import DynamicsModel
@@ -161,7 +161,7 @@ def make_setting_agent(model: LoopWM, spaces: Spaces, config: ControlStepBench, 
     """A controller with a setting; the model is shared and keeps the setting's exit rule."""
     model.exit_rule = setting.rule
     planner = replace(config.planner, num_samples=setting.num_samples)
-    return make_agent(model, spaces, planner, torch.Generator(model.device).manual_seed(config.seed))
+    return make_agent(model, spaces, planner, seeded(model.device, config.seed))
 
 
 def warm_up(agent: MPCAgent, env: gym.Env[Any, Any]) -> None:

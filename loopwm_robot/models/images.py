@@ -1,18 +1,17 @@
 """Pictures: an encoder that makes tokens of the looped core from them, and a decoder that draws what was imagined.
 
-    uint8 (H, W, C) -> less the mean picture -> conv or ViT -> tokens (M, d) -> the looped core
-    imagined tokens (M, d) -> transposed convolutions -> plus the mean picture -> uint8 (H, W, C)
+    uint8 (H, W, C) -> less the mean picture -> ViT or conv -> tokens (M, d) -> the looped core
+    imagined tokens (M, d) -> an MLP that draws the pixels of each -> plus the mean picture -> uint8 (H, W, C)
 
 Each of the M = (H / patch) (W / patch) tokens stands for a square of `patch` pixels. All of its channels are memory
-(tokens.py): it has unit root mean square, and is drawn only when somebody asks.
+(tokens.py): it has unit root mean square, and is drawn only when somebody asks. docs/loopwm.md says what was measured
+before the parts were chosen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from ..types import Obs, Observed
 from .mlp import check_ranges
 
-ENCODERS = ("conv", "vit")
+ENCODERS = ("vit", "conv")
 LEVELS = 255.0
 """Largest value of a pixel."""
 AT_ONCE = 256
@@ -36,23 +35,23 @@ class ImageConfig:
     """How pictures enter and leave the model.
 
     Attributes:
-        encoder: conv (one layer of stride 2 for each halving down to a patch) or vit (patch embedding, transformer).
-        patch: side of the square of pixels that a token stands for, a power of two; it divides height and width.
-        width: channels of the convolutions at full resolution; they double with each halving, up to 4 times this.
-        layers: of the transformer of encoder vit.
+        encoder: vit (linear patches, then a transformer) or conv (two layers, the first of them with overlap).
+        patch: side of the square of pixels that a token stands for, a multiple of 4; it divides height and width.
+        hidden: width of the MLP that draws, and twice that of the second layer of encoder conv.
+        layers: of the transformer.
     """
 
-    encoder: str = "conv"
+    encoder: str = "vit"
     patch: int = 16
-    width: int = 16
+    hidden: int = 256
     layers: int = 2
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
             raise ValueError(f"model.image.encoder is '{self.encoder}', allowed {', '.join(ENCODERS)}")
-        check_ranges("model.image", self, ("patch", 2, 64), ("width", 1, 1024), ("layers", 1, 64))
-        if self.patch & (self.patch - 1):
-            raise ValueError(f"model.image.patch is {self.patch} pixels, allowed powers of two: 2 to 64")
+        check_ranges("model.image", self, ("patch", 4, 64), ("hidden", 4, 8192), ("layers", 1, 64))
+        if self.patch % 4:
+            raise ValueError(f"model.image.patch is {self.patch} pixels, allowed multiples of 4 up to 64")
 
     def grid(self, shape: Shape) -> tuple[int, int]:
         """Tokens down and across a picture.
@@ -123,23 +122,22 @@ class Vision(nn.Module):
         self.num = math.prod(self.grid)
         """Tokens M of a picture."""
         self.normalizer = ImageNormalizer(shape)
-        halvings = c.patch.bit_length() - 1
-        widths = [min(c.width << i, 4 * c.width) for i in range(halvings)]
-        if c.encoder == "conv":
-            self.features: nn.Module = nn.Sequential(*_downwards([shape[2], *widths]), nn.Conv2d(widths[-1], d, 1))
-        else:
-            self.features = nn.Conv2d(shape[2], d, c.patch, c.patch)
+        channels, p = shape[2], c.patch
         self.place = nn.Parameter(torch.randn(self.num, d) * 0.02)
-        layer = nn.TransformerEncoderLayer
-        self.mixer: nn.Module = nn.Identity()
         if c.encoder == "vit":
+            layer = nn.TransformerEncoderLayer
             blocks = (layer(d, heads, 2 * d, 0.0, F.silu, batch_first=True, norm_first=True) for _ in range(c.layers))
-            self.mixer = nn.Sequential(*blocks)
-        self.draw = nn.Sequential(nn.Conv2d(d, widths[-1], 1), *_upwards([*reversed(widths), shape[2]]))
-        last = self.draw[-1]
-        assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
-        nn.init.zeros_(last.weight)  # a new model draws the mean picture
-        nn.init.zeros_(last.bias)
+            self.features: nn.Module = nn.Conv2d(channels, d, p, p)
+            self.mixer: nn.Module = nn.Sequential(*blocks)
+        else:
+            near, far = max(1, c.hidden // 4), max(1, c.hidden // 2)
+            layers = (nn.Conv2d(channels, near, 8, 4, 2), nn.SiLU(), nn.Conv2d(near, far, p // 4, p // 4), nn.SiLU())
+            self.features = nn.Sequential(*layers, nn.Conv2d(far, d, 1))
+            self.mixer = nn.Identity()
+        pixels = nn.Linear(c.hidden, p * p * channels)
+        nn.init.zeros_(pixels.weight)  # a new model draws the mean picture
+        nn.init.zeros_(pixels.bias)
+        self.draw = nn.Sequential(nn.Linear(d, c.hidden), nn.SiLU(), pixels)
 
     def forward(self, image: Tensor) -> Tensor:
         """Tokens of pictures: uint8 (..., H, W, C) -> (..., M, d)."""
@@ -150,9 +148,10 @@ class Vision(nn.Module):
 
     def decode_normalised(self, tokens: Tensor) -> Tensor:
         """Pictures of tokens, normalised: (..., M, d) -> (..., H, W, C)."""
-        flat = tokens.reshape(-1, *tokens.shape[-2:])  # (B, M, d)
-        drawn: Tensor = self.draw(flat.transpose(1, 2).unflatten(2, self.grid))
-        return drawn.movedim(1, -1).reshape(*tokens.shape[:-2], *self.shape)
+        p = self.config.patch
+        squares: Tensor = self.draw(tokens)  # (..., M, p p C)
+        squares = squares.unflatten(-1, (p, p, -1)).unflatten(-4, self.grid)  # (..., rows, columns, p, p, C)
+        return squares.transpose(-4, -3).reshape(*tokens.shape[:-2], *self.shape)
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
@@ -195,13 +194,3 @@ class Vision(nn.Module):
         x = self.features(self.normalizer(image).movedim(-1, 1))  # (B, d, rows, columns)
         tokens: Tensor = self.mixer(x.flatten(2).transpose(1, 2) + self.place)
         return tokens
-
-
-def _downwards(widths: list[int]) -> Iterator[nn.Module]:
-    for n_in, n_out in pairwise(widths):
-        yield from (nn.Conv2d(n_in, n_out, 4, 2, 1), nn.GroupNorm(1, n_out), nn.SiLU())
-
-
-def _upwards(widths: list[int]) -> Iterator[nn.Module]:
-    for n_in, n_out in pairwise(widths):
-        yield from (nn.GroupNorm(1, n_in), nn.SiLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1))

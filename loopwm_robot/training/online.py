@@ -25,7 +25,7 @@ from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy, run_episode
-from ..device import find_device
+from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
 from ..models.loopwm import LoopWM
 from ..progress import progress
@@ -91,7 +91,7 @@ class TrainingRun:
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
-        self.planner_noise = torch.Generator(self.model.device).manual_seed(self.seed)
+        self.planner_noise = seeded(self.model.device, self.seed)
         self.agent = make_agent(self.model, s, self.planner_config, self.planner_noise)
         self.trainer = WorldModelTrainer(
             self.model,
