@@ -14,7 +14,10 @@ from .rendering import SceneRenderer
 OBS_MODES = ("image", "mixed")
 
 
-class PixelObservation(gym.Wrapper[dict[str, Any], NDArray[np.float32], dict[str, Any], NDArray[np.float32]]):
+class PixelObservation(
+    gym.Wrapper[dict[str, Any], NDArray[np.float32], dict[str, Any], NDArray[np.float32]],
+    gym.utils.RecordConstructorArgs,
+):
     """Adds a picture of the arm and its objects to the observation, under the key "image".
 
     The goal is not drawn: what moves does not depend on what we want, and hindsight may replace it.
@@ -31,7 +34,8 @@ class PixelObservation(gym.Wrapper[dict[str, Any], NDArray[np.float32], dict[str
     """
 
     def __init__(self, env: gym.Env[Any, Any], obs_mode: str = "mixed", size: int = 64, camera: str = "main") -> None:
-        super().__init__(env)
+        gym.utils.RecordConstructorArgs.__init__(self, obs_mode=obs_mode, size=size, camera=camera)
+        gym.Wrapper.__init__(self, env)
         base = env.unwrapped
         if not isinstance(base, ArmEnv):
             raise ValueError(

@@ -137,7 +137,8 @@ def check_objective(spaces: Spaces, config: PlannerConfig) -> None:
     Raises:
         RequestError: the analytic objective is asked for where the observation has no position that fits the goal.
     """
-    if config.objective == "analytic" and spaces.position[1] - spaces.position[0] != spaces.n_goal:
+    width = spaces.position[1] - spaces.position[0]
+    if config.objective == "analytic" and (width == 0 or width != spaces.n_goal):
         raise RequestError(
             f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no position "
             "to compare with the goal; use planner.objective=learned_reward"

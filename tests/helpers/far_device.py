@@ -57,7 +57,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
                 raise RuntimeError(f"{func}: a tensor of shape {x.shape} was made on the device unseen")
             integer = index and x.dtype in (torch.int64, torch.bool)
             if anywhere and not isinstance(x, Far) and x.ndim and not integer:
-                raise RuntimeError(f"{func}: expected all tensors on the same device, found one of {x.shape} on the cpu")
+                raise RuntimeError(f"{func}: expected all tensors on the same device, one of {x.shape} is on the cpu")
     far = anywhere if asked is None else torch.device(asked).type == "meta"
     if name == "copy_":
         far = isinstance(args[0], Far)

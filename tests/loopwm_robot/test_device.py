@@ -35,7 +35,8 @@ MIXED = Spaces("Disc", "", 2, 2, 2, 0.1, (0, 2), image=(SIZE, SIZE, 3))
 PICTURES = Spaces("Disc", "", 0, 2, 0, 0.1, image=(SIZE, SIZE, 3))
 PLANNER = PlannerConfig(horizon=2, num_samples=8, num_elites=3, keep_elites=1, iterations=2, posture_weight=0)
 LEARNED = PlannerConfig(horizon=2, num_samples=8, num_elites=3, keep_elites=1, iterations=2, objective="learned_reward")
-SMALL: dict[str, Any] = {"latent_dim": 8, "heads": 2, "max_loops": 3, "mean_loops": 2, "image": ImageConfig(patch=8, hidden=8)}
+PICTURE = ImageConfig(patch=8, hidden=8)
+SMALL: dict[str, Any] = {"latent_dim": 8, "heads": 2, "max_loops": 3, "mean_loops": 2, "image": PICTURE}
 
 
 class NumbersEnv(PictureEnv):
@@ -121,6 +122,8 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """`cuda` names the far device."""
     for module in (online, building):
         monkeypatch.setattr(module, "find_device", lambda name: FAR if name == "cuda" else torch.device("cpu"))
+    monkeypatch.setattr("loopwm_robot.training.calibrate.GRID", 2)  # every operation goes through Python
+    monkeypatch.setattr("loopwm_robot.training.calibrate.REFINE", 1)
     for part in (online, building):
         monkeypatch.setattr(part, "seeded", seeded_anywhere)
 
@@ -129,7 +132,8 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_planning_and_measuring_stay_on_the_device(kind: str, tmp_path: Path) -> None:
     near = training(kind, tmp_path / "near")
-    near.run()
+    with pytest.raises(KeyboardInterrupt):
+        near.run(on_round=interrupt)
     with far_device() as device:
         run = training(kind, tmp_path / "far", "cuda")
         checkpoint = run.run()
