@@ -46,7 +46,7 @@ class Far(Tensor):
 
 def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """What an operation gives, where its tensors say they are."""
-    tensors = list(_tensors((args, kwargs)))
+    tensors = list(_tensors((args, [*kwargs.values()])))
     asked = kwargs.get("device")
     anywhere = any(isinstance(x, Far) for x in tensors)
     name = func.overloadpacket.__name__
@@ -105,6 +105,8 @@ def _down(x: Any) -> Any:
 
 
 def _tensors(nested: Any) -> Iterator[Tensor]:
-    found: list[Tensor] = []
-    tree_map(lambda x: found.append(x) if isinstance(x, Tensor) else None, nested)
-    return iter(found)
+    if isinstance(nested, Tensor):
+        yield nested
+    elif isinstance(nested, list | tuple):
+        for part in nested:
+            yield from _tensors(part)

@@ -29,14 +29,14 @@ from loopwm_robot.training.metrics import open_loop_table
 from loopwm_robot.training.online import TrainingRun
 from loopwm_robot.training.trainer import UpdateConfig
 
-SIZE, STEPS = 16, 8
+SIZE, STEPS = 16, 6
 VECTOR = Spaces("Disc", "", 2, 2, 2, 0.1, (0, 2))
 MIXED = Spaces("Disc", "", 2, 2, 2, 0.1, (0, 2), image=(SIZE, SIZE, 3))
 PICTURES = Spaces("Disc", "", 0, 2, 0, 0.1, image=(SIZE, SIZE, 3))
 PLANNER = PlannerConfig(horizon=2, num_samples=8, num_elites=3, keep_elites=1, iterations=2, posture_weight=0)
 LEARNED = PlannerConfig(horizon=2, num_samples=8, num_elites=3, keep_elites=1, iterations=2, objective="learned_reward")
 PICTURE = ImageConfig(patch=8, hidden=8)
-SMALL: dict[str, Any] = {"latent_dim": 8, "heads": 2, "max_loops": 3, "mean_loops": 2, "image": PICTURE}
+SMALL: dict[str, Any] = {"latent_dim": 8, "heads": 2, "max_loops": 2, "mean_loops": 2, "image": PICTURE}
 
 
 class NumbersEnv(PictureEnv):
