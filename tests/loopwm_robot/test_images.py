@@ -15,8 +15,11 @@ from picture_env import PictureEnv, draw
 from torch import Tensor
 
 from loopwm_robot.agent import MPCAgent
-from loopwm_robot.build import check_model, check_objective, make_agent, spaces_of
+from loopwm_robot.bench.profile import profile_control_step
+from loopwm_robot.build import check_model, check_objective, load_agent, make_agent, make_env, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from loopwm_robot.cli.checkpoints import open_checkpoint
+from loopwm_robot.cli.checks import check_arm
 from loopwm_robot.config import EnvConfig, ModelConfig, PlannerConfig
 from loopwm_robot.data.buffer import ReplayBuffer
 from loopwm_robot.data.collect import ExplorationPolicy, NumbersOnly, UniformPolicy, run_episode, split_observation
@@ -458,3 +461,42 @@ def test_observations_of_many_kinds_are_understood() -> None:
     policy = NumbersOnly(UniformPolicy(2, np.random.default_rng(0)))
     policy.reset(np.zeros(0, np.float32))
     assert policy.act(Observed(np.ones(3, np.float32), picture)).shape == (2,)
+
+
+@pytest.mark.parametrize("mode", ["image", "mixed"])
+def test_an_agent_of_a_checkpoint_sees_the_pictures_it_was_trained_on(mode: str, tmp_path: Path) -> None:
+    config = EnvConfig(obs_mode=mode, image_size=32)
+    env = make_env(config)
+    spaces = spaces_of(env, config)
+    env.close()
+    assert spaces.image == (32, 32, 3) and spaces.obs_mode == mode and spaces.n_obs == (31 if mode == "mixed" else 0)
+    c = ModelConfig(latent_dim=8, heads=2, image=ImageConfig(hidden=8, layers=1))
+    model = build_model(c, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups, spaces.image)
+    save_checkpoint(tmp_path / "c.safetensors", Checkpoint(model, c, spaces, {}))
+    objective = "analytic" if mode == "mixed" else "learned_reward"
+    planner = PlannerConfig(horizon=2, num_samples=8, num_elites=4, keep_elites=1, iterations=1, objective=objective)
+    agent, again = load_agent(tmp_path / "c.safetensors", planner)
+    try:
+        raw, _ = again.reset(seed=0)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    obs, _, goal = split_observation(raw)
+    agent.reset(goal)
+    assert agent.act(obs).shape == (7,)
+    parts = profile_control_step(agent, obs, goal, 2)
+    assert min(parts.values()) >= 0
+    again.close()
+    # What it shows is part of what has to fit, and an arm shows nothing.
+    plain = replace(config, obs_mode="vector")
+    with pytest.raises(RequestError, match="obs_mode"):
+        open_checkpoint(str(tmp_path / "c.safetensors"), plain)
+    with pytest.raises(RequestError, match="the bridge has no camera"):
+        check_arm(spaces, again, None, False)  # type: ignore[arg-type]
+
+
+def test_environments_of_others_bring_their_own_pictures() -> None:
+    with pytest.raises(RequestError, match="AddRenderObservation"):
+        make_env(EnvConfig("MountainCarContinuous-v0", "", "", "mixed"))
+    for settings in ({"obs_mode": "pixels"}, {"image_size": 8}, {"image_size": 65}):
+        with pytest.raises(ValueError, match=r"env\.(obs_mode|image_size) is"):
+            EnvConfig(**settings)  # type: ignore[arg-type]
