@@ -20,6 +20,7 @@ from .observation import (
     observation_size,
     observation_tokens,
 )
+from .pixels import PixelObservation
 from .randomize import DYNAMICS_UNITS, TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges
 from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
@@ -45,6 +46,7 @@ __all__ = [
     "JointDelta",
     "JointReference",
     "Marker",
+    "PixelObservation",
     "Polyline",
     "PushEnv",
     "PushExplorer",

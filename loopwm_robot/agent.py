@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from planners import Objective, Plan, Planner, RolloutModel, TrajectoryScorer
 
 from .memory import Memory
-from .types import Float32
+from .types import Float32, Obs, Observed, Seen
 
 ObjectiveFactory = Callable[[Tensor], Objective]
 """Makes the objective of an episode from its goal (n_goal,)."""
@@ -24,8 +25,8 @@ class EncodingModel(RolloutModel, Protocol):
     One with an attribute `context` above 0 is also handed that many past transitions: encode(obs, goal, history=...).
     """
 
-    def encode(self, obs: Tensor, goal: Tensor | None = None) -> Any:
-        """State for obs (1, n_obs) and goal (1, n_goal)."""
+    def encode(self, obs: Any, goal: Tensor | None = None) -> Any:
+        """State for obs (1, n_obs), with its picture where the model sees some, and goal (1, n_goal)."""
         ...
 
 
@@ -63,7 +64,7 @@ class MPCAgent:
         """
         if not keep_memory:
             self.memory.clear()
-        self._goal = torch.as_tensor(goal, dtype=torch.float32)
+        self._goal = torch.as_tensor(goal, dtype=torch.float32, device=self.device)
         self.use_objective(self.make_objective(self._goal))
         self.last_plan = None
 
@@ -71,22 +72,31 @@ class MPCAgent:
         """Optimise something else for the rest of the episode."""
         self._objective = objective
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; observations and actions of the agent are arrays."""
+        return torch.device(getattr(self.model, "device", "cpu"))
+
     @torch.inference_mode()
-    def state(self, obs: Float32) -> Any:
+    def state(self, obs: Seen) -> Any:
         """The model's state for an observation (n_obs,), what was observed before it, and the episode's goal.
 
         Raises:
             ValueError: obs has non-finite numbers; the message gives their indices.
         """
-        tensor = torch.as_tensor(obs, dtype=torch.float32)
+        vector, image = (obs.vector, obs.image) if isinstance(obs, Observed) else (obs, None)
+        tensor = torch.as_tensor(vector, dtype=torch.float32, device=self.device)
         if not bool(torch.isfinite(tensor).all()):
             bad = torch.nonzero(~torch.isfinite(tensor)).flatten().tolist()
             raise ValueError(f"obs has non-finite numbers at indices {bad}, allowed finite; check the sensor")
+        seen: Obs = tensor[None]
+        if image is not None:
+            seen = Observed(tensor[None], torch.as_tensor(np.ascontiguousarray(image), device=self.device)[None])
         if not self.memory.context:
-            return self.model.encode(tensor[None], self._goal[None])
+            return self.model.encode(seen, self._goal[None])
         model: Any = self.model
-        history = self.memory.history(len(tensor), model.nu)
-        return model.encode(tensor[None], self._goal[None], history=history)
+        history = self.memory.history(len(tensor), model.nu).to(self.device)
+        return model.encode(seen, self._goal[None], history=history)
 
     @torch.inference_mode()
     def plan(self, state: Any, executed: int = 1) -> Plan:
@@ -97,19 +107,19 @@ class MPCAgent:
         self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start)
         return self.last_plan
 
-    def propose(self, obs: Float32) -> Float32:
+    def propose(self, obs: Seen) -> Float32:
         """Action (nu,) that the plan for observation (n_obs,) begins with; nothing is remembered yet."""
         started = time.perf_counter()
         plan = self.plan(self.state(obs))
-        action: Float32 = plan.actions[0].numpy()
+        action: Float32 = plan.actions[0].cpu().numpy()
         self.timings.append(time.perf_counter() - started)
         return action
 
-    def observe(self, obs: Float32, action: Float32) -> None:
+    def observe(self, obs: Seen, action: Float32) -> None:
         """Remember that `action` (nu,) was carried out after `obs` (n_obs,) was seen."""
-        self.memory.add(obs, action)
+        self.memory.add(obs.vector if isinstance(obs, Observed) else obs, action)
 
-    def act(self, obs: Float32) -> Float32:
+    def act(self, obs: Seen) -> Float32:
         """Action (nu,) for observation (n_obs,), remembered as the one that is carried out."""
         action = self.propose(obs)
         self.observe(obs, action)

@@ -17,17 +17,20 @@ from envs.action import CartesianDelta
 from envs.arm_env import ArmEnv
 from envs.exploration import PushExplorer
 from envs.observation import observation_groups
+from envs.pixels import PixelObservation
 from envs.tasks.push import PushEnv
 from planners import KeepPosture, LearnedReward, Objective, ReachPoint, Sum, make_planner
 
 from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
 from .config import LOOPED, CollectConfig, EnvConfig, ModelConfig, PlannerConfig
-from .data.collect import ExplorationPolicy, MixedPolicy, Policy, control_interval, split_observation
+from .data.collect import ExplorationPolicy, MixedPolicy, NumbersOnly, Policy, control_interval, split_observation
+from .device import find_device, seeded
 from .errors import RequestError
 from .models.simulator import SimulatorModel
 from .models.tokens import TokenLayout
 from .training.metrics import HORIZONS
+from .types import Observed
 
 gym.register_envs(envs)
 
@@ -58,6 +61,11 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
         raise RequestError(
             f"env.id '{config.id}' refuses its arguments ({error}); clear env.control_mode and env.reward"
         ) from error
+    if config.obs_mode != "vector":
+        try:
+            env = PixelObservation(env, config.obs_mode, config.image_size)
+        except ValueError as error:
+            raise RequestError(f"env.obs_mode is '{config.obs_mode}' for env.id '{config.id}': {error}") from error
     space = env.action_space
     if not isinstance(space, gym.spaces.Box) or not (np.all(space.low == -1) and np.all(space.high == 1)):
         raise RequestError(
@@ -73,17 +81,18 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
     that the goal is compared with, and `observation_tokens()`, the columns that belong together by name.
     """
     obs, _, goal = split_observation(env.observation_space.sample())
+    image = obs.image.shape if isinstance(obs, Observed) else ()
     base: Any = env.unwrapped
     layout: dict[str, Any] = {}
-    columns: slice | None = getattr(base, "goal_columns", None)
-    if isinstance(base, ArmEnv):
+    columns: slice | None = getattr(base, "goal_columns", None) if len(obs) else None
+    if isinstance(base, ArmEnv) and len(obs):
         groups = observation_groups(base.arm.n)
         columns = groups["ee_pos"] if columns is None else columns
         layout["joints"] = (groups["q"].start, groups["q"].stop)
         layout["home"] = tuple(float(q) for q in base.posture)
     if columns is not None:
         layout["position"] = (columns.start, columns.stop)
-    if hasattr(base, "observation_tokens"):
+    if hasattr(base, "observation_tokens") and len(obs):
         layout["groups"] = {name: tuple(map(int, some)) for name, some in base.observation_tokens().items()}
     return Spaces(
         env_id=config.id,
@@ -92,6 +101,8 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
         nu=int(np.prod(env.action_space.shape or ())),
         n_goal=len(goal),
         ctrl_dt=control_interval(env),
+        image=image,
+        obs_mode=config.obs_mode,
         **layout,
     )
 
@@ -108,9 +119,16 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
     base = env.unwrapped
     anywhere = ExplorationPolicy(nu, rng, config.correlation, config.scale)
     if isinstance(base, PushEnv) and isinstance(base.action_mode, CartesianDelta):
-        pushes = PushExplorer(rng, base.arm.n, base.action_mode.action_scale)
+        if not shows_numbers(env):
+            return anywhere
+        pushes = NumbersOnly(PushExplorer(rng, base.arm.n, base.action_mode.action_scale))
         return MixedPolicy(pushes, anywhere, ANYWHERE, rng)
     return anywhere
+
+
+def shows_numbers(env: gym.Env[Any, Any]) -> bool:
+    """Whether the observations of an environment have numbers."""
+    return len(split_observation(env.observation_space.sample())[0]) > 0
 
 
 def check_objective(spaces: Spaces, config: PlannerConfig) -> None:
@@ -119,7 +137,8 @@ def check_objective(spaces: Spaces, config: PlannerConfig) -> None:
     Raises:
         RequestError: the analytic objective is asked for where the observation has no position that fits the goal.
     """
-    if config.objective == "analytic" and spaces.position[1] - spaces.position[0] != spaces.n_goal:
+    width = spaces.position[1] - spaces.position[0]
+    if config.objective == "analytic" and (width == 0 or width != spaces.n_goal):
         raise RequestError(
             f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no position "
             "to compare with the goal; use planner.objective=learned_reward"
@@ -138,9 +157,22 @@ def check_model(env: gym.Env[Any, Any], spaces: Spaces, config: ModelConfig, chu
     Raises:
         RequestError: names the setting that does not fit.
     """
+    if spaces.image and config.kind not in LOOPED:
+        raise RequestError(
+            f"model.kind is '{config.kind}' for {spaces.env_id}, whose observations have pictures, allowed "
+            f"{', '.join(LOOPED)}; or set env.obs_mode=vector"
+        )
+    if config.context and not spaces.n_obs:
+        raise RequestError(
+            f"model.context is {config.context} for {spaces.env_id}, whose observations are pictures only, allowed 0: "
+            "the past is remembered in numbers; set env.obs_mode=mixed"
+        )
     if config.kind in LOOPED:
         try:
             TokenLayout.make(spaces.n_obs, spaces.groups, config.tokens)
+            if spaces.image:
+                height, width, channels = spaces.image
+                config.image.grid((height, width, channels))
         except ValueError as error:
             raise RequestError(f"{error} (environment {spaces.env_id})") from error
         if max(chunks) > 1 and config.form != "step_consistent":
@@ -170,7 +202,7 @@ def make_agent(
         model: a dynamics model, or the simulator.
         spaces: what the model was trained on.
         config: planner settings.
-        generator: of the planner's noise.
+        generator: of the planner's noise, on the model's device.
 
     Raises:
         RequestError: the objective cannot be computed from the observation, see `check_objective`.
@@ -186,13 +218,13 @@ def make_agent(
         )
         if not (config.posture_weight and spaces.home):
             return reach
-        return Sum(reach, KeepPosture(spaces.joint_columns, home, config.posture_weight))
+        return Sum(reach, KeepPosture(spaces.joint_columns, home.to(goal.device), config.posture_weight))
 
     return MPCAgent(model, make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator), objective)
 
 
 def load_agent(
-    path: str | Path, planner: PlannerConfig | None = None, seed: int = 0
+    path: str | Path, planner: PlannerConfig | None = None, seed: int = 0, device: str = "cpu"
 ) -> tuple[MPCAgent, gym.Env[Any, Any]]:
     """A trained controller and an environment it was trained for.
 
@@ -200,16 +232,20 @@ def load_agent(
         path: a checkpoint, or a run folder that holds one.
         planner: settings of the planner; none takes the defaults.
         seed: of the planner's noise.
+        device: where it plans: cpu, cuda, cuda:N or auto.
 
     Returns:
         agent and environment: `action = agent.act(obs)` after `agent.reset(goal)`.
 
     Raises:
         CheckpointError: the file is missing or damaged, or the environment has changed since.
+        RequestError: there is no such device.
     """
     file = find_checkpoint(path)
-    checkpoint = load_checkpoint(file)
-    config = EnvConfig(id=checkpoint.spaces.env_id, control_mode=checkpoint.spaces.control_mode, reward="")
+    checkpoint = load_checkpoint(file, find_device(device))
+    s = checkpoint.spaces
+    size = s.image[0] if s.obs_mode != "vector" else EnvConfig().image_size
+    config = EnvConfig(s.env_id, s.control_mode, reward="", obs_mode=s.obs_mode, image_size=size)
     env = make_env(config)
     checkpoint.spaces.require(spaces_of(env, config), file)
     return planning_agent(checkpoint, planner or PlannerConfig(), env, seed), env
@@ -218,8 +254,12 @@ def load_agent(
 def planning_agent(
     checkpoint: Checkpoint, config: PlannerConfig, env: gym.Env[Any, Any], seed: int
 ) -> MPCAgent:
-    """The controller that a planner configuration asks for: on the checkpoint's model, or on the true model of env."""
-    generator = torch.Generator().manual_seed(seed)
+    """The controller that a planner configuration asks for: on the checkpoint's model, or on the true model of env.
+
+    It plans where its model is: the true one on the CPU, the learned one wherever the checkpoint was moved.
+    """
     if config.model == "simulator":
+        generator = torch.Generator().manual_seed(seed)
         return make_agent(SimulatorModel(env, os.cpu_count() or 1), checkpoint.spaces, config, generator)
+    generator = seeded(checkpoint.model.device, seed)
     return make_agent(checkpoint.model, checkpoint.spaces, config, generator)

@@ -44,6 +44,8 @@ class Spaces:
         joints: the same of the joint positions.
         home: posture that the arm prefers [rad]; empty where the observation has no joints.
         groups: columns of the observation that belong to one body, by name; empty where nobody knows.
+        image: height, width and channels of the pictures; empty where there are none.
+        obs_mode: what the environment was asked to show, see `config.EnvConfig`.
     """
 
     env_id: str
@@ -56,6 +58,13 @@ class Spaces:
     joints: tuple[int, int] = (0, 0)
     home: tuple[float, ...] = ()
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    image: tuple[int, ...] = ()
+    obs_mode: str = "vector"
+
+    @property
+    def sizes(self) -> tuple[int, int, int, tuple[int, ...]]:
+        """Sizes of observation, action, goal and pictures, as a replay buffer takes them."""
+        return self.n_obs, self.nu, self.n_goal, self.image
 
     @property
     def position_columns(self) -> slice:
@@ -162,8 +171,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return tensors, header
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     """Read a checkpoint.
+
+    Args:
+        path: of the file; it may have been written on any device.
+        device: where the model shall be.
 
     Raises:
         CheckpointError: it is missing, damaged, of another format, or its weights do not fit its configuration.
@@ -178,11 +191,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = build(ModelConfig, json.loads(header["model"]))
         spaces = build(Spaces, json.loads(header["spaces"]))
         info = json.loads(header["info"])
-        model = build_model(config, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups)
+        s = spaces
+        model = build_model(config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
         model.load_state_dict(tensors)
         if isinstance(model, LoopWM) and config.kind == "loopwm":
             model.exit_thresholds = {str(k): float(v) for k, v in json.loads(header["exits"]).items()}
             model.exit_rule = exit_rule(config, model)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path} does not fit its own configuration ({error})") from error
-    return Checkpoint(model.eval(), config, spaces, info)
+    return Checkpoint(model.eval().to(device), config, spaces, info)

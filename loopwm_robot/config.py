@@ -11,8 +11,10 @@ from pathlib import Path
 
 from planners import ALGORITHMS, SamplingConfig
 
+from .device import check_device
 from .models.block import FORMS, GAINS, NORMS
 from .models.ensemble import EnsembleConfig
+from .models.images import ImageConfig
 from .models.latent_mlp import LatentMLPConfig
 from .models.loop_control import DEPTHS
 from .models.rssm import RSSMConfig
@@ -48,6 +50,9 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is '{value}', allowed {', '.join(allowed)}")
 
 
+OBS_MODES = ("vector", "image", "mixed")
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The environment.
@@ -56,13 +61,22 @@ class EnvConfig:
         id: Gymnasium id.
         control_mode: joint_delta or cartesian_delta; empty for environments that are not ours.
         reward: dense or sparse; empty for environments that are not ours.
+        obs_mode: vector (what the environment gives, which may be pictures where it is not ours), or of ours image
+            (pictures instead of the vector) or mixed (both).
+        image_size: pixels of a side of these pictures, an even number from 16 to 512.
     """
 
     id: str = "LoopWM/PandaReach-v0"
     control_mode: str = "joint_delta"
     reward: str = "dense"
+    obs_mode: str = "vector"
+    image_size: int = 64
 
     def __post_init__(self) -> None:
+        _choice("env.obs_mode", self.obs_mode, OBS_MODES)
+        _number("env.image_size", self.image_size, 16, 512)
+        if self.image_size % 2:
+            raise ValueError(f"env.image_size is {self.image_size} pixels, allowed even numbers in [16, 512]")
         _choice("env.control_mode", self.control_mode, ("joint_delta", "cartesian_delta", ""))
         _choice("env.reward", self.reward, ("dense", "sparse", ""))
 
@@ -105,6 +119,7 @@ class ModelConfig:
         exit_threshold: relative change below which the exits "converged", "second_order" and "doubling" stop, at least
             0; none takes the one that was calibrated on held-out data after training.
         gate_threshold: the exit "gate" stops above it, in [0, 1]; none takes the calibrated one.
+        image: how pictures enter and leave the model, where there are some.
         latent_mlp, rssm, ensemble: settings of these kinds.
     """
 
@@ -125,6 +140,7 @@ class ModelConfig:
     plan_loops: int = 2
     exit_threshold: float | None = None
     gate_threshold: float | None = None
+    image: ImageConfig = field(default_factory=ImageConfig)
     latent_mlp: LatentMLPConfig = field(default_factory=LatentMLPConfig)
     rssm: RSSMConfig = field(default_factory=RSSMConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
@@ -318,6 +334,7 @@ class TrainCommand(CollectCommand):
         model: what is trained.
         planner: makes the episodes between the rounds.
         train: the rounds.
+        device: cpu, cuda (a GPU), cuda:N, or auto (a GPU where there is one).
     """
 
     resume: str | None = None
@@ -325,6 +342,11 @@ class TrainCommand(CollectCommand):
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -338,6 +360,7 @@ class EvaluateCommand:
         env: the environment.
         planner: the planner.
         evaluate: how many episodes.
+        device: cpu, cuda (a GPU), cuda:N, or auto (a GPU where there is one).
     """
 
     checkpoint: str = ""
@@ -346,6 +369,8 @@ class EvaluateCommand:
     env: EnvConfig = field(default_factory=EnvConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         _number("seed", self.seed, 0, MAX_SEED)
+        check_device(self.device)

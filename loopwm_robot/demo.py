@@ -18,6 +18,7 @@ from .closed_loop import EVALUATION_SEED
 from .config import MAX_SEED, CollectConfig, EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig, TrainConfig
 from .deploy.arm_config import ArmConfig
 from .deploy.run import DeployConfig, deploy_checkpoint
+from .device import check_device, find_device
 from .evaluation import evaluate_checkpoint, write_evaluation
 from .report.curves import learning_curve
 from .report.html import build_report
@@ -49,6 +50,7 @@ class DemoConfig:
         train: the training rounds.
         evaluate: the comparisons.
         deploy: the run through the bridge.
+        device: of training and of the comparisons: cpu, cuda, cuda:N or auto. The bridge runs on the CPU.
         video_episodes: reaches in the video, 0 to 1000; 0 for none.
     """
 
@@ -64,8 +66,10 @@ class DemoConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     deploy: DeployConfig = field(default_factory=DeployConfig)
     video_episodes: int = 4
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}, allowed [0, {MAX_SEED}]")
         if not 0 <= self.video_episodes <= 1000:
@@ -140,9 +144,8 @@ class Demo:
     def train(self) -> Summary:
         """Explore, train in rounds, write the checkpoint and the learning curve."""
         c = self.config
-        run = TrainingRun(
-            self.env, self.spaces, c.model, c.planner, c.collect, c.train, c.seed, self.folder.path / "training"
-        )
+        folder = self.folder.path / "training"
+        run = TrainingRun(self.env, self.spaces, c.model, c.planner, c.collect, c.train, c.seed, folder, c.device)
         run.restore()
         checkpoint = run.run()
         save_checkpoint(self.folder.file(CHECKPOINT_FILE), checkpoint)
@@ -153,6 +156,7 @@ class Demo:
         """Closed loop beside the comparisons, open loop by horizon and loop count."""
         c = self.config
         checkpoint = self.checkpoint
+        checkpoint.model.to(find_device(c.device))
         evaluation = evaluate_checkpoint(checkpoint, self.env, c.planner, c.evaluate, c.seed)
         write_evaluation(evaluation, checkpoint, self.folder.path)
         return dict(evaluation.summary())

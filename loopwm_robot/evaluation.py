@@ -19,6 +19,7 @@ from .checkpoint import Checkpoint, Spaces
 from .closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from .config import CollectConfig, EvaluateConfig, PlannerConfig
 from .data.collect import Policy, UniformPolicy
+from .device import seeded
 from .models.build import build_model
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
@@ -28,7 +29,7 @@ from .report.control import distance_plot, timing_plot
 from .report.predictions import depth_plot, horizon_plot, prediction_plot
 from .runs import write_text
 from .threads import torch_threads
-from .training.metrics import HORIZONS, history_of, open_loop_predictions, open_loop_table
+from .training.metrics import HORIZONS, Starts, imagine, open_loop_predictions, open_loop_table
 from .training.online import record_held_out
 from .types import Episode
 
@@ -87,10 +88,13 @@ def untrained_copy(checkpoint: Checkpoint, seed: int) -> DynamicsModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         s = checkpoint.spaces
-        model = build_model(checkpoint.config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups)
+        model = build_model(checkpoint.config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
     for name in ("obs_normalizer", "goal_normalizer", "delta_normalizer"):
         getattr(model, name).load_state_dict(getattr(checkpoint.model, name).state_dict())
-    return model.eval()
+    vision, taught = getattr(model, "vision", None), getattr(checkpoint.model, "vision", None)
+    if vision is not None and taught is not None:
+        vision.normalizer.load_state_dict(taught.normalizer.state_dict())
+    return model.eval().to(checkpoint.model.device)
 
 
 def evaluate_checkpoint(
@@ -142,7 +146,7 @@ def evaluate_checkpoint(
         if isinstance(model, LoopWM):
             loops = mean_loops(model, results[kind].episodes)
             agent = planning_agent(checkpoint, replace(planner, model="learned"), env, seed)
-            step = profile_control_step(agent, held_out[0].obs[0], held_out[0].goal)
+            step = profile_control_step(agent, held_out[0].seen(0), held_out[0].goal)
     has_position = checkpoint.spaces.position[1] > checkpoint.spaces.position[0]
     return Evaluation(kind, results, held_out, table, loops, step, has_position)
 
@@ -157,7 +161,7 @@ def depths(checkpoint: Checkpoint) -> list[int] | None:
 def untrained_agent(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
     """The same planner on an untrained model."""
     model = untrained_copy(checkpoint, seed)
-    return make_agent(model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
+    return make_agent(model, checkpoint.spaces, planner, seeded(model.device, seed))
 
 
 def simulator_agent(checkpoint: Checkpoint, planner: PlannerConfig, env: gym.Env[Any, Any], seed: int) -> MPCAgent:
@@ -169,11 +173,8 @@ def simulator_agent(checkpoint: Checkpoint, planner: PlannerConfig, env: gym.Env
 def mean_loops(model: LoopWM, episodes: list[Episode]) -> float:
     """Mean loop count of the exit rule over the transitions of some episodes, from where the context is full."""
     window = min(model.context, min(map(len, episodes)) - 1)
-    starts = [(e, t) for e in episodes for t in range(window, len(e))]
-    obs = torch.from_numpy(np.stack([e.obs[t] for e, t in starts]))
-    action = torch.from_numpy(np.stack([e.action[t] for e, t in starts]))
-    state = model.encode(obs, history=history_of(starts, window))
-    return float(model.rollout(state, action[:, None]).loops.double().mean())
+    starts = Starts.of(episodes, 1, 1, window).to(model.device)
+    return float(imagine(model, starts).loops.double().mean())
 
 
 def position_name(spaces: Spaces) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
+
+
+@dataclass(frozen=True)
+class Observed(Generic[Array]):
+    """Numbers and a picture of the same instants, as arrays or as tensors; it is indexed by its leading dimensions.
+
+    Attributes:
+        vector: (..., n_obs) float32, physical units; n_obs is 0 where there is only a picture.
+        image: (..., H, W, C) uint8, 0 to 255, rows from the top.
+    """
+
+    vector: Array
+    image: Array
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+    def __getitem__(self, index: Any) -> Observed[Array]:
+        return Observed(self.vector[index], self.image[index])
+
+    def to(self: Observed[Tensor], device: torch.device) -> Observed[Tensor]:
+        """The same tensors on a device."""
+        return Observed(self.vector.to(device), self.image.to(device))
+
+
+Obs = Tensor | Observed[Tensor]
+"""What a model is shown: numbers (..., n_obs), or numbers and a picture."""
+Seen = Float32 | Observed[NDArray[Any]]
+"""The same at one instant, as an environment gives it."""
+
+
+def to_tensors(seen: Seen) -> Obs:
+    """Arrays as tensors that share their memory."""
+    if isinstance(seen, Observed):
+        return Observed(torch.from_numpy(seen.vector), torch.from_numpy(seen.image))
+    return torch.from_numpy(seen)
+
+
+def vector_of(obs: Obs) -> Tensor:
+    """The numbers (..., n_obs) of what is seen."""
+    return obs.vector if isinstance(obs, Observed) else obs
 
 
 @dataclass(frozen=True)
@@ -28,6 +73,7 @@ class Episode:
         ctrl_dt: duration of a control step [s].
         env_id: Gymnasium id.
         seed: seed of the reset.
+        image: (T+1, H, W, C) uint8; None where there are no pictures.
     """
 
     obs: Float32
@@ -40,6 +86,7 @@ class Episode:
     ctrl_dt: float
     env_id: str
     seed: int
+    image: UInt8 | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.action)
@@ -49,12 +96,23 @@ class Episode:
                     f"episode.{name} has {len(getattr(self, name))} rows, allowed {want} for {steps} actions; "
                     "record one observation more than actions"
                 )
+        if self.image is not None and not (self.image.ndim == 4 and self.image.dtype == np.uint8):
+            raise ValueError(
+                f"episode.image has shape {self.image.shape} and type {self.image.dtype}, "
+                "allowed (T+1, H, W, C) of uint8; record pictures as they are"
+            )
+        if self.image is not None and len(self.image) != steps + 1:
+            raise ValueError(f"episode.image has {len(self.image)} rows, allowed {steps + 1} for {steps} actions")
         for name in ("obs", "achieved", "goal", "action", "reward"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"episode.{name} has non-finite numbers, allowed finite; drop the episode")
 
     def __len__(self) -> int:
         return len(self.action)
+
+    def seen(self, index: Any) -> Seen:
+        """Observations by their indices, with their pictures where there are some."""
+        return self.obs[index] if self.image is None else Observed(self.obs[index], self.image[index])
 
 
 @dataclass(frozen=True)
@@ -80,6 +138,16 @@ class History:
         first = max(0, self.obs.shape[1] - steps)
         return History(self.obs[:, first:], self.action[:, first:], self.mask[:, first:])
 
+    def to(self, device: torch.device) -> History:
+        """The same on a device."""
+        return History(self.obs.to(device), self.action.to(device), self.mask.to(device))
+
+
+def moved(data: Any, device: torch.device) -> list[Any]:
+    """The tensors of a dataclass in the order in which it takes them, each on a device; None stays."""
+    parts = [getattr(data, f.name) for f in fields(data)]
+    return [part if part is None else part.to(device) for part in parts]
+
 
 @dataclass(frozen=True)
 class SequenceBatch:
@@ -90,6 +158,7 @@ class SequenceBatch:
         goal: (B, n_goal) the goal that `reward` was computed for.
         mask: (B, L) float, 1 for real transitions, 0 for padding after the end of an episode.
         history: the W transitions before obs[:, 0]; None where nobody asked for it.
+        image: (B, L+1, H, W, C) uint8; None where there are no pictures.
     """
 
     obs: Tensor
@@ -99,6 +168,16 @@ class SequenceBatch:
     goal: Tensor
     mask: Tensor
     history: History | None = None
+    image: Tensor | None = None
+
+    @property
+    def seen(self) -> Obs:
+        """The observations, with their pictures where there are some."""
+        return self.obs if self.image is None else Observed(self.obs, self.image)
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """The same on a device."""
+        return SequenceBatch(*moved(self, device))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from matplotlib.image import imread
 
 import loopwm_robot
 from loopwm_robot.build import make_env, spaces_of
@@ -50,6 +51,25 @@ def test_own_env(capsys: pytest.CaptureFixture[str]) -> None:
     returns = dict(re.findall(r"Return with (.+): (.+)", out))
     assert set(returns) == {"random actions", "plans in the model"}
     assert all(-17 * 24 <= float(value) <= 0 for value in returns.values())  # the reward of a step is in [-16.3, 0]
+
+
+def test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With too little training to be good: the lines and the picture are there, the baseline comes from the data."""
+    threads = torch.get_num_threads()
+    try:
+        load("images").main(tmp_path / "imagined.png", episodes=4, updates=3)
+    except RuntimeError as error:
+        if "no GL context" not in str(error):
+            raise
+        pytest.skip(str(error))
+    finally:
+        torch.set_num_threads(threads)
+    rows = re.findall(r"(\d+) steps ahead: LoopWM ([\d.]+), 'the last picture' ([\d.]+)", capsys.readouterr().out)
+    assert [int(k) for k, _, _ in rows] == [1, 3, 5, 10]
+    error, still = ([float(row[i]) for row in rows] for i in (1, 2))
+    assert 0 < still[0] < still[1] < still[2]  # an arm moves on
+    assert all(e < 1.5 for e in error)  # about the mean picture
+    assert imread(tmp_path / "imagined.png").shape[:2] == (6 * 64 * 3, 5 * 64 * 3)
 
 
 def test_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from ..checkpoint import Checkpoint, CheckpointError, Spaces, find_checkpoint, l
 from ..closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from ..config import EnvConfig, ModelConfig, PlannerConfig
 from ..data.collect import split_observation
+from ..device import check_device, find_device, seeded
 from ..errors import RequestError
 from ..models.build import build_model
 from ..models.dynamics import DynamicsModel
@@ -44,6 +45,7 @@ class ControlStepBench:
         num_samples: numbers of candidates to compare.
         profile_steps: control steps behind the table of parts, at least 1.
         threads: of torch, at least 1.
+        device: where the model plans: cpu, cuda, cuda:N or auto.
         env: the environment.
         model: LoopWM, where there is no checkpoint.
         planner: the planner.
@@ -57,6 +59,7 @@ class ControlStepBench:
     num_samples: tuple[int, ...] = (64, 128, 256)
     profile_steps: int = 100
     threads: int = 1
+    device: str = "cpu"
     env: EnvConfig = field(default_factory=EnvConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
@@ -65,6 +68,7 @@ class ControlStepBench:
         for name, low in (("seed", 0), ("repeats", 1), ("steps", 1), ("profile_steps", 1), ("threads", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed >= {low}")
+        check_device(self.device)
         if self.loops and min(self.loops) < 1:
             raise ValueError(f"loops has {min(self.loops)}, allowed >= 1")
         for samples in self.num_samples:
@@ -115,7 +119,8 @@ def run(config: ControlStepBench) -> Findings:
     rows = [plan_row(setting, results[setting], config.planner, setting == usual, trained) for setting in ordered]
     rows += part_rows(parts)
     notes = [
-        f"Planning and encoding on {config.threads} torch thread(s), {episodes} episodes a repeat in closed loop. "
+        f"Planning and encoding on {model.device}, {config.threads} torch thread(s), {episodes} episodes a repeat in "
+        "closed loop. "
         "`loop updates` counts applications of the shared block to one candidate's latent state in one plan: "
         "lines with the same number cost the model the same arithmetic.",
         f"The model is {'the one of the checkpoint' if trained else 'fresh: its time is that of a trained one'}.",
@@ -128,8 +133,9 @@ def prepare(config: ControlStepBench, env: gym.Env[Any, Any]) -> tuple[LoopWM, S
     """Model, what it fits, its architecture, and whether it was trained.
 
     Raises:
-        RequestError: the checkpoint is missing, damaged or of another environment.
+        RequestError: the checkpoint is missing, damaged or of another environment, or there is no such device.
     """
+    device = find_device(config.device)
     spaces = spaces_of(env, config.env)
     if config.checkpoint:
         checkpoint = _load(config.checkpoint)
@@ -137,11 +143,12 @@ def prepare(config: ControlStepBench, env: gym.Env[Any, Any]) -> tuple[LoopWM, S
             checkpoint.spaces.require(spaces, config.checkpoint)
         except CheckpointError as error:
             raise RequestError(str(error)) from error
-        return _looped(checkpoint.model), spaces, checkpoint.config, True
+        return _looped(checkpoint.model).to(device), spaces, checkpoint.config, True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = build_model(config.model, spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt, spaces.groups)
-    return _looped(model.eval()), spaces, config.model, False
+        s = spaces
+        model = build_model(config.model, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
+    return _looped(model.eval()).to(device), spaces, config.model, False
 
 
 def _looped(model: DynamicsModel) -> LoopWM:
@@ -154,7 +161,7 @@ def make_setting_agent(model: LoopWM, spaces: Spaces, config: ControlStepBench, 
     """A controller with a setting; the model is shared and keeps the setting's exit rule."""
     model.exit_rule = setting.rule
     planner = replace(config.planner, num_samples=setting.num_samples)
-    return make_agent(model, spaces, planner, torch.Generator().manual_seed(config.seed))
+    return make_agent(model, spaces, planner, seeded(model.device, config.seed))
 
 
 def warm_up(agent: MPCAgent, env: gym.Env[Any, Any]) -> None:

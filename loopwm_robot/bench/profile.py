@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from ..agent import MPCAgent
+from ..device import settle
 from ..models.loopwm import LoopWM
-from ..types import Float32
+from ..types import Float32, Seen
 
 
 class Stopwatch:
@@ -33,11 +34,13 @@ class Stopwatch:
         """A function that does the same and is timed under a label."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            settle()
             started = time.perf_counter()
             self._inner.append(0.0)
             try:
                 return function(*args, **kwargs)
             finally:
+                settle()
                 spent, inner = time.perf_counter() - started, self._inner.pop()
                 self._inner[-1] += spent
                 self.seconds[label] = self.seconds.get(label, 0.0) + spent - inner
@@ -52,12 +55,12 @@ class Stopwatch:
             self._undo.pop()()
 
 
-def profile_control_step(agent: MPCAgent, obs: Float32, goal: Float32, repeats: int = 30) -> dict[str, float]:
+def profile_control_step(agent: MPCAgent, obs: Seen, goal: Float32, repeats: int = 30) -> dict[str, float]:
     """Median over repeats of the seconds that each part of one control step takes.
 
     Args:
         agent: with a LoopWM model.
-        obs: an observation (n_obs,).
+        obs: an observation (n_obs,), with its picture where there is one.
         goal: of the episode (n_goal,).
         repeats: control steps after five of warm-up.
 
@@ -85,7 +88,7 @@ def profile_control_step(agent: MPCAgent, obs: Float32, goal: Float32, repeats: 
                 watch.watch(block, "forward", "loops")
             watch.watch(model.coda, "forward", "coda")
             watch.watch(model, "rollout", "rollout")
-            objective = agent.make_objective(torch.as_tensor(goal))
+            objective = agent.make_objective(torch.as_tensor(goal, device=agent.device))
             agent.use_objective(watch.timed(objective, "decode and score"))
             started = time.perf_counter()
             agent.act(obs)

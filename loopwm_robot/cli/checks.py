@@ -27,6 +27,11 @@ def check_arm(spaces: Spaces, env: gym.Env[Any, Any], arm: ArmConfig, allow_moti
         raise RequestError(
             f"env.id '{spaces.env_id}' is no arm environment, allowed those of envs/; it cannot drive an arm"
         )
+    if spaces.image:
+        raise RequestError(
+            f"env.obs_mode is '{spaces.obs_mode}', allowed 'vector' for an arm: the bridge has no camera; "
+            "set env.obs_mode=vector"
+        )
     preflight(spaces, arm, base.arm, base.joint_delta, allow_motion)
 
 
@@ -37,6 +42,6 @@ def check_episodes(path: Path, spaces: Spaces, capacity: int) -> None:
         RequestError: they cannot be used.
     """
     try:
-        ReplayBuffer(capacity, spaces.n_obs, spaces.nu, spaces.n_goal).load(path)
+        ReplayBuffer(capacity, *spaces.sizes).load(path)
     except ValueError as error:
         raise RequestError(str(error)) from error

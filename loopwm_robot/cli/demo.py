@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..build import check_model, check_objective, make_env, spaces_of
 from ..demo import DemoConfig, describe, run_demo
+from ..device import find_device
 from ..runs import RunFolder
 from .checks import check_arm
 from .compose import compose
@@ -20,6 +21,7 @@ def run(overrides: list[str]) -> int:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner)
+        find_device(config.device)
         check_model(env, spaces, config.model, config.train.update.chunks)
         check_arm(spaces, env, config.arm, config.deploy.allow_motion)
     folder = RunFolder.create("demo", config.out, config.resume)

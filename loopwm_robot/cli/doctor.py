@@ -201,10 +201,12 @@ def check_torch() -> Iterator[Finding]:
     sets = f"; the processor has {', '.join(units)}" if units else ""
     yield Finding("torch", "ok", f"{torch.get_num_threads()} threads, {kernels} kernels{sets}")
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        yield Finding("CUDA", "ok", ", ".join(names))
+        names = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        yield Finding("CUDA", "ok", f"{', '.join(names)}; device=cuda uses the first, device=cpu is the default")
+    elif torch.version.cuda is None:
+        yield Finding("CUDA", "note", "this torch is built without; device=cuda is not possible, device=cpu is")
     else:
-        yield Finding("CUDA", "note", "no device; everything runs on the CPU")
+        yield Finding("CUDA", "note", f"built for {torch.version.cuda}, but no GPU is found: see nvidia-smi")
 
 
 def cpu_flags() -> set[str]:

@@ -19,7 +19,7 @@ def run(overrides: list[str]) -> int:
     from ..evaluation import evaluate_checkpoint, write_evaluation
     from .checkpoints import open_checkpoint
 
-    checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
+    checkpoint, env, path = open_checkpoint(config.checkpoint, config.env, config.device)
     check_objective(checkpoint.spaces, config.planner)
     with RunFolder.create("evaluate", config.out) as folder:
         folder.save_config(config)
@@ -31,6 +31,7 @@ def run(overrides: list[str]) -> int:
             "parameters": checkpoint.parameters,
             "checkpoint": str(path),
             "env_id": config.env.id,
+            "device": str(checkpoint.model.device),
             "seed": config.seed,
             "wall_time_s": time.perf_counter() - started,
         }

@@ -12,6 +12,9 @@ from .compose import load, read
 
 T = TypeVar("T")
 
+NEWER = {"device"}
+"""Settings that the runs of earlier versions do not have."""
+
 
 def resumed(config: T, overrides: Sequence[str], folder: RunFolder) -> T:
     """The settings of the run in a resumed folder; `config` where the run is new.
@@ -26,6 +29,6 @@ def resumed(config: T, overrides: Sequence[str], folder: RunFolder) -> T:
         raise RequestError(f"resume goes on with the settings of its run, got also {' '.join(others)}; leave them out")
     file = folder.path / "config.yaml"
     # Another command may share keys with this one, and all others have defaults: only the whole set tells them apart.
-    if set(read(file)) != set(field_types(type(config))):
+    if set(read(file)) | NEWER != set(field_types(type(config))) | NEWER:
         raise RequestError(f"resume is {folder.path}, which is no run of loopwm {folder.command}; take one of its runs")
     return load(file, type(config))

@@ -19,6 +19,7 @@ def run(overrides: list[str]) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..build import check_model, check_objective, make_env, spaces_of
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
+    from ..device import find_device
     from ..report.curves import learning_curve
     from ..training.online import TrainingRun
     from .checks import check_episodes
@@ -27,6 +28,7 @@ def run(overrides: list[str]) -> int:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner)
+        find_device(config.device)
         check_model(env, spaces, config.model, config.train.update.chunks)
         if config.data is not None:
             check_episodes(Path(config.data).expanduser(), spaces, config.train.buffer_size)
@@ -49,6 +51,7 @@ def run(overrides: list[str]) -> int:
             config.train,
             config.seed,
             folder.path / "training",
+            config.device,
         )
         started = time.perf_counter()
         if not training.restore() and config.data is not None:

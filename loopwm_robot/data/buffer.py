@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..types import Episode, Float32, History, SequenceBatch
+from ..types import Episode, Float32, History, SequenceBatch, UInt8
 
 RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
 """compute_reward(achieved (..., n_goal), desired (..., n_goal)) -> (...): the task's own reward."""
@@ -23,9 +23,10 @@ class ReplayBuffer:
     Args:
         capacity: rows (observations) at most, at least one episode.
         n_obs, nu, n_goal: sizes of observation, action and goal.
+        image: height, width and channels of the pictures, kept as uint8; empty where there are none.
     """
 
-    def __init__(self, capacity: int, n_obs: int, nu: int, n_goal: int) -> None:
+    def __init__(self, capacity: int, n_obs: int, nu: int, n_goal: int, image: Sequence[int] = ()) -> None:
         if capacity < 2:
             raise ValueError(f"buffer capacity is {capacity} rows, allowed >= 2; raise train.buffer_size")
         self.capacity = capacity
@@ -38,6 +39,8 @@ class ReplayBuffer:
             "terminated": np.zeros(capacity, np.float32),
             "remaining": np.zeros(capacity, np.int64),  # transitions from here to the end of the episode
         }
+        if image:
+            self._rows["image"] = np.zeros((capacity, *image), np.uint8)  # memory is taken as rows are filled
         self._age = np.zeros(capacity, np.int64)  # transitions from the start of the episode to here
         self._next = 0
         self._used = 0
@@ -61,6 +64,12 @@ class ReplayBuffer:
         rows = np.flatnonzero(self._rows["remaining"][: self._used] > 0)
         return self._rows["obs"][rows], self._rows["obs"][rows + 1]
 
+    def images(self, limit: int) -> UInt8 | None:
+        """Pictures of held rows, thinned out evenly to at most `limit` (rows, H, W, C); None where there are none."""
+        if "image" not in self._rows:
+            return None
+        return self._rows["image"][np.linspace(0, self._used - 1, min(limit, self._used)).astype(np.int64)]
+
     def add(self, episode: Episode) -> None:
         """Store an episode.
 
@@ -70,12 +79,15 @@ class ReplayBuffer:
         count = len(episode) + 1
         if count > self.capacity:
             raise ValueError(f"episode has {count} rows, allowed <= {self.capacity}; raise train.buffer_size")
+        self._check_image(episode)
         if self._next + count > self.capacity:  # no episode wraps around the end
             self._used = self._next
             self._next = 0
         self._forget(self._next, self._next + count)
         rows = slice(self._next, self._next + count)
         r = self._rows
+        if "image" in r:
+            r["image"][rows] = episode.image
         r["obs"][rows] = episode.obs
         r["achieved"][rows] = episode.achieved
         r["goal"][rows] = episode.goal
@@ -86,6 +98,12 @@ class ReplayBuffer:
         self._age[rows] = np.arange(count)
         self._next += count
         self._used = max(self._used, self._next)
+
+    def _check_image(self, episode: Episode) -> None:
+        wanted = self._rows["image"].shape[1:] if "image" in self._rows else None
+        given = None if episode.image is None else episode.image.shape[1:]
+        if given != wanted:
+            raise ValueError(f"episode has pictures of shape {given}, allowed {wanted}; make the buffer for them")
 
     def _forget(self, start: int, stop: int) -> None:
         """Make rows start..stop free: an episode that begins there and reaches further is dropped as a whole."""
@@ -132,7 +150,8 @@ class ReplayBuffer:
         arrays = (r["obs"][rows], r["action"][rows[:, :-1]], reward, r["terminated"][rows[:, :-1]], goal, mask)
         history = self._history(start, context) if context else None
         obs, action, reward_, ended, goal_, mask_ = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
-        return SequenceBatch(obs, action, reward_, ended, goal_, mask_, history)
+        image = torch.from_numpy(r["image"][rows]) if "image" in r else None
+        return SequenceBatch(obs, action, reward_, ended, goal_, mask_, history, image)
 
     def _history(self, start: NDArray[np.int64], context: int) -> History:
         """The `context` transitions before each start; what lies before the episode repeats its first row, masked."""

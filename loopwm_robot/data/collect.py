@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 
-from ..types import Episode, Float32
+from ..types import Episode, Float32, Observed, Seen, UInt8
 
 
 class Policy(Protocol):
@@ -18,8 +18,8 @@ class Policy(Protocol):
         """A new episode starts; goal (n_goal,) is empty where the task has none."""
         ...
 
-    def act(self, obs: Float32) -> Float32:
-        """Action (nu,), each in [-1, 1], for observation (n_obs,)."""
+    def act(self, obs: Any) -> Float32:
+        """Action (nu,), each in [-1, 1], for observation (n_obs,), an Observed where the environment shows pictures."""
         ...
 
 
@@ -27,11 +27,11 @@ class Policy(Protocol):
 class Proposer(Policy, Protocol):
     """A policy that remembers what was done, and is told when that is not what it proposed. `act` does both."""
 
-    def propose(self, obs: Float32) -> Float32:
+    def propose(self, obs: Any) -> Float32:
         """Action (nu,) for observation (n_obs,), to be followed by `observe`."""
         ...
 
-    def observe(self, obs: Float32, action: Float32) -> None:
+    def observe(self, obs: Any, action: Float32) -> None:
         """`action` (nu,) was carried out after `obs` (n_obs,) was seen."""
         ...
 
@@ -53,10 +53,27 @@ class ExplorationPolicy:
     def reset(self, goal: Float32) -> None:
         self.noise = self.rng.normal(size=self.nu)
 
-    def act(self, obs: Float32) -> Float32:
+    def act(self, obs: Seen) -> Float32:
         fresh = self.rng.normal(size=self.nu)
         self.noise = self.correlation * self.noise + np.sqrt(1 - self.correlation**2) * fresh
         return np.clip(self.scale * self.noise, -1, 1).astype(np.float32)
+
+
+class NumbersOnly:
+    """A policy that looks at numbers, among those that are also shown pictures.
+
+    Args:
+        policy: is handed the numbers (n_obs,).
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def reset(self, goal: Float32) -> None:
+        self.policy.reset(goal)
+
+    def act(self, obs: Seen) -> Float32:
+        return self.policy.act(obs.vector if isinstance(obs, Observed) else obs)
 
 
 class UniformPolicy:
@@ -68,7 +85,7 @@ class UniformPolicy:
     def reset(self, goal: Float32) -> None:
         return None
 
-    def act(self, obs: Float32) -> Float32:
+    def act(self, obs: Seen) -> Float32:
         return self.rng.uniform(-1, 1, self.nu).astype(np.float32)
 
 
@@ -89,7 +106,7 @@ class MixedPolicy:
         self.chosen = self.second if self.rng.random() < self.share else self.first
         self.chosen.reset(goal)
 
-    def act(self, obs: Float32) -> Float32:
+    def act(self, obs: Seen) -> Float32:
         return self.chosen.act(obs)
 
 
@@ -103,7 +120,7 @@ class NoisyPolicy:
         self.policy.reset(goal)
         self.noise.reset(goal)
 
-    def act(self, obs: Float32) -> Float32:
+    def act(self, obs: Seen) -> Float32:
         proposed = self.policy.propose(obs) if isinstance(self.policy, Proposer) else self.policy.act(obs)
         action: Float32 = np.clip(proposed + self.scale * self.noise.act(obs), -1, 1).astype(np.float32)
         if isinstance(self.policy, Proposer):
@@ -111,12 +128,57 @@ class NoisyPolicy:
         return action
 
 
-def split_observation(obs: Any) -> tuple[Float32, Float32, Float32]:
-    """Observation, achieved goal and desired goal; the goals are empty where the task has none."""
-    if isinstance(obs, Mapping):
-        return obs["observation"], obs["achieved_goal"], obs["desired_goal"]
+IMAGE_KEYS = ("image", "pixels")
+"""Keys of a picture in a dict observation: ours, and that of Gymnasium's AddRenderObservation."""
+VECTOR_KEYS = ("observation", "state")
+"""Keys of the numbers beside it."""
+
+
+def split_observation(obs: Any) -> tuple[Seen, Float32, Float32]:
+    """What is seen, the achieved and the desired goal.
+
+    Args:
+        obs: numbers; a picture (H, W, C) uint8; or a dict of numbers, a picture or both under one of VECTOR_KEYS and
+            IMAGE_KEYS, and of the goals.
+
+    Returns:
+        numbers (n_obs,), with the picture (Observed) where there is one, and the goals. What is missing is empty.
+
+    Raises:
+        ValueError: what stands at the place of the picture is none.
+    """
     empty = np.zeros(0, np.float32)
-    return np.asarray(obs, np.float32), empty, empty
+    image = picture_of(obs)
+    if isinstance(obs, Mapping):
+        vector = _first(obs, VECTOR_KEYS)
+        achieved, desired = obs.get("achieved_goal", empty), obs.get("desired_goal", empty)
+    else:
+        vector, achieved, desired = None if image is not None else obs, empty, empty
+    numbers = empty if vector is None else np.asarray(vector, np.float32)
+    return numbers if image is None else Observed(numbers, image), achieved, desired
+
+
+def picture_of(obs: Any) -> UInt8 | None:
+    """The picture (H, W, C) uint8 in an observation: all of it, or under one of IMAGE_KEYS; None where there is none.
+
+    Raises:
+        ValueError: what stands there is no picture.
+    """
+    found = _first(obs, IMAGE_KEYS) if isinstance(obs, Mapping) else obs if _is_picture(obs) else None
+    if found is not None and not _is_picture(found):
+        raise ValueError(
+            f"the picture of an observation has shape {np.shape(found)} and type {np.asarray(found).dtype}, allowed "
+            "(H, W, C) of uint8; resize and convert it in a wrapper"
+        )
+    return found
+
+
+def _is_picture(obs: Any) -> bool:
+    return isinstance(obs, np.ndarray) and obs.ndim == 3 and obs.dtype == np.uint8
+
+
+def _first(obs: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((obs[key] for key in keys if key in obs), None)
 
 
 def run_episode(
@@ -125,7 +187,8 @@ def run_episode(
     """Run one episode to its end.
 
     Args:
-        env: a Gymnasium environment with Box or goal-dict observations and actions in [-1, 1].
+        env: a Gymnasium environment with Box, goal-dict or picture observations (`split_observation`) and
+            actions in [-1, 1].
         policy: chooses the actions.
         seed: of the reset.
         options: of the reset.
@@ -150,8 +213,9 @@ def run_episode(
         terminated.append(term)
         truncated.append(trunc)
         done = term or trunc
+    pictures = [o.image for o in all_obs if isinstance(o, Observed)]
     episode = Episode(
-        obs=np.asarray(all_obs, np.float32),
+        obs=np.asarray([o.vector if isinstance(o, Observed) else o for o in all_obs], np.float32),
         achieved=np.asarray(all_achieved, np.float32),
         goal=np.asarray(goal, np.float32),
         action=np.asarray(actions, np.float32),
@@ -161,6 +225,7 @@ def run_episode(
         ctrl_dt=control_interval(env),
         env_id=env.spec.id if env.spec is not None else type(env.unwrapped).__name__,
         seed=seed,
+        image=np.stack(pictures) if pictures else None,
     )
     return episode, info
 

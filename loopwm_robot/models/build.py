@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .dynamics import DynamicsModel
@@ -27,6 +28,7 @@ def build_model(
     n_goal: int,
     ctrl_dt: float,
     groups: Groups | None = None,
+    image: Sequence[int] = (),
 ) -> DynamicsModel:
     """A dynamics model with fresh weights from the global torch generator.
 
@@ -35,7 +37,16 @@ def build_model(
         n_obs, nu, n_goal: sizes of observation, action and goal.
         ctrl_dt: duration of an action [s].
         groups: columns of the observation that belong together; without them the tokens must be "single".
+        image: height, width and channels of the pictures; empty where there are none.
+
+    Raises:
+        ValueError: there are pictures, and the kind of model sees none; or its settings do not fit.
     """
+    if image and config.kind in ("latent_mlp", "rssm", "ensemble"):
+        raise ValueError(
+            f"model.kind is '{config.kind}' for observations with pictures, allowed loopwm, one_pass, untied; "
+            "or set env.obs_mode=vector"
+        )
     sizes = (n_obs, nu, n_goal, ctrl_dt)
     if config.kind == "latent_mlp":
         return LatentMLP(*sizes, config.latent_mlp)
@@ -45,7 +56,11 @@ def build_model(
         return Ensemble(*sizes, config.ensemble)
     core = core_of(config)
     kind = UntiedStack if config.kind == "untied" else LoopWM
-    model = kind(*sizes, core, groups=groups, tokens=config.tokens)
+    shape = None
+    if image:
+        height, width, channels = image
+        shape = (height, width, channels)
+    model = kind(*sizes, core, groups=groups, tokens=config.tokens, image=shape, image_config=config.image)
     if config.kind == "loopwm":
         model.exit_rule = exit_rule(config, model)
     return model

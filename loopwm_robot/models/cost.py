@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..types import Obs, Observed
 from .dynamics import DynamicsModel
 from .loop_control import FixedDepth
 from .loopwm import LoopWM
@@ -31,7 +32,11 @@ def transition_flops(model: DynamicsModel, loops: int | None = None, decode: boo
         ValueError: loops is below 1.
     """
     p = next(model.parameters())
-    state = model.encode(torch.zeros(1, model.n_obs, device=p.device, dtype=p.dtype))
+    vector = torch.zeros(1, model.n_obs, device=p.device, dtype=p.dtype)
+    obs: Obs = vector
+    if isinstance(model, LoopWM) and model.vision is not None:
+        obs = Observed(vector, torch.zeros(1, *model.vision.shape, device=p.device, dtype=torch.uint8))
+    state = model.encode(obs)
     action = torch.zeros(1, model.nu, device=p.device, dtype=p.dtype)
     saved = None
     if isinstance(model, LoopWM) and not isinstance(model, UntiedStack):
@@ -43,6 +48,8 @@ def transition_flops(model: DynamicsModel, loops: int | None = None, decode: boo
             state, _ = model.step(state, action)
             if decode:
                 model.decode_normalised(state.h)
+                if isinstance(model, LoopWM) and model.vision is not None:
+                    model.decode_image(state.h)
     finally:
         if saved is not None:
             model.exit_rule = saved  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..types import History, LatentState, LoopInfo, SequenceBatch
+from ..types import History, LatentState, LoopInfo, Obs, Observed, SequenceBatch
 from .heads import Head
 from .normalizer import Normalizer
 
@@ -62,6 +62,14 @@ class LatentTrajectory:
         """Predicted rewards (N, K)."""
         return self.model.reward(self.h, self.goal)
 
+    def images(self) -> Tensor:
+        """Pictures after each transition (N, K, H, W, C) uint8, for models that see some; decoded only here.
+
+        Raises:
+            ValueError: the model sees no pictures.
+        """
+        return self.model.decode_image(self.h)
+
     def terminal(self) -> LatentTrajectory:
         """Only the last state: what deferred decoding scores (eq 18)."""
         return LatentTrajectory(self.model, self.h[:, -1:], self.goal, self.loops[:, -1:])
@@ -101,14 +109,19 @@ class DynamicsModel(nn.Module, ABC):
         """Duration of one action [s]."""
         return self._ctrl_dt
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and its inputs have to be."""
+        return self.obs_normalizer.mean.device
+
     # -- a model defines ---------------------------------------------------
 
     @abstractmethod
-    def encode(self, obs: Tensor, goal: Tensor | None = None, history: History | None = None) -> LatentState:
+    def encode(self, obs: Obs, goal: Tensor | None = None, history: History | None = None) -> LatentState:
         """State before the first action.
 
         Args:
-            obs: (B, n_obs), physical units.
+            obs: (B, n_obs), physical units; models with pictures are shown them beside, see LoopWM.encode.
             goal: (B or 1, n_goal), for the reward head; None where rewards are not asked for.
             history: the transitions before obs, for models with context; None means nothing is known.
 
@@ -137,6 +150,20 @@ class DynamicsModel(nn.Module, ABC):
         return None
 
     # -- all models share ----------------------------------------------------
+
+    def numbers(self, obs: Obs) -> Tensor:
+        """obs (..., n_obs) for models that see nothing else, checked.
+
+        Raises:
+            ValueError: there is a picture, another width, or a non-finite number.
+        """
+        if isinstance(obs, Observed):
+            raise ValueError(
+                f"obs has a picture, allowed numbers (..., {self.n_obs}) for this {type(self).__name__}; "
+                "make a LoopWM with image=(H, W, C)"
+            )
+        check_finite("obs", obs, self.n_obs)
+        return obs
 
     def fit_normalizers(self, obs: Tensor, following: Tensor, goals: Tensor) -> None:
         """Take the scaling from data.
@@ -177,6 +204,16 @@ class DynamicsModel(nn.Module, ABC):
     def decode(self, h: Tensor, columns: slice | None = None) -> Tensor:
         """Observation after h: (..., S, d) -> (..., n) in physical units, all numbers or those of `columns`."""
         return self.obs_normalizer.inverse(self.decode_normalised(h, columns), columns)
+
+    def decode_image(self, h: Tensor) -> Tensor:
+        """Picture after h: (..., S, d) -> (..., H, W, C) uint8, for models that see some.
+
+        Raises:
+            ValueError: this one does not.
+        """
+        raise ValueError(
+            f"{type(self).__name__} was made without pictures, allowed decode(); make a LoopWM with image=(H, W, C)"
+        )
 
     def reward(self, h: Tensor, goal: Tensor | None) -> Tensor:
         """Predicted reward of the transitions that led to h (B, K, S, d); goal (B or 1, n_goal) -> (B, K)."""

@@ -18,8 +18,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..types import History, LatentState, LoopInfo, SequenceBatch
-from .dynamics import DynamicsModel, Unroll, Unrolled, check_finite
+from ..types import History, LatentState, LoopInfo, Obs, SequenceBatch
+from .dynamics import DynamicsModel, Unroll, Unrolled
 from .mlp import check_ranges
 from .tokens import GroupedLinear
 
@@ -65,9 +65,9 @@ class Ensemble(DynamicsModel):
         self.noise = torch.Generator().manual_seed(0)
         """Source of the samples where `config.sample`; seed it again to repeat them."""
 
-    def encode(self, obs: Tensor, goal: Tensor | None = None, history: History | None = None) -> LatentState:
+    def encode(self, obs: Obs, goal: Tensor | None = None, history: History | None = None) -> LatentState:
         """State before the first action: all members start at obs; see DynamicsModel."""
-        check_finite("obs", obs, self.n_obs)
+        obs = self.numbers(obs)
         return LatentState(self.obs_normalizer(obs).unsqueeze(1).expand(-1, self.config.members, -1), goal)
 
     def step(self, state: LatentState, action: Tensor) -> tuple[LatentState, LoopInfo]:

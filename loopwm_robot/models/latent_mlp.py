@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..types import History, LatentState, LoopInfo, SequenceBatch
-from .dynamics import DynamicsModel, Unroll, Unrolled, check_finite
+from ..types import History, LatentState, LoopInfo, Obs, SequenceBatch
+from .dynamics import DynamicsModel, Unroll, Unrolled
 from .mlp import MLP, check_ranges
 
 
@@ -77,9 +77,9 @@ class LatentMLP(DynamicsModel):
         self.dynamics = MLP(c.latent_dim + nu, c.latent_dim, c.hidden, c.layers, nn.Mish)
         self.decoder = MLP(c.latent_dim, n_obs, c.hidden, c.layers, nn.Mish)
 
-    def encode(self, obs: Tensor, goal: Tensor | None = None, history: History | None = None) -> LatentState:
+    def encode(self, obs: Obs, goal: Tensor | None = None, history: History | None = None) -> LatentState:
         """State before the first action; see DynamicsModel. It depends on obs alone."""
-        check_finite("obs", obs, self.n_obs)
+        obs = self.numbers(obs)
         return LatentState(self.embed(obs).unsqueeze(1), goal)
 
     def embed(self, obs: Tensor) -> Tensor:

@@ -29,10 +29,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from ..types import History, LatentState, LoopInfo, SequenceBatch
+from ..types import History, LatentState, LoopInfo, Obs, Observed, SequenceBatch, vector_of
 from . import bounds
 from .block import UNLIMITED, Coda, Conditioning, Prelude, RecurrentBlock, rms_normalise
 from .dynamics import DynamicsModel, LatentTrajectory, Unroll, Unrolled, check_finite
+from .images import ImageConfig, Shape, Vision
 from .loop_control import ExitRule, FixedDepth, run_sampled, sample_depths
 from .monitor import Monitor
 from .steady import steady
@@ -77,13 +78,19 @@ class LoopWM(DynamicsModel):
     """The world model: encode an observation, step it with actions, decode what will be seen.
 
     Args:
-        n_obs: numbers in an observation.
+        n_obs: numbers in an observation; 0 where there are pictures only.
         nu: action dimensions.
         n_goal: numbers in a goal; 0 where the task has none. Only the reward head sees the goal.
         ctrl_dt: duration of one action [s].
         core: size and form.
         groups: columns of the observation that belong together, by name; see `tokens`.
         tokens: single, bodies or parts: which groups become tokens (`TokenLayout.make`).
+        image: height, width and channels of the pictures; None where there are none.
+        image_config: how they enter and leave the model.
+
+    Raises:
+        ValueError: there is neither a number nor a picture, or the pictures do not fit the settings, or context is
+            asked for where there are no numbers that could change.
     """
 
     def __init__(
@@ -96,20 +103,28 @@ class LoopWM(DynamicsModel):
         *,
         groups: Groups | None = None,
         tokens: str = "single",
+        image: Shape | None = None,
+        image_config: ImageConfig | None = None,
     ) -> None:
         core = core or Core()
-        layout = TokenLayout.make(n_obs, groups, tokens)
+        if n_obs == 0 and (image is None or core.context):
+            needs = "a picture" if image is None else "numbers, for model.context"
+            raise ValueError(f"observations have 0 numbers, allowed at least 1 without {needs}; see docs/loopwm.md")
+        seen = TokenLayout.make(n_obs, groups, tokens)
+        vision = None if image is None else Vision(image, core.latent_dim, core.heads, image_config)
+        layout = seen if vision is None else seen.with_images(vision.num)
         d, num = core.latent_dim, layout.num + (core.context > 0)
         super().__init__(n_obs, nu, n_goal, ctrl_dt, num * d, d)
         self.core, self.layout, self.tokens, self.context = core, layout, num, core.context
         self.exit_rule: ExitRule = FixedDepth(max(1, round(core.mean_loops)))
         self.exit_thresholds: dict[str, float] = {}  # of the exit rules, from calibration; kept in the checkpoint
-        self.encoder = TokenEncoder(layout, d)
+        self.vision = vision
+        self.encoder: nn.Module = TokenEncoder(seen, d) if n_obs else nn.Identity()
         self.action_embedder = nn.Linear(nu, d)
         self.prelude = Prelude(num, d)
         self.block = RecurrentBlock(num, d, core.heads, core.mlp_ratio, core.form, core.gain, core.norm)
         self.coda = Coda(observed_channels(layout, num, d), core.mlp_ratio)
-        self.obs_head = TokenDecoder(layout, d, hidden=d)
+        self.obs_head = TokenDecoder(seen, d, hidden=d)
         self.gate = nn.Linear(num * d, 1)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -140,28 +155,39 @@ class LoopWM(DynamicsModel):
     # -- public ------------------------------------------------------------
 
     def encode(
-        self, obs: Tensor, goal: Tensor | None = None, history: History | None = None, depths: Tensor | None = None
+        self, obs: Obs, goal: Tensor | None = None, history: History | None = None, depths: Tensor | None = None
     ) -> LatentState:
         """State before the first action: the embedding of obs, and the belief where the model has context.
 
         Args:
-            obs: (B, n_obs), physical units.
+            obs: (B, n_obs), physical units; with a picture, Observed of (B, n_obs) and (B, H, W, C) uint8.
             goal: (B or 1, n_goal), for the reward head.
             history: the transitions before obs, (B, up to W, .); None means that nothing is known.
             depths: loop count of each sample (B,) in training; None applies `exit_rule`. Loops refine the belief only.
 
         Raises:
-            ValueError: obs has another width or non-finite numbers; the message gives the index of the culprit.
+            ValueError: obs has another width or non-finite numbers; the message gives the index of the culprit. Or its
+                picture is missing, unexpected, or of another size or type.
         """
-        check_finite("obs", obs, self.n_obs)
+        self.check(obs)
         h = self.embed(obs)
         if self.context:
-            h = self._infer(h, obs, history, depths)
+            h = self._infer(h, vector_of(obs), history, depths)
         return LatentState(h, goal)
 
-    def embed(self, obs: Tensor) -> Tensor:
-        """e_k = E(o_k), the memory of each token of unit RMS: obs (..., n_obs) -> (..., G, d)."""
-        return self.coda.normalise(self.encoder(self.obs_normalizer(obs)))
+    def check(self, obs: Obs) -> None:
+        """Refuse what the model cannot be shown, see `encode`."""
+        if self.vision is None:
+            self.numbers(obs)
+        else:
+            check_finite("obs", self.vision.check(obs).vector, self.n_obs)
+
+    def embed(self, obs: Obs) -> Tensor:
+        """e_k = E(o_k), the memory of each token of unit RMS: obs (..., n_obs), and its picture -> (..., G, d)."""
+        tokens = [self.encoder(self.obs_normalizer(vector_of(obs)))] if self.n_obs else []
+        if self.vision is not None and isinstance(obs, Observed):
+            tokens.append(self.vision(obs.image))
+        return self.coda.normalise(tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=-2))
 
     def step(
         self,
@@ -188,12 +214,21 @@ class LoopWM(DynamicsModel):
         """Observation after h in normalised units: (..., S, d) -> (..., n)."""
         return self.obs_head(h, columns)
 
-    def monitor(self, state: LatentState, obs: Tensor, steps: int = 1) -> Tensor:
+    def decode_image(self, h: Tensor) -> Tensor:
+        """Pictures of states: (..., S, d) -> (..., H, W, C) uint8; see DynamicsModel."""
+        return super().decode_image(h) if self.vision is None else self.vision.decode(self.image_tokens(h))
+
+    def image_tokens(self, h: Tensor) -> Tensor:
+        """Those tokens of a state that stand for its picture: (..., S, d) -> (..., M, d); M is 0 without pictures."""
+        count = 0 if self.vision is None else self.vision.num
+        return h[..., self.layout.num - count : self.layout.num, :]
+
+    def monitor(self, state: LatentState, obs: Obs, steps: int = 1) -> Tensor:
         """How badly an imagined state fits what is observed: 1 is the 99th percentile on held-out data.
 
         Args:
             state: imagined state of the instant of obs, B samples.
-            obs: (B, n_obs), physical units.
+            obs: (B, n_obs), physical units, and its picture, as for `encode`.
             steps: control steps imagined since the last observation, at least 1.
 
         Returns:
@@ -202,7 +237,7 @@ class LoopWM(DynamicsModel):
         Raises:
             ValueError: the monitor is not calibrated (`training.calibrate`), or obs is not finite.
         """
-        check_finite("obs", obs, self.n_obs)
+        self.check(obs)
         return self.monitoring.score(self.mismatch(state.h, obs), steps)
 
     def fit_normalizers(self, obs: Tensor, following: Tensor, goals: Tensor) -> None:
@@ -258,9 +293,9 @@ class LoopWM(DynamicsModel):
         limit = torch.minimum(torch.maximum(own, nearest), torch.maximum(-low, high))
         return torch.where(memory > 0, memory.sum(-1, keepdim=True).sqrt(), limit.clamp_min(start))
 
-    def mismatch(self, h: Tensor, obs: Tensor) -> Tensor:
+    def mismatch(self, h: Tensor, obs: Obs) -> Tensor:
         """Mean square of g_w(h) - E(o) for h (..., S, d) and obs (..., n_obs) -> (...); E gets no gradient."""
-        return self.monitoring(h[..., : self.layout.num, :], self.embed(obs).detach())
+        return self.monitoring(h[..., : self.layout.num, :], self._target(obs))
 
     def rollout(self, state: LatentState, actions: Tensor, chunk: int = 1) -> LatentTrajectory:
         """See DynamicsModel; what follows from the parameters alone is computed once for all transitions."""
@@ -279,18 +314,19 @@ class LoopWM(DynamicsModel):
         c = self.core
         depths = sample_depths(size, c.mean_loops, c.max_loops, generator, c.depth)
         depths = depths.sort(descending=True).values  # which sequence gets which is drawn anyway: saves sorting later
-        state = self.encode(batch.obs[:, 0], batch.goal, batch.history, depths)
+        seen = batch.seen
+        state = self.encode(seen[:, 0], batch.goal, batch.history, depths)
         latent = []
         for k in range(0, length, how.chunk):
             embedding = None
             if k > 0 and how.observe_prob > 0:
                 shown = torch.rand(size, 1, 1, generator=generator) < how.observe_prob
-                embedding = self.embed(batch.obs[:, k]) * shown
+                embedding = self._shown(seen[:, k], shown.to(state.h.device))
             action = batch.action[:, k] if how.chunk == 1 else batch.action[:, k : k + how.chunk]
             state, _ = self.step(state, action, embedding, depths)
             if c.latent_noise:
                 noise = torch.randn(state.h.shape, generator=generator) * c.latent_noise
-                state = LatentState(state.h + noise, state.goal)
+                state = LatentState(state.h + noise.to(state.h), state.goal)
             latent.append(state.h)
         return Unrolled(torch.stack(latent, 1))
 
@@ -319,6 +355,19 @@ class LoopWM(DynamicsModel):
         return stacked, self._leave(stacked, state.h.unsqueeze(1))
 
     # -- inside ------------------------------------------------------------
+
+    def _shown(self, obs: Obs, shown: Tensor) -> Tensor:
+        """e_k where `shown` (B, 1, 1), else 0; pictures that nobody looks at are not encoded."""
+        if self.vision is None:
+            return self.embed(obs) * shown
+        rows = torch.nonzero(shown.flatten()).flatten()
+        nothing = self.coda.low.new_zeros(len(shown), self.layout.num, self.core.latent_dim)
+        return nothing.index_copy(0, rows, self.embed(obs[rows])) if len(rows) else nothing
+
+    @torch.no_grad()
+    def _target(self, obs: Obs) -> Tensor:
+        """E(o) without a gradient."""
+        return self.embed(obs)
 
     @property
     def _restarts(self) -> bool:

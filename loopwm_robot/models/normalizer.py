@@ -23,6 +23,8 @@ class Normalizer(nn.Module):
 
     def fit(self, data: Tensor, min_std: float = 1e-3) -> None:
         """Take mean and deviation from data (rows, n); a constant column keeps a deviation of at least min_std."""
+        if not self.mean.numel():
+            return
         self.mean.copy_(data.mean(0))
         self.std.copy_(data.std(0, correction=0).clamp_min(min_std))
 

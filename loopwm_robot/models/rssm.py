@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..types import History, LatentState, LoopInfo, SequenceBatch
-from .dynamics import DynamicsModel, Unroll, Unrolled, check_finite
+from ..types import History, LatentState, LoopInfo, Obs, SequenceBatch
+from .dynamics import DynamicsModel, Unroll, Unrolled
 from .mlp import MLP, check_ranges
 
 UNIMIX = 0.01
@@ -94,9 +94,9 @@ class RSSM(DynamicsModel):
         self.decoder = MLP(width, n_obs, c.hidden, c.layers, nn.SiLU)
         self.initial = nn.Parameter(torch.zeros(c.deterministic))
 
-    def encode(self, obs: Tensor, goal: Tensor | None = None, history: History | None = None) -> LatentState:
+    def encode(self, obs: Obs, goal: Tensor | None = None, history: History | None = None) -> LatentState:
         """State before the first action: the history, then obs, filtered from a learned start; see DynamicsModel."""
-        check_finite("obs", obs, self.n_obs)
+        obs = self.numbers(obs)
         det = self._filtered(obs, history)
         h = torch.cat([det, self._settled(self.posterior(det, obs))], dim=-1)
         return LatentState(h.unsqueeze(1), goal)

@@ -77,6 +77,6 @@ class SimulatorModel:
     def rollout(self, state: EnvState, actions: Tensor) -> SimulatedTrajectory:
         """Simulate action sequences (N, H, nu)."""
         observations = self._simulator.rollout(
-            state.physics, state.ref, actions.numpy(), self._env.action_mode, state.warmstart, state.pending
+            state.physics, state.ref, actions.cpu().numpy(), self._env.action_mode, state.warmstart, state.pending
         )
         return SimulatedTrajectory(torch.from_numpy(observations))

@@ -44,6 +44,8 @@ class TokenLayout:
         """
         if scheme not in TOKEN_SCHEMES:
             raise ValueError(f"model.tokens is '{scheme}', allowed {', '.join(TOKEN_SCHEMES)}")
+        if n_obs == 0:  # there are pictures only
+            return TokenLayout((), ())
         if scheme == "single":
             return TokenLayout(("all",), (tuple(range(n_obs)),))
         if not groups:
@@ -69,7 +71,12 @@ class TokenLayout:
     @property
     def width(self) -> int:
         """Numbers in the largest token."""
-        return max(map(len, self.columns))
+        return max(map(len, self.columns), default=0)
+
+    def with_images(self, count: int) -> TokenLayout:
+        """The same followed by tokens of a picture, which stand for no columns."""
+        names = tuple(f"image{i + 1}" for i in range(count))
+        return TokenLayout(self.names + names, self.columns + ((),) * count)
 
 
 class GroupedLinear(nn.Module):
@@ -175,7 +182,8 @@ class TokenDecoder(nn.Module):
         self.direct = layout.width <= d
         width = d if self.direct else layout.width
         place = {c: s * width + i for s, columns in enumerate(layout.columns) for i, c in enumerate(columns)}
-        self.register_buffer("position", torch.tensor([place[c] for c in sorted(place)]), persistent=False)  # (n_obs,)
+        position = torch.tensor([place[c] for c in sorted(place)], dtype=torch.long)  # (n_obs,)
+        self.register_buffer("position", position, persistent=False)
         if not self.direct:
             self.linear = GroupedLinear(layout.num, d, width)
             self.up = GroupedLinear(layout.num, d, hidden)

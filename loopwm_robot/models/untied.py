@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..types import LoopInfo
 from .block import Conditioning, RecurrentBlock
+from .images import ImageConfig, Shape
 from .loop_control import FixedDepth
 from .loopwm import Core, LoopWM
 from .tokens import Groups
@@ -29,12 +30,15 @@ class UntiedStack(LoopWM):
         *,
         groups: Groups | None = None,
         tokens: str = "single",
+        image: Shape | None = None,
+        image_config: ImageConfig | None = None,
     ) -> None:
         core = core or Core()
         count = max(1, round(core.mean_loops))
         form = "paper" if core.form == "implicit" else core.form  # blocks that differ have no common fixed point
         core = replace(core, form=form, depth="fixed", mean_loops=float(count), max_loops=count)
-        super().__init__(n_obs, nu, n_goal, ctrl_dt, core, groups=groups, tokens=tokens)
+        what = {"groups": groups, "tokens": tokens, "image": image, "image_config": image_config}
+        super().__init__(n_obs, nu, n_goal, ctrl_dt, core, **what)  # type: ignore[arg-type]
         c = core
         sizes = (self.tokens, c.latent_dim, c.heads, c.mlp_ratio, c.form, c.gain, c.norm)
         more = (RecurrentBlock(*sizes) for _ in range(count - 1))

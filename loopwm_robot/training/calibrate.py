@@ -25,13 +25,16 @@ from ..models.loopwm import LoopWM
 from ..models.monitor import MAX_STEPS
 from ..models.untied import UntiedStack
 from ..types import Episode
-from .metrics import Starts, imagine, normalised_rmse, using
+from .metrics import Starts, imagine, open_loop_rmse, using
 
 GRID = 16
 """Coarse thresholds; the first that is strict enough is then refined by REFINE bisections."""
 REFINE = 3
 WORST = 1e6
 """Errors are cut here, so that a model that diverged still has a number."""
+
+PICTURED = 256
+"""Starts of predictions whose pictures are looked at: 60 MB of 64 x 64 pixels for 20 steps."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,13 @@ def calibrate_exits(
     if not names:
         return {}
     longest = min(max(horizons), max(map(len, episodes), default=max(horizons)))
-    starts = Starts.of(episodes, longest, stride, model.context, limit)
+    starts = Starts.of(episodes, longest, stride, model.context, limit).to(model.device)
     ahead = sorted({min(h, longest) for h in horizons})
 
     def measure(rule: ExitRule) -> tuple[float, float]:
         """Error, WORST at most, and mean loops of a transition."""
         trajectory = imagine(model, starts, rule)
-        rmse = normalised_rmse(trajectory.observations(), starts.truth, model.obs_normalizer.std)
+        rmse = open_loop_rmse(model, trajectory, starts)
         error = float(rmse[[h - 1 for h in ahead]].mean())
         return error if error < WORST else WORST, float(trajectory.loops.double().mean())
 
@@ -149,7 +152,7 @@ def calibrate_monitor(
         steps: control steps after the last observation that get a level of their own, 1 to MAX_STEPS; fewer where the
             episodes are shorter. Later steps use the last level.
         stride: distance between starts within an episode.
-        limit: of the number of starts.
+        limit: of the number of starts; with pictures it is PICTURED at most.
 
     Returns:
         the levels (steps,), also in `model.monitoring`.
@@ -160,8 +163,10 @@ def calibrate_monitor(
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"monitored steps are {steps}, allowed 1 to {MAX_STEPS}")
     steps = min(steps, max(map(len, episodes), default=steps))
-    starts = Starts.of(episodes, steps, stride, model.context, limit)
-    model.monitoring.calibrate(model.mismatch(imagine(model, starts).h, starts.truth))
+    if model.vision is not None:
+        limit = min(limit, PICTURED)
+    starts = Starts.of(episodes, steps, stride, model.context, limit).to(model.device)
+    model.monitoring.calibrate(model.mismatch(imagine(model, starts).h, starts.truth_seen))
     return model.monitoring.level[:steps].clone()
 
 
@@ -209,7 +214,7 @@ def _depths(cap: int) -> list[int]:
 @torch.inference_mode()
 def _statistics(model: LoopWM, starts: Starts, cap: int, names: Sequence[str]) -> dict[str, Tensor]:
     """What each rule compares with its threshold, over the loops of the first transition after each start."""
-    state = model.encode(starts.obs, history=starts.history)
+    state = model.encode(starts.seen, history=starts.history)
     inner, _ = model.depths(state, starts.action[:, 0], min(cap, 16))
     h = [state.h, *inner.unbind(1)]
     step = [b - a for a, b in pairwise(h)]

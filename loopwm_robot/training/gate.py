@@ -17,6 +17,7 @@ from torch import Tensor
 from ..data.buffer import ReplayBuffer
 from ..models.loopwm import LoopWM
 from ..models.untied import UntiedStack
+from .losses import image_error, vector_error
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,16 @@ def gate_examples(
         h(t) (B * (T-1), S, d) for t = 1..T-1 with T twice the mean depth, at least 2, and labels (B * (T-1),), 1 where
         h(t+1) is not better by `min_gain`.
     """
-    batch = buffer.sample(config.batch_size, 1, rng, context=model.context)
+    batch = buffer.sample(config.batch_size, 1, rng, context=model.context).to(model.device)
     mean = torch.full((config.batch_size,), max(1, round(model.mean_loops)))  # the past is refined at the mean depth
-    state = model.encode(batch.obs[:, 0], history=batch.history, depths=mean)
+    state = model.encode(batch.seen[:, 0], history=batch.history, depths=mean)
     inner, outer = model.depths(state, batch.action[:, 0], max(2, round(2 * model.mean_loops)))
-    wanted = model.obs_normalizer(batch.obs[:, 1]).unsqueeze(1)
-    error = ((model.decode_normalised(outer) - wanted).square() * obs_weight).mean(-1)  # (B, T)
+    following = batch.seen[:, 1:2]  # (B, 1, .), for all depths
+    if model.n_obs:
+        error = vector_error(model, outer, following, obs_weight)  # (B, T)
+    else:
+        depths = outer.unbind(1)
+        error = torch.cat([image_error(model, h.unsqueeze(1), following) for h in depths], 1)
     stop = error[:, 1:] > (1 - config.min_gain) * error[:, :-1]
     return inner[:, :-1].flatten(0, 1), stop.flatten().float()
 

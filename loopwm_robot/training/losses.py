@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models.dynamics import DynamicsModel, Unroll
 from ..models.loopwm import LoopWM
-from ..types import SequenceBatch
+from ..types import Obs, SequenceBatch, vector_of
 
 MAX_WEIGHT = 1e6
 DECODE = ("every", "terminal")
@@ -30,6 +30,9 @@ class LossWeights:
             projection is trained without influence on the rest.
         contraction: of the latent path length beyond its budget (eq 21, 22).
         contraction_budget: path length C_max per transition that is free, in units of the state's norm.
+        image: of the error of pictures, in units of their variance.
+        image_steps: transitions of a sequence whose picture is drawn and compared, drawn anew for each update, at least
+            1; with decode=terminal the last one only.
     """
 
     position: float = 6.0
@@ -39,9 +42,15 @@ class LossWeights:
     consistency: float = 0.0
     contraction: float = 0.0
     contraction_budget: float = 0.3
+    image: float = 1.0
+    image_steps: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("position", "reward", "terminated", "consistency", "contraction", "contraction_budget"):
+        if not 1 <= self.image_steps <= 1024:
+            raise ValueError(
+                f"train.update.loss.image_steps is {self.image_steps}, allowed [1, 1024]; change configs/train/"
+            )
+        for name in ("image", "position", "reward", "terminated", "consistency", "contraction", "contraction_budget"):
             if not 0 <= getattr(self, name) <= MAX_WEIGHT:
                 raise ValueError(
                     f"train.update.loss.{name} is {getattr(self, name)}, allowed [0, {MAX_WEIGHT:g}]; "
@@ -74,16 +83,15 @@ def world_model_loss(
     """
     unrolled = model.unroll(batch, how, generator)
     h, m = unrolled.h, how.chunk  # (B, K, S, d)
-    following = batch.obs[:, m::m]  # (B, K, n_obs)
+    seen = batch.seen[:, m::m]  # (B, K, .)
     mask = batch.mask[:, m - 1 :: m]
     decoded = torch.ones_like(mask)
     if weights.decode == "terminal":
         decoded[:, :-1] = 0
     obs_error = unrolled.obs_error
     if obs_error is None:
-        seen = h[:, -1:] if weights.decode == "terminal" else h
-        target = model.obs_normalizer(following[:, -seen.shape[1] :])
-        obs_error = ((model.decode_normalised(seen) - target).square() * obs_weight).mean(-1).expand_as(mask)
+        last = slice(-1, None) if weights.decode == "terminal" else slice(None)
+        obs_error = vector_error(model, h[:, last], seen[:, last], obs_weight).expand_as(mask)
     errors = {
         "obs": (obs_error, mask * decoded),
         "reward": ((model.reward(h, batch.goal) - batch.reward[:, m - 1 :: m]).square(), mask),
@@ -98,7 +106,13 @@ def world_model_loss(
     scale = {"reward": weights.reward, "terminated": weights.terminated}
     if isinstance(model, LoopWM):
         source = h if weights.consistency else h.detach()
-        errors["consistency"] = model.mismatch(source, following), mask
+        shown: Tensor | slice = slice(None)
+        if model.vision is not None:  # pictures are dear: only some of them are encoded or drawn
+            terminal = weights.decode == "terminal"
+            shown = slice(-1, None) if terminal else chosen_steps(h.shape[1], weights.image_steps, generator)
+            errors["image"] = image_error(model, h[:, shown], seen[:, shown]), mask[:, shown]
+            scale["image"] = weights.image
+        errors["consistency"] = model.mismatch(source[:, shown], seen[:, shown]), mask[:, shown]
         scale["consistency"] = weights.consistency or 1.0
         if weights.contraction:
             errors["contraction"] = path_excess(h, weights.contraction_budget).unsqueeze(1).expand_as(mask), mask
@@ -106,6 +120,48 @@ def world_model_loss(
     terms = {name: (error * m_).sum() / m_.sum().clamp_min(1) for name, (error, m_) in errors.items()}
     loss = torch.stack([scale.get(name, 1.0) * term for name, term in terms.items()]).sum()
     return loss, {name: value.detach() for name, value in terms.items()}
+
+
+def vector_error(model: DynamicsModel, h: Tensor, target: Obs, obs_weight: Tensor) -> Tensor:
+    """Mean weighted square error of the decoded numbers, normalised units; 0 where there are pictures only.
+
+    Args:
+        model: any dynamics model.
+        h: latent states (..., S, d).
+        target: what was seen then (..., n_obs).
+        obs_weight: weight of each number (n_obs,).
+
+    Returns:
+        (...).
+    """
+    if not model.n_obs:
+        return h.new_zeros(h.shape[:-2])
+    wanted = model.obs_normalizer(vector_of(target))
+    return ((model.decode_normalised(h) - wanted).square() * obs_weight).mean(-1)
+
+
+def image_error(model: LoopWM, h: Tensor, target: Obs) -> Tensor:
+    """Mean square error of the drawn pictures, in units of the data's variance.
+
+    Args:
+        model: sees pictures.
+        h: latent states (..., S, d).
+        target: what was seen then, with its picture.
+
+    Returns:
+        (...).
+
+    Raises:
+        ValueError: the model sees no pictures, or there is none.
+    """
+    if model.vision is None:
+        raise ValueError("the model was made without pictures, allowed vector_error; make it with image=(H, W, C)")
+    return model.vision.error(model.image_tokens(h), model.vision.check(target).image)
+
+
+def chosen_steps(steps: int, count: int, generator: torch.Generator) -> Tensor:
+    """At most `count` of the indices 0 to steps - 1, in order, each equally likely."""
+    return torch.randperm(steps, generator=generator)[:count].sort().values
 
 
 def path_excess(h: Tensor, budget: float) -> Tensor:

@@ -14,7 +14,7 @@ from ..models.dynamics import DynamicsModel, LatentTrajectory
 from ..models.loop_control import ExitRule, FixedDepth
 from ..models.loopwm import LoopWM
 from ..models.untied import UntiedStack
-from ..types import Episode, History
+from ..types import Episode, History, Obs, Observed, moved
 
 HORIZONS = (1, 5, 10, 20)
 """Steps ahead at which open-loop errors are reported."""
@@ -29,12 +29,29 @@ class Starts:
         history: the transitions before; None for models without context.
         action: recorded actions (N, H, nu).
         truth: recorded observations after each of them (N, H, n_obs).
+        image, truth_image: the pictures of obs and truth (N, H, W, C) and (N, H, H, W, C) uint8; None without.
     """
 
     obs: Tensor
     history: History | None
     action: Tensor
     truth: Tensor
+    image: Tensor | None = None
+    truth_image: Tensor | None = None
+
+    @property
+    def seen(self) -> Obs:
+        """obs, with its picture where there is one."""
+        return self.obs if self.image is None else Observed(self.obs, self.image)
+
+    @property
+    def truth_seen(self) -> Obs:
+        """truth, with its pictures where there are some."""
+        return self.truth if self.truth_image is None else Observed(self.truth, self.truth_image)
+
+    def to(self, device: torch.device) -> Starts:
+        """The same on a device."""
+        return Starts(*moved(self, device))
 
     @staticmethod
     def of(
@@ -58,11 +75,19 @@ class Starts:
             raise ValueError(f"no episode has {horizon} steps, allowed >= {horizon}; record longer episodes")
         if limit is not None and len(chosen) > limit:
             chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, limit).astype(int)]
+        pictures: tuple[Tensor, ...] = ()
+        frames = [(e.image, t) for e, t in chosen if e.image is not None]
+        if len(frames) == len(chosen):
+            pictures = (
+                torch.from_numpy(np.stack([frame[t] for frame, t in frames])),
+                torch.from_numpy(np.stack([frame[t + 1 : t + 1 + horizon] for frame, t in frames])),
+            )
         return Starts(
             torch.from_numpy(np.stack([e.obs[t] for e, t in chosen])),
             history_of(chosen, context),
             torch.from_numpy(np.stack([e.action[t : t + horizon] for e, t in chosen])),
             torch.from_numpy(np.stack([e.obs[t + 1 : t + 1 + horizon] for e, t in chosen])),
+            *pictures,
         )
 
 
@@ -80,9 +105,9 @@ def history_of(starts: Sequence[tuple[Episode, int]], context: int) -> History |
 
 @torch.no_grad()
 def imagine(model: DynamicsModel, starts: Starts, exit_rule: ExitRule | None = None) -> LatentTrajectory:
-    """Imagine along the recorded actions; `exit_rule` replaces the model's own, for LoopWM."""
+    """Imagine along the recorded actions, on the device of both; `exit_rule` replaces the model's own, for LoopWM."""
     with using(model, exit_rule):
-        return model.rollout(model.encode(starts.obs, history=starts.history), starts.action)
+        return model.rollout(model.encode(starts.seen, history=starts.history), starts.action)
 
 
 @torch.inference_mode()
@@ -104,8 +129,8 @@ def open_loop_predictions(
     Raises:
         ValueError: no episode is long enough.
     """
-    starts = Starts.of(episodes, horizon, stride, model.context)
-    return imagine(model, starts, exit_rule).observations(), starts.truth
+    starts = Starts.of(episodes, horizon, stride, model.context).to(model.device)
+    return imagine(model, starts, exit_rule).observations().cpu(), starts.truth.cpu()
 
 
 @contextmanager
@@ -126,6 +151,39 @@ def normalised_rmse(predicted: Tensor, truth: Tensor, std: Tensor) -> Tensor:
     return ((predicted - truth) / std).square().mean(dim=(0, 2)).sqrt()
 
 
+def image_rmse(predicted: Tensor, truth: Tensor, std: Tensor) -> Tensor:
+    """Root mean square error of pictures by step: (starts, H, h, w, C) uint8 -> (H,).
+
+    Args:
+        predicted, truth: pictures.
+        std: deviation of the data's pixels from their mean picture, 1 being white (`Vision.normalizer.std`).
+
+    Returns:
+        error in units of `std`.
+    """
+    steps = zip(predicted.unbind(1), truth.unbind(1), strict=True)  # one at a time: as floats they are large
+    return torch.stack([((p.float() - t.float()) / 255).square().mean().sqrt() for p, t in steps]) / std
+
+
+def open_loop_rmse(model: DynamicsModel, trajectory: LatentTrajectory, starts: Starts) -> Tensor:
+    """Normalised open-loop error by step (H,): that of the numbers, or of the pictures where there are no numbers."""
+    if model.n_obs or starts.truth_image is None:
+        return normalised_rmse(trajectory.observations(), starts.truth, model.obs_normalizer.std)
+    return image_rmse(trajectory.images(), starts.truth_image, picture_std(model))
+
+
+def picture_std(model: DynamicsModel) -> Tensor:
+    """Deviation of the data's pixels from their mean picture, 1 being white.
+
+    Raises:
+        ValueError: the model sees no pictures.
+    """
+    if not isinstance(model, LoopWM) or model.vision is None:
+        raise ValueError(f"{type(model).__name__} was made without pictures; make a LoopWM with image=(H, W, C)")
+    return model.vision.normalizer.std
+
+
+@torch.inference_mode()
 def open_loop_table(
     model: DynamicsModel,
     episodes: Sequence[Episode],
@@ -157,8 +215,10 @@ def open_loop_table(
         loops = sorted({1, 2, mean, 4 * mean})
     table: dict[int, dict[int, tuple[float, float]]] = {}
     for count in loops:
-        predicted, truth = open_loop_predictions(model, episodes, max(horizons), stride, FixedDepth(count))
-        rmse = normalised_rmse(predicted, truth, model.obs_normalizer.std)
-        metres = (predicted - truth)[..., position].square().sum(-1).mean(0).sqrt()  # (H,)
+        starts = Starts.of(episodes, max(horizons), stride, model.context).to(model.device)
+        imagined = imagine(model, starts, FixedDepth(count))
+        rmse = open_loop_rmse(model, imagined, starts)
+        error = (imagined.observations() - starts.truth)[..., position]
+        metres = error.square().sum(-1).mean(0).sqrt()  # (H,)
         table[count] = {h: (float(rmse[h - 1]), float(metres[h - 1])) for h in horizons}
     return table

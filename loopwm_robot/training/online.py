@@ -25,6 +25,7 @@ from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy, run_episode
+from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
 from ..models.loopwm import LoopWM
 from ..progress import progress
@@ -32,7 +33,7 @@ from ..threads import torch_threads
 from ..types import Episode
 from .calibrate import calibrate_exits, calibrate_monitor
 from .gate import fit_exit_gate
-from .metrics import normalised_rmse, open_loop_predictions
+from .metrics import Starts, imagine, open_loop_rmse
 from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
@@ -55,6 +56,8 @@ class TrainingRun:
         model_config, planner_config, collect, train: settings.
         seed: of everything random.
         folder: where the state is kept.
+        device: where the model is trained and plans: cpu, cuda, cuda:N or auto. A run may go on elsewhere; its planner
+            then draws other noise.
 
     Attributes:
         history: one entry for each logged update and each round.
@@ -72,6 +75,7 @@ class TrainingRun:
     train: TrainConfig
     seed: int
     folder: Path
+    device: str = "cpu"
     history: list[dict[str, float]] = field(default_factory=list)
     rounds_done: int = 0
     train_time_s: float = 0.0
@@ -81,12 +85,13 @@ class TrainingRun:
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         s = self.spaces
-        self.model = build_model(self.model_config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups)
-        self.buffer = ReplayBuffer(self.train.buffer_size, s.n_obs, s.nu, s.n_goal)
+        model = build_model(self.model_config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
+        self.model = model.to(find_device(self.device))  # drawn on the CPU: the same weights everywhere
+        self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes)
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
-        self.planner_noise = torch.Generator().manual_seed(self.seed)
+        self.planner_noise = seeded(self.model.device, self.seed)
         self.agent = make_agent(self.model, s, self.planner_config, self.planner_noise)
         self.trainer = WorldModelTrainer(
             self.model,
@@ -174,7 +179,7 @@ class TrainingRun:
         tag = f"round_{self.rounds_done}"
         self.buffer.save(self.folder / f"{tag}.npz")
         tensors, groups = _flatten_optimizer(self.trainer.optimizer)
-        tensors |= {f"model.{name}": t.detach() for name, t in self.model.state_dict().items()}
+        tensors |= {f"model.{name}": t.detach().cpu() for name, t in self.model.state_dict().items()}
         for name, generator in (("generator", self.generator), ("planner", self.planner_noise)):
             tensors[f"random.{name}"] = generator.get_state()
         header = {
@@ -205,7 +210,9 @@ class TrainingRun:
         self.model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
         _restore_optimizer(self.trainer.optimizer, tensors, json.loads(header["groups"]))
         self.generator.set_state(tensors["random.generator"])
-        self.planner_noise.set_state(tensors["random.planner"])
+        noise = tensors["random.planner"]
+        if noise.shape == self.planner_noise.get_state().shape:  # otherwise it was drawn on another kind of device
+            self.planner_noise.set_state(noise)
         self.buffer.load(saved[-1].with_suffix(".npz"))
         self.trainer.updates, self.rounds_done = state["updates"], state["rounds_done"]
         self.train_time_s, self.history = state["train_time_s"], state["history"]
@@ -215,7 +222,7 @@ class TrainingRun:
 
     def _update(self) -> None:
         self.model.train()
-        self.model.widen(torch.from_numpy(self.buffer.observations))
+        self.model.widen(torch.from_numpy(self.buffer.observations).to(self.model.device))
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
         started = time.perf_counter()
@@ -259,14 +266,16 @@ class TrainingRun:
         base = self.env.unwrapped
         if before is None or i % self.train.chain == 0 or not isinstance(base, ArmEnv):
             return None
+        if not self.spaces.joints[1]:  # nobody can read off a picture where the joints are
+            return None
         if any(name.startswith("object") for name in self.spaces.groups):  # which may be where the arm was
             return None
         q = before.obs[-1, self.spaces.joint_columns]
         return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
 
     def _log_round(self, result: ClosedLoopResult | None) -> None:
-        predicted, truth = open_loop_predictions(self.model, self.held_out, 5, 5)
-        rmse = normalised_rmse(predicted, truth, self.model.obs_normalizer.std)
+        starts = Starts.of(self.held_out, 5, 5, self.model.context).to(self.model.device)
+        rmse = open_loop_rmse(self.model, imagine(self.model, starts), starts)
         entry = {
             **(self.history[-1] if self.history else {"update": self.trainer.updates}),
             "round": self.rounds_done,
@@ -304,7 +313,7 @@ def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig,
     steps = env.spec.max_episode_steps if env.spec is not None else None
     if steps is None:
         raise ValueError(f"{spaces.env_id} has no time limit, allowed a finite one; wrap it in TimeLimit")
-    buffer = ReplayBuffer(config.episodes * (steps + 1), spaces.n_obs, spaces.nu, spaces.n_goal)
+    buffer = ReplayBuffer(config.episodes * (steps + 1), *spaces.sizes)
     explore(env, explorer, buffer, config.episodes, lambda i: training_seed(seed, 0, i))
     return buffer
 
@@ -325,7 +334,7 @@ def reward_function(env: gym.Env[Any, Any]) -> RewardFn | None:
 
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
     state = optimizer.state_dict()
-    tensors = {f"optimizer.{i}.{k}": torch.as_tensor(v) for i, s in state["state"].items() for k, v in s.items()}
+    tensors = {f"optimizer.{i}.{k}": torch.as_tensor(v).cpu() for i, s in state["state"].items() for k, v in s.items()}
     return tensors, state["param_groups"]
 
 

@@ -9,7 +9,11 @@ import torch
 
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..models.dynamics import DynamicsModel, Unroll
+from ..models.loopwm import LoopWM
 from .losses import LossWeights, curriculum_horizon, world_model_loss
+
+NORMALIZER_IMAGES = 4096
+"""Pictures that their mean is taken from."""
 
 
 class TrainingError(RuntimeError):
@@ -92,7 +96,7 @@ class WorldModelTrainer:
         self.model, self.config, self.total_updates = model, config, total_updates
         self.rng, self.generator, self.reward_fn = rng, generator, reward_fn
         self.updates = 0
-        self.obs_weight = torch.ones(model.n_obs)
+        self.obs_weight = torch.ones(model.n_obs, device=model.device)
         self.obs_weight[position] = config.loss.position
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         vectors = [p for p in model.parameters() if p.ndim < 2]
@@ -104,8 +108,11 @@ class WorldModelTrainer:
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
         """Take the scaling of observations, their changes and goals from the data."""
-        obs, following = map(torch.from_numpy, buffer.transitions())
-        self.model.fit_normalizers(obs, following, torch.from_numpy(buffer.goals))
+        arrays = (*buffer.transitions(), buffer.goals)
+        self.model.fit_normalizers(*(torch.from_numpy(a).to(self.model.device) for a in arrays))
+        images = buffer.images(NORMALIZER_IMAGES)
+        if images is not None and isinstance(self.model, LoopWM) and self.model.vision is not None:
+            self.model.vision.normalizer.fit(torch.from_numpy(images))
 
     def learning_rate(self) -> float:
         """Learning rate of the next update: 5 % linear warm-up, then a cosine to a twentieth of the peak."""
@@ -130,7 +137,7 @@ class WorldModelTrainer:
         length = chunk * curriculum_horizon(self.updates, c.curriculum, c.sequence_length)
         batch = buffer.sample(
             c.batch_size, length, self.rng, self.reward_fn, c.relabel_fraction, self.model.context
-        )
+        ).to(self.model.device)
         how = Unroll(c.observe_prob, chunk)
         loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, how, self.generator)
         self.optimizer.zero_grad(set_to_none=True)

@@ -120,7 +120,17 @@ def test_an_accelerator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cpu_flags", lambda: {"amx_int8", "avx512f"})
     threads, device = doctor.check_torch()
     assert "4 threads" in threads.text and "avx512f, amx_int8" in threads.text
-    assert device == Finding("CUDA", "ok", "device 0")
+    assert device == Finding("CUDA", "ok", "cuda:0 device 0; device=cuda uses the first, device=cpu is the default")
+
+
+@pytest.mark.parametrize(("version", "text"), [(None, "this torch is built without"), ("12.8", "built for 12.8, but")])
+def test_why_there_is_no_accelerator_is_said(
+    version: str | None, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", version)
+    _, device = doctor.check_torch()
+    assert device.state == "note" and device.text.startswith(text)
 
 
 def test_one_core_and_unknown_memory_are_only_noted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from loopwm_robot.models.block import DAMPING, DELTA, FORMS
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.cost import parameters, transition_flops
 from loopwm_robot.models.ensemble import EnsembleConfig
+from loopwm_robot.models.images import ImageConfig
 from loopwm_robot.models.latent_mlp import LatentMLPConfig
 from loopwm_robot.models.rssm import RSSMConfig
 from loopwm_robot.schema import build
@@ -34,6 +35,7 @@ TEXT = " ".join(PAGE.split())
 PRESETS = ("nano", "small", "base", "large")
 SETTINGS = {
     "model.": ModelConfig,
+    "model.image.": ImageConfig,
     "model.latent_mlp.": LatentMLPConfig,
     "model.rssm.": RSSMConfig,
     "model.ensemble.": EnsembleConfig,
