@@ -17,6 +17,8 @@ normalised. With Abar < 1 the state is bounded as well (bounds.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -343,6 +345,20 @@ class Coda(Steady):
         return 1 - self.memory, self.memory, self.memory / self.memory.sum(-1, keepdim=True).clamp_min(1)
 
 
+_counting = False
+
+
+@contextmanager
+def counted_attention() -> Iterator[None]:
+    """Inside, all attention is done by matrix products, whose operations PyTorch's counter sees."""
+    global _counting
+    _counting = True
+    try:
+        yield
+    finally:
+        _counting = False
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention of S queries over K keys.
 
@@ -362,7 +378,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None =
     keys, split = k.shape[1], (heads, d // heads)
     if bias is not None:
         bias = F.pad(bias, (keys - bias.shape[-1], 0)).to(q.dtype)  # (B, 1, 1, K)
-    if queries * keys > FEW:
+    if queries * keys > FEW or _counting:
         q, k, v = (x.view(batch, -1, *split).transpose(1, 2) for x in (q, k, v))  # (B, heads, ., d/heads)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(batch, queries, d)
     scores = (q.view(batch, queries, 1, *split) * k.view(batch, 1, keys, *split)).sum(-1) / math.sqrt(split[1])

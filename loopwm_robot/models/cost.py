@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..types import Obs, Observed
+from .block import counted_attention
 from .dynamics import DynamicsModel
 from .loop_control import FixedDepth
 from .loopwm import LoopWM
@@ -44,7 +45,7 @@ def transition_flops(model: DynamicsModel, loops: int | None = None, decode: boo
         saved, model.exit_rule = model.exit_rule, rule
     try:
         # The counter knows the plain form of attention only.
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with counted_attention(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             state, _ = model.step(state, action)
             if decode:
                 model.decode_normalised(state.h)
