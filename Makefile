@@ -26,6 +26,8 @@ PY = $(VENV)/bin/python
 PIP = "$(PY)" -m pip --disable-pip-version-check
 STAMP = $(VENV)/.loopwm-installed
 CONSTRAINTS = constraints/tested.txt
+# One process for each core, up to four; PYTEST_ARGS="-n 0" goes back to one.
+PARALLEL = -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test slow lint format wheel clean setup help
 .DELETE_ON_ERROR:
@@ -40,7 +42,7 @@ demo: $(STAMP)
 	"$(VENV)/bin/loopwm" demo $(ARGS)
 
 test: $(STAMP)
-	"$(PY)" -m pytest $(PYTEST_ARGS)
+	"$(PY)" -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 slow: $(STAMP)
 	"$(PY)" -m pytest -m slow $(PYTEST_ARGS)

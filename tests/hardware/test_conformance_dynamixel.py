@@ -9,5 +9,6 @@ from tests.hardware.conformance import DriverConformance
 pytest.importorskip("dynamixel_sdk")
 
 
+@pytest.mark.slow
 class TestDynamixel(DriverConformance):
     rig_name = "dynamixel"

@@ -94,6 +94,7 @@ def test_parts_add_what_they_need() -> None:
     assert late.update.loss.decode == "terminal" and late.update.loss.consistency > 0 and late.update.curriculum > 0
 
 
+@pytest.mark.slow
 def test_training_repeats_to_the_bit_and_differs_by_seed(tmp_path: Path) -> None:
     first, again, other = (train(job(tmp_path / str(k), seed=s)) for k, s in enumerate((0, 0, 1)))
     folders = [tmp_path / str(k) / f"push/loopwm/seed_{s}" for k, s in enumerate((0, 0, 1))]
@@ -142,6 +143,7 @@ def test_a_training_that_diverges_is_a_result(tmp_path: Path, monkeypatch: pytes
     assert finished(one, drift_dataset().digest()) == json.loads(json.dumps(record))
 
 
+@pytest.mark.slow
 def test_noise_is_as_large_as_what_random_depth_makes(tmp_path: Path) -> None:
     loops, once = job(tmp_path), job(tmp_path, "one_pass_noise")
     train(loops)

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from marks import slow_but
 from point_env import PointEnv
 
 from loopwm_robot.config import ModelConfig
@@ -80,7 +81,7 @@ def error_of(model: LoopWM, episodes: list[Episode], rule) -> tuple[float, float
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"form": "paper"}, {"form": "step_consistent"}, {"context": 3}], ids=str
+    "changes", slow_but([{}], [{}, {"form": "paper"}, {"form": "step_consistent"}, {"context": 3}]), ids=str
 )
 def test_thresholds_keep_the_error_budget(changes):
     model, episodes = make(**changes), record(2, 6)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from far_device import FAR, FarGenerator, far_device
+from marks import slow_but
 from picture_env import PictureEnv
 
 from loopwm_robot import build as building
@@ -129,7 +130,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("far")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["rssm", "pictures"], KINDS))
 def test_training_planning_and_measuring_stay_on_the_device(kind: str, tmp_path: Path) -> None:
     near = training(kind, tmp_path / "near")
     with pytest.raises(KeyboardInterrupt):

@@ -159,12 +159,14 @@ def test_evaluating_twice_gives_the_same_numbers(demo: Path, tmp_path: Path) -> 
     assert results[0]["checkpoint"] == str(demo / "checkpoint.safetensors")
 
 
+@pytest.mark.slow
 def test_evaluating_the_true_model(checkpoint: Path, tmp_path: Path) -> None:
     request = ["planner=cem_fast", "planner.model=simulator", "evaluate.episodes=1", "evaluate.held_out=1"]
     assert main(["evaluate", f"checkpoint={checkpoint}", *request, f"out={tmp_path / 'run'}"]) == 0
     assert summary_of(tmp_path / "run")["success_rate"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_model_with_tokens_and_context_goes_all_the_way(tmp_path: Path) -> None:
     """Hidden dynamics, a token for each part, and a belief about them; the arm in the bridge has its own."""
     parts = ["model.tokens=parts", "model.context=5", "model.latent_dim=16", "model.exit=converged"]
@@ -230,6 +232,7 @@ def test_an_interrupted_demo_resumes_to_the_same_weights(checkpoint: Path, tmp_p
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(training: list[str], checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start("train", *training, f"out={folder}")

@@ -394,6 +394,7 @@ def train(
     return model.eval().requires_grad_(False), held_out, env, config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["image", "mixed"])
 def test_a_disc_is_predicted_better_than_by_its_last_picture(mode: str, tmp_path: Path) -> None:
     model, held_out, env, config = train(mode, 150)

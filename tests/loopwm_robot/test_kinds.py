@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from marks import slow_but
 from point_env import PointEnv
 
 from envs import observation_groups
@@ -79,7 +80,7 @@ def reach() -> tuple[gym.Env, Spaces]:
     return env, spaces_of(env, EnvConfig())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["loopwm"], KINDS))
 def test_measured_and_reported(kind: str, reach: tuple[gym.Env, Spaces], tmp_path: Path) -> None:
     env, spaces = reach
     save_checkpoint(tmp_path / "c.safetensors", checkpoint_of(config(kind), spaces))
