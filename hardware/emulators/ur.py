@@ -1,7 +1,7 @@
 """A Universal Robots controller over TCP: ``python -m hardware.emulators ur``.
 
-RTDE (30004), dashboard (29999), script port (30003) and primary interface (30001, 30011) over a simulated arm. The ports
-are fixed because the vendor's client knows no others; several emulators run side by side on 127.0.0.2, 127.0.0.3 ...
+RTDE (30004), dashboard (29999), script port (30003) and primary interface (30001, 30011) over a simulated arm. The
+ports are fixed because the vendor's client knows no others; several emulators run side by side on 127.0.0.2 and on.
 What is not like the device is told in docs/hardware/ur.md.
 """
 

@@ -115,16 +115,17 @@ class Controller:
                 self._execute(int(self.int_in[0]))
         if self.robot_mode is not RobotMode.RUNNING:
             self.motion.settle(self.motion.q)
+        self._oversee()
         self.arm.step(self.motion.step())
         if self.safety_mode is SafetyMode.ROBOT_EMERGENCY_STOP and self.motion.at_rest:
             self.robot_mode = RobotMode.POWER_OFF
-        self._oversee()
 
     def _oversee(self) -> None:
-        # The controller's own supervision: too fast for a joint is a protective stop.
-        fast = np.abs(self.motion.dq) > 1.1 * np.array(self.model.dq_max)
-        if fast.any() and self.safety_mode is SafetyMode.NORMAL:
-            self.protective_stop(f"joint {int(np.argmax(fast))} asked for {np.abs(self.motion.dq).max():.2f} rad/s")
+        # The controller's own supervision: a speed beyond a joint's rating is not tried.
+        excess = np.abs(self.motion.wanted()) / np.array(self.model.dq_max)
+        if excess.max() > 1.1 and self.safety_mode is SafetyMode.NORMAL:
+            speed = np.abs(self.motion.wanted()).max()
+            self.protective_stop(f"joint {int(np.argmax(excess))} was asked for {speed:.2f} rad/s")
 
     def _execute(self, command: int) -> None:
         if command in _STREAMING:

@@ -51,13 +51,16 @@ class Motion:
         """Decelerate all joints together, the leading one at a rate [rad/s^2]."""
         self._target, self._speed, self._rate = None, None, rate
 
+    def wanted(self) -> Array:
+        """Speed of the next cycle (6,) [rad/s], not taken yet: the supervision looks at it first."""
+        if self._target is not None:
+            return (self._target - self.q) / max(self._lookahead, self._dt)
+        change = (np.zeros(6) if self._speed is None else self._speed) - self.dq
+        leading = float(np.abs(change).max())
+        return self.dq + change * min(1.0, self._rate * self._dt / leading if leading > 0.0 else 1.0)
+
     def step(self) -> Array:
         """Pass one cycle and return the reference (6,) [rad]."""
-        if self._target is not None:
-            self.dq = (self._target - self.q) / max(self._lookahead, self._dt)
-        else:
-            change = (np.zeros(6) if self._speed is None else self._speed) - self.dq
-            leading = float(np.abs(change).max())
-            self.dq = self.dq + change * min(1.0, self._rate * self._dt / leading if leading > 0.0 else 1.0)
+        self.dq = self.wanted()
         self.q = self.q + self.dq * self._dt
         return self.q
