@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -114,6 +115,7 @@ class UrEmulator:
                 loop.remove_reader(console.fileno())
 
         loop.add_reader(console.fileno(), poll)
+        loop.add_signal_handler(signal.SIGTERM, lambda: setattr(console, "ended", True))
         console.ready(host=self.servers.host, model=self.controller.model.name)
         due = loop.time()
         while not console.ended:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -322,3 +326,36 @@ def test_errors_of_the_vendor_stay_inside(rig):
             return bool(seen)
 
         assert until(told)
+
+
+def test_a_dashboard_that_is_silent_or_hangs_up_is_told():
+    with socket.create_server(("127.97.3.1", controller_module.DASHBOARD_PORT)) as server:
+        kept: list[socket.socket] = []
+
+        def serve() -> None:
+            first, _ = server.accept()
+            first.close()
+            kept.append(server.accept()[0])
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(Disconnected, match="hung up"):
+            controller_module.dashboard("127.97.3.1", "robotmode")
+        with pytest.raises(TransportError, match="does not answer"):
+            controller_module.dashboard("127.97.3.1", "robotmode", timeout=0.1)
+    with socket.create_server(("127.97.3.1", 30011)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        with pytest.raises(TransportError, match="primary interface"):
+            controller_module.configuration("127.97.3.1", timeout=0.5)
+
+
+def test_a_client_that_does_not_answer_is_ended(rig):
+    with Session(rig) as session:
+        client = session.driver._client
+        os.kill(client._process.pid, signal.SIGSTOP)
+        with pytest.raises(TransportError, match=r"not confirmed within 0\.1 s"):
+            client.ask(client_module.Op.END, 0.1)
+        assert client._process.poll() is not None
+        with pytest.raises(Disconnected):
+            session.driver.read(0.0)
+        session.driver.clear_faults()
+        assert session.read().fault is None

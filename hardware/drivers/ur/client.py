@@ -15,6 +15,8 @@ import numpy as np
 from ...errors import Disconnected, DriverUnavailable, HardwareFault, TransportTimeout
 from .messages import ORDER, REPORT, Kind, Op, Report
 
+_GOODBYE_S = 0.3
+
 
 def require_package() -> None:
     """Check for the vendor's package without importing it.
@@ -139,8 +141,11 @@ class Client:
         """End the process; its connections break, and the controller's watchdog ends the program. Idempotent."""
         self.lost = self.lost or "closed"
         self._sock.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_GOODBYE_S)  # it ends when the link to us does
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _wait(self, until: float) -> bool:
         left = until - time.monotonic()

@@ -21,6 +21,7 @@ VARIABLES = ["timestamp", "actual_q", "actual_qd", "robot_mode", "safety_mode", 
 PLAYING = 2
 _START_S = 5.0
 _PARENT_GONE = 0
+_KEPT: list[Worker] = []  # never destroyed: the client's destructors wait for threads that may never end
 
 
 class Worker:
@@ -142,7 +143,9 @@ def main(arguments: list[str]) -> int:
     link = socket.socket(fileno=fd)
     try:
         receive = rtde_receive.RTDEReceiveInterface(host, frequency, VARIABLES)
-        Worker(link, host, frequency, receive).run()
+        worker = Worker(link, host, frequency, receive)
+        _KEPT.append(worker)
+        worker.run()
     except (BrokenPipeError, ConnectionResetError):
         return _PARENT_GONE
     except Exception as error:  # whatever the vendor raises, told to the driver
@@ -155,4 +158,4 @@ if __name__ == "__main__":
     import os
 
     status = main(sys.argv[1:])
-    os._exit(status)  # the client's destructors wait for threads that may never end
+    os._exit(status)  # without the destructors
