@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import itertools
+import random
 import struct
 
 import numpy as np
