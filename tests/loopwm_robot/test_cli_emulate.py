@@ -24,7 +24,8 @@ def started(monkeypatch):
 
 def test_without_a_name_it_lists_the_emulators(capsys):
     assert emulate.run([]) == 0
-    assert all(name in capsys.readouterr().out for name in emulators.EMULATORS)
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in emulators.EMULATORS)
 
 
 def test_an_unknown_name_lists_the_known(started):
