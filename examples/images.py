@@ -42,8 +42,7 @@ def main(picture: Path = Path("imagined.png"), episodes: int = 50, updates: int 
     env.close()
 
     # Train.
-    sizes = (spaces.n_obs, spaces.nu, spaces.n_goal, spaces.ctrl_dt)
-    model = build_model(ModelConfig(), *sizes, spaces.groups, spaces.image)
+    model = build_model(ModelConfig(), *spaces.of_model)
     settings = UpdateConfig(batch_size=24)
     generator = torch.Generator().manual_seed(0)
     trainer = WorldModelTrainer(model, settings, updates, rng, generator, spaces.position_columns)

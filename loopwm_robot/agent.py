@@ -104,7 +104,7 @@ class MPCAgent:
         if self._objective is None:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
-        self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start)
+        self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start, executed)
         return self.last_plan
 
     def propose(self, obs: Seen) -> Float32:

@@ -119,16 +119,14 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
     base = env.unwrapped
     anywhere = ExplorationPolicy(nu, rng, config.correlation, config.scale)
     if isinstance(base, PushEnv) and isinstance(base.action_mode, CartesianDelta):
-        if not shows_numbers(env):
+        seen = split_observation(env.observation_space.sample())[0]
+        if not len(seen):  # nobody can read off a picture where the object is
             return anywhere
-        pushes = NumbersOnly(PushExplorer(rng, base.arm.n, base.action_mode.action_scale))
+        pushes: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale)
+        if isinstance(seen, Observed):
+            pushes = NumbersOnly(pushes)
         return MixedPolicy(pushes, anywhere, ANYWHERE, rng)
     return anywhere
-
-
-def shows_numbers(env: gym.Env[Any, Any]) -> bool:
-    """Whether the observations of an environment have numbers."""
-    return len(split_observation(env.observation_space.sample())[0]) > 0
 
 
 def check_objective(spaces: Spaces, config: PlannerConfig) -> None:

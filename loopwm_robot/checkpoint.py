@@ -62,6 +62,11 @@ class Spaces:
     obs_mode: str = "vector"
 
     @property
+    def of_model(self) -> tuple[int, int, int, float, dict[str, tuple[int, ...]], tuple[int, ...]]:
+        """What `build_model` takes behind the configuration: sizes, control step, groups and pictures."""
+        return self.n_obs, self.nu, self.n_goal, self.ctrl_dt, self.groups, self.image
+
+    @property
     def sizes(self) -> tuple[int, int, int, tuple[int, ...]]:
         """Sizes of observation, action, goal and pictures, as a replay buffer takes them."""
         return self.n_obs, self.nu, self.n_goal, self.image
@@ -191,8 +196,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
         config = build(ModelConfig, json.loads(header["model"]))
         spaces = build(Spaces, json.loads(header["spaces"]))
         info = json.loads(header["info"])
-        s = spaces
-        model = build_model(config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
+        model = build_model(config, *spaces.of_model)
         model.load_state_dict(tensors)
         if isinstance(model, LoopWM) and config.kind == "loopwm":
             model.exit_thresholds = {str(k): float(v) for k, v in json.loads(header["exits"]).items()}

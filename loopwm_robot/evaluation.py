@@ -87,8 +87,7 @@ def untrained_copy(checkpoint: Checkpoint, seed: int) -> DynamicsModel:
     """The same architecture with fresh weights; it knows the scaling of the data and nothing else."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        s = checkpoint.spaces
-        model = build_model(checkpoint.config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
+        model = build_model(checkpoint.config, *checkpoint.spaces.of_model)
     for name in ("obs_normalizer", "goal_normalizer", "delta_normalizer"):
         getattr(model, name).load_state_dict(getattr(checkpoint.model, name).state_dict())
     vision, taught = getattr(model, "vision", None), getattr(checkpoint.model, "vision", None)

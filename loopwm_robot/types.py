@@ -35,22 +35,11 @@ class Observed(Generic[Array]):
     def __getitem__(self, index: Any) -> Observed[Array]:
         return Observed(self.vector[index], self.image[index])
 
-    def to(self: Observed[Tensor], device: torch.device) -> Observed[Tensor]:
-        """The same tensors on a device."""
-        return Observed(self.vector.to(device), self.image.to(device))
-
 
 Obs = Tensor | Observed[Tensor]
 """What a model is shown: numbers (..., n_obs), or numbers and a picture."""
 Seen = Float32 | Observed[NDArray[Any]]
 """The same at one instant, as an environment gives it."""
-
-
-def to_tensors(seen: Seen) -> Obs:
-    """Arrays as tensors that share their memory."""
-    if isinstance(seen, Observed):
-        return Observed(torch.from_numpy(seen.vector), torch.from_numpy(seen.image))
-    return torch.from_numpy(seen)
 
 
 def vector_of(obs: Obs) -> Tensor:

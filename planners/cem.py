@@ -24,10 +24,13 @@ class CEM(SamplingPlanner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        c = self.config
-        self._colour = None
-        if c.noise_smoothing:
-            self._colour = smoothing_matrix(self.knots, c.noise_smoothing).to(self.generator.device)
+        colour = self.colour()
+        self._colour = None if colour is None else colour.to(self.generator.device)
+
+    def colour(self) -> Tensor | None:
+        """What makes the noise of a candidate correlated in time (K, K); None is white."""
+        smoothing = self.config.noise_smoothing
+        return smoothing_matrix(self.knots, smoothing) if smoothing else None
 
     def propose(self, search: Search, num: int) -> Tensor:
         """The mean, then kept elites, the rest sampled; all in bounds."""

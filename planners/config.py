@@ -28,7 +28,7 @@ class SamplingConfig:
         temperature: MPPI: of the softmax over scores, in units of their standard deviation, above 0.
         knots: numbers K of knots that actions are interpolated from, at most horizon; 0 lets every action be free.
         interpolation: between knots: hold, linear or cubic.
-        deadline: time that a plan may take [s], above 0; none always does all iterations.
+        deadline: time that a plan aims at [s], above 0; none always does all iterations.
     """
 
     horizon: int = 6

@@ -69,6 +69,12 @@ class Objective(Protocol):
 class Planner(Protocol):
     """Finds actions that score well."""
 
-    def plan(self, score: Scorer, warm_start: Tensor | None = None) -> Plan:
-        """Search for actions that score well; `warm_start` is a first guess (H, nu)."""
+    def plan(self, score: Scorer, warm_start: Tensor | None = None, executed: int = 1) -> Plan:
+        """Search for actions that score well.
+
+        Args:
+            score: scores candidates.
+            warm_start: a first guess (H, nu).
+            executed: actions of the last plan that were carried out since it was made.
+        """
         ...

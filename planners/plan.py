@@ -15,7 +15,8 @@ class Plan:
     Attributes:
         actions: recommended actions (H, nu), each in [-1, 1].
         std: spread of the final sampling distribution (H, nu); small where the planner is certain.
-        score: mean score of the elites that `actions` was refitted from (rewards are maximised).
+        score: mean score of the elites that `actions` was refitted from, or that of `actions` where they are the best
+            candidate found (rewards are maximised); -inf where there was no time for any.
         ctrl_dt: duration of one action [s].
         iterations: number of optimiser iterations done.
         num_invalid: candidates that were dropped because their score was not finite.

@@ -8,22 +8,7 @@ import torch
 from torch import Tensor
 
 from .cem import CEM
-from .sampling import SamplingPlanner, Search
-
-
-class RandomShooting(SamplingPlanner):
-    """Candidates uniform over all actions; the best one is the plan. Uses num_samples and iterations alone."""
-
-    def propose(self, search: Search, num: int) -> Tensor:
-        """The best so far, then uniform samples."""
-        x = torch.empty(num, self.knots, self.nu, device=self.generator.device)
-        x.uniform_(-1, 1, generator=self.generator)
-        x[0] = search.mean
-        return x
-
-    def update(self, search: Search, candidates: Tensor, scores: Tensor) -> Search:
-        """Take the best."""
-        return replace(search, mean=candidates[0], score=float(scores[0]))
+from .sampling import Search
 
 
 class PredictiveSampling(CEM):
@@ -32,6 +17,19 @@ class PredictiveSampling(CEM):
     Source: Howell et al. 2022, Predictive Sampling. Uses init_std and noise_smoothing.
     """
 
+    takes_best = True
+
     def update(self, search: Search, candidates: Tensor, scores: Tensor) -> Search:
-        """Take the best."""
-        return replace(search, mean=candidates[0], score=float(scores[0]))
+        """Go on around the best."""
+        return replace(search, mean=search.best)
+
+
+class RandomShooting(PredictiveSampling):
+    """Candidates uniform over all actions; the best one is the plan. Uses num_samples and iterations alone."""
+
+    def propose(self, search: Search, num: int) -> Tensor:
+        """The best so far, then uniform samples."""
+        x = torch.empty(num, self.knots, self.nu, device=self.generator.device)
+        x.uniform_(-1, 1, generator=self.generator)
+        x[0] = search.mean
+        return x

@@ -153,7 +153,7 @@ class SimArmDriver:
 
     def enable(self) -> None:
         """Release the brakes onto the present pose."""
-        self._advance()
+        self.advance()
         if self._latched is not None:
             raise HardwareFault(f"simulated arm: '{self._latched}' is latched; clear it first")
         if not self._enabled:
@@ -163,7 +163,7 @@ class SimArmDriver:
     def read(self, deadline: float) -> ArmState:
         """Return the newest measurement that has arrived."""
         del deadline  # a simulated read does not block
-        self._advance()
+        self.advance()
         self._link_check()
         if self._fault("freeze") and self._last is not None:
             return self._last
@@ -186,7 +186,7 @@ class SimArmDriver:
     def write(self, q: Array, deadline: float) -> Array:
         """Send targets (n,) [rad]; anything not finite or of another shape is refused."""
         del deadline
-        self._advance()
+        self.advance()
         self._link_check()
         if not self._enabled:
             raise ModeError("simulated arm: write before enable(); enable first")
@@ -195,19 +195,19 @@ class SimArmDriver:
         wire = self._quantised(frozen(q, "simulated arm: target q [rad]", (len(self._names),)))
         if not self._fault("freeze"):
             self._commands.append((self._clock.now() - self._base + self._latency, wire))
-            self._advance()
+            self.advance()
         return wire
 
     def stop(self) -> None:
         """Hold the present pose at once."""
-        self._advance()
+        self.advance()
         self._link_check()
         self._brake()
 
     def disable(self) -> None:
         """Brakes on."""
         if self._open:
-            self._advance()
+            self.advance()
             self._brake()
         self._enabled = False
 
@@ -227,7 +227,7 @@ class SimArmDriver:
             limp: joints whose drive gives no torque, (n,) true or false.
             tau_max: largest torque of each drive (n,) [N m]; a smaller one of the model stays in force.
         """
-        self._advance()
+        self.advance()
         off, model, drives = np.asarray(limp, dtype=bool)[:, None], self._model, self._actuators
         model.actuator_gainprm[drives] = np.where(off, 0.0, self._gains[0])
         model.actuator_biasprm[drives] = np.where(off, 0.0, self._gains[1])
@@ -248,10 +248,6 @@ class SimArmDriver:
         """End all failures but a latched device fault, which needs ``clear_faults``."""
         self._faults.clear()
         self._cleared.clear()
-
-    def advance(self) -> None:
-        """Bring the simulation up to the present time, as every read and write does."""
-        self._advance()
 
     @property
     def true_q(self) -> Array:
@@ -308,7 +304,7 @@ class SimArmDriver:
             )
         data.qpos[self._qpos] = pose
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         if not self._open:
             raise Disconnected("simulated arm: not open; open() first")
         model, data, step = self._model, self._data, self._model.opt.timestep

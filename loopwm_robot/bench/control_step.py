@@ -146,8 +146,7 @@ def prepare(config: ControlStepBench, env: gym.Env[Any, Any]) -> tuple[LoopWM, S
         return _looped(checkpoint.model).to(device), spaces, checkpoint.config, True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        s = spaces
-        model = build_model(config.model, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
+        model = build_model(config.model, *spaces.of_model)
     return _looped(model.eval()).to(device), spaces, config.model, False
 
 

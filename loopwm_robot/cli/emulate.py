@@ -50,6 +50,5 @@ def run(arguments: list[str]) -> int:
         from ..deploy.rehearse import BUILDERS, emulator_arguments
 
         if rest or name in BUILDERS:
-            chosen = rest if any(text.startswith("arm=") for text in rest) else [f"arm=panda_{name}", *rest]
-            rest = emulator_arguments(name, compose(CONFIG, chosen, EmulateCommand).arm)
+            rest = emulator_arguments(name, compose(CONFIG, rest, EmulateCommand).arm)
     return load(name)(rest)

@@ -326,6 +326,7 @@ class LoopWM(DynamicsModel):
             state, _ = self.step(state, action, embedding, depths)
             if c.latent_noise:
                 noise = torch.randn(state.h.shape, generator=generator) * c.latent_noise
+                noise[:, self.layout.num :] = 0  # the belief stays: noise would add up in it
                 state = LatentState(state.h + noise.to(state.h), state.goal)
             latent.append(state.h)
         return Unrolled(torch.stack(latent, 1))

@@ -85,7 +85,7 @@ class TrainingRun:
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         s = self.spaces
-        model = build_model(self.model_config, s.n_obs, s.nu, s.n_goal, s.ctrl_dt, s.groups, s.image)
+        model = build_model(self.model_config, *s.of_model)
         self.model = model.to(find_device(self.device))  # drawn on the CPU: the same weights everywhere
         self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes)
         self.rng = np.random.default_rng(self.seed)

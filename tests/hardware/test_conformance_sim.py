@@ -7,3 +7,6 @@ from tests.hardware.conformance import DriverConformance
 
 class TestSim(DriverConformance):
     rig_name = "sim"
+    not_applicable = frozenset(
+        {"link_corrupt", "link_delay", "link_kill", "a_restart_is_noticed", "a_power_loss_is_noticed"}
+    )

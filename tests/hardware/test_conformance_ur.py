@@ -12,3 +12,4 @@ pytest.importorskip("rtde_control")
 @pytest.mark.slow
 class TestUr(DriverConformance):
     rig_name = "ur"
+    not_applicable = frozenset({"a_power_loss_is_noticed"})

@@ -340,6 +340,39 @@ def test_stop_on_a_dead_link_says_so(rig):
                 call()
 
 
+def test_a_silent_servo_keeps_no_other_from_stopping_and_letting_go(rig, monkeypatch):
+    """The elbow answers nothing any more; the others stop where they are, and lose their torque when asked."""
+    with Session(rig) as session:
+        driver, bus = session.driver, session.driver._bus
+        driver.enable()
+        q = session.read().q
+        for servo in (7, 12, 3):
+            bus.set(servo, reg.PROFILE_VELOCITY, 10)
+        goal = q + np.array([-0.4, 0.4, -0.4])
+        session.write(goal)
+        rig.wait(0.2)
+        sync_read, set_ = bus.sync_read, bus.set
+
+        def deaf(ids):
+            if 12 in ids:
+                raise TransportTimeout("servo 12 is silent")
+
+        monkeypatch.setattr(bus, "sync_read", lambda ids, *args: deaf(ids) or sync_read(ids, *args))
+        monkeypatch.setattr(bus, "set", lambda id, *args: deaf((id,)) or set_(id, *args))
+        with pytest.raises(TransportTimeout, match="not delivered to servo 12: servo 12 is silent"):
+            driver.stop()
+        rig.wait(0.2)
+        rested = rig.truth()
+        rig.wait(0.3)
+        moved, left = np.abs(rig.truth() - rested), np.abs(rig.truth() - goal)
+        assert moved[[0, 2]].max() < rig.settle_rad and left[[0, 2]].min() > 0.1
+        assert moved[1] > 0.02
+        with pytest.raises(TransportTimeout, match="servo 12 is silent"):
+            driver.disable()
+        torque = dict(zip(rig.emulator.ready["joints"], rig.emulator.ask("truth")["torque"], strict=True))
+        assert torque == {"shoulder": False, "elbow": True, "wrist": False}
+
+
 def test_a_gripper_is_a_servo_of_its_own():
     arm = emulated_arm()
     arm["servos"][0]["joint"] = "elbow"

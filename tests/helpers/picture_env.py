@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from point_env import PointEnv
 
 RADIUS = 0.12
 
@@ -21,7 +22,7 @@ def draw(positions: NDArray[Any], size: int) -> NDArray[np.uint8]:
     return np.round(255 * (background * (1 - disc) + np.array([0.9, 0.8, 0.1]) * disc)).astype(np.uint8)
 
 
-class PictureEnv(gym.Env[Any, Any]):
+class PictureEnv(PointEnv):
     """x' = x + 0.12 a, kept in [-0.7, 0.7]; reward -|x - goal|.
 
     Args:
@@ -30,39 +31,20 @@ class PictureEnv(gym.Env[Any, Any]):
         steps: of an episode.
     """
 
-    ctrl_dt = 0.1
+    GAIN, START, FAR, NEAR = 0.12, 0.7, 0.7, 0.15
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, mode: str = "image", size: int = 32, steps: int = 15) -> None:
-        self.mode, self.size, self.steps = mode, size, steps
+        super().__init__(steps)
+        self.mode, self.size = mode, size
         picture = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
         box = gym.spaces.Box(-1, 1, (2,), np.float32)
         parts = {"observation": box, "image": picture, "achieved_goal": box, "desired_goal": box}
         self.observation_space = picture if mode == "image" else gym.spaces.Dict(parts)
-        self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
         self.goal_columns = slice(0, 2) if mode == "mixed" else None
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x, self.t = self.np_random.uniform(-0.7, 0.7, 2), 0
-        self.goal = self.np_random.uniform(-0.7, 0.7, 2)
-        return self._obs(), self._info()
-
-    def step(self, action):
-        self.x = np.clip(self.x + 0.12 * np.clip(action, -1, 1), -0.7, 0.7)
-        self.t += 1
-        info = self._info()
-        return self._obs(), -info["distance"], False, self.t >= self.steps, info
-
-    def compute_reward(self, achieved, desired, info):
-        return -np.linalg.norm(achieved - desired, axis=-1)
 
     def _obs(self):
         picture, x = draw(self.x[None], self.size)[0], self.x.astype(np.float32)
         if self.mode == "image":
             return picture
         return {"observation": x, "image": picture, "achieved_goal": x.copy(), "desired_goal": self.goal.astype("f")}
-
-    def _info(self):
-        distance = float(np.linalg.norm(self.x - self.goal))
-        return {"distance": distance, "is_success": distance < 0.15}

@@ -8,10 +8,12 @@ import gymnasium as gym
 import numpy as np
 
 
-class PointEnv(gym.Env[dict[str, Any], Any]):
-    """x' = x + 0.1 a in 2-D; reward -|x - goal|; goal-dict observation (x, constant 1)."""
+class PointEnv(gym.Env[Any, Any]):
+    """x' = x + GAIN a in 2-D, kept in [-FAR, FAR]; reward -|x - goal|; goal-dict observation (x, constant 1)."""
 
     ctrl_dt = 0.1
+    GAIN, START, FAR, NEAR = 0.1, 0.5, np.inf, 0.1
+    """Step of an action, range of start and goal, end of the world, distance that is a success."""
 
     def __init__(self, steps: int = 10) -> None:
         self.steps = steps
@@ -23,12 +25,12 @@ class PointEnv(gym.Env[dict[str, Any], Any]):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.x, self.t = self.np_random.uniform(-0.5, 0.5, 2), 0
-        self.goal = self.np_random.uniform(-0.5, 0.5, 2)
+        self.x, self.t = self.np_random.uniform(-self.START, self.START, 2), 0
+        self.goal = self.np_random.uniform(-self.START, self.START, 2)
         return self._obs(), self._info()
 
     def step(self, action):
-        self.x = self.x + 0.1 * np.clip(action, -1, 1)
+        self.x = np.clip(self.x + self.GAIN * np.clip(action, -1, 1), -self.FAR, self.FAR)
         self.t += 1
         info = self._info()
         return self._obs(), -info["distance"], False, self.t >= self.steps, info
@@ -46,4 +48,4 @@ class PointEnv(gym.Env[dict[str, Any], Any]):
 
     def _info(self):
         distance = float(np.linalg.norm(self.x - self.goal))
-        return {"distance": distance, "is_success": distance < 0.1}
+        return {"distance": distance, "is_success": distance < self.NEAR}

@@ -88,12 +88,18 @@ def test_evaluation_of_a_policy_without_plan_times():
 def test_plans_are_warm_started_by_the_executed_actions():
     agent, seen = point_agent(), []
     plan = agent.planner.plan
-    agent.planner.plan = lambda score, warm=None: seen.append(warm) or plan(score, warm)
+    steps = []
+    agent.planner.plan = lambda score, warm=None, executed=1: (
+        seen.append(warm) or steps.append(executed) or plan(score, warm, executed)
+    )
     agent.reset(np.array([0.5, 0.0], np.float32))
     agent.act(np.zeros(3, np.float32))
     first = agent.last_plan
     agent.act(np.zeros(3, np.float32))
     assert seen[0] is None and torch.equal(seen[1], first.shift())
+    second = agent.last_plan
+    agent.plan(agent.state(np.zeros(3, np.float32)), executed=3)
+    assert torch.equal(seen[2], second.shift(3)) and steps == [1, 1, 3]
     agent.reset(np.zeros(2, np.float32))
     assert agent.last_plan is None
 

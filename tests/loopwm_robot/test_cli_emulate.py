@@ -24,8 +24,8 @@ def started(monkeypatch):
 
 def test_without_a_name_it_lists_the_emulators(capsys):
     assert emulate.run([]) == 0
-    listed = capsys.readouterr().out
-    assert all(name in listed for name in emulators.EMULATORS)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in emulators.EMULATORS)
 
 
 def test_an_unknown_name_lists_the_known(started):

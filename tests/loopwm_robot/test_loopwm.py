@@ -285,6 +285,15 @@ def test_latent_noise_has_its_deviation_and_is_for_training_only():
     assert torch.equal(*(m.rollout(m.encode(obs), actions).h for m in (quiet, noisy)))
 
 
+def test_latent_noise_does_not_add_up_in_the_belief():
+    model = make_model(context=3, latent_noise=0.2)
+    batch = sequences(length=4, context=3)
+    depths = sample_depths(6, 3.0, 12, torch.Generator().manual_seed(3)).sort(descending=True).values
+    believed = model.encode(batch.obs[:, 0], history=batch.history, depths=depths).h[:, -1]
+    h = model.unroll(batch, Unroll(), torch.Generator().manual_seed(3)).h
+    assert all(torch.allclose(h[:, k, -1], believed, atol=1e-6) for k in range(4))
+
+
 def test_training_in_chunks():
     model = randomised(make_model(form="step_consistent", depth="fixed"))
     batch = sequences(length=4)

@@ -53,7 +53,7 @@ class Still:
 class OnePlan:
     """Always the same small motion."""
 
-    def plan(self, score: Any, warm_start: torch.Tensor | None = None) -> Plan:
+    def plan(self, score: Any, warm_start: torch.Tensor | None = None, executed: int = 1) -> Plan:
         actions = torch.full((5, 7), 0.3)
         return Plan(actions, torch.zeros_like(actions), 0.0, 0.05, 1, 0, 0.0)
 

@@ -163,23 +163,82 @@ def test_icem_returns_the_best_candidate_it_saw():
     assert plan.score == pytest.approx(float(best), abs=1e-7)
 
 
-def test_icem_starts_a_warm_plan_with_the_elites_of_the_last_one_a_step_later():
-    config = replace(CONFIG, iterations=1, keep_elites=3)
+@pytest.mark.parametrize("executed", [0, 1, 3, 9])
+@pytest.mark.parametrize("knots", [0, H])
+def test_icem_starts_a_warm_plan_with_the_elites_of_the_last_one_as_they_go_on(executed, knots):
+    config = replace(CONFIG, iterations=1, keep_elites=3, knots=knots, interpolation="linear")
     found = planner("icem", config)
     score, drawn = quadratic(smooth_target()), []
-    first = found.plan(score)
-    kept = found._memory
-    assert isinstance(found, ICEM) and kept is not None
 
     def watch(actions: Tensor) -> Tensor:
         drawn.append(actions.clone())
         return score(actions)
 
-    found.plan(watch, first.shift())
-    assert torch.equal(drawn[0][1:4], kept)
-    assert torch.equal(kept[0, :-1], first.actions[1:])  # the plan was the best of them
+    first = found.plan(watch)
+    elites = drawn[0][torch.topk(score(drawn[0]), 3).indices]
+    kept = elites[:, [min(k + executed, H - 1) for k in range(H)]]
+    assert isinstance(found, ICEM)
+    found.plan(watch, first.shift(executed), executed)
+    assert torch.allclose(drawn[1][1:4], kept, atol=1e-5)
+    assert torch.equal(first.actions, elites[0])  # the plan was the best of them
     found.plan(watch)  # a cold start knows nothing
-    assert not torch.equal(drawn[1][1], kept[0])
+    assert not torch.allclose(drawn[2][1], kept[0], atol=1e-3)
+
+
+def test_icem_remembers_knots_as_the_actions_they_stand_for():
+    """Fewer knots than actions: what goes on from now is fitted anew."""
+    config = replace(CONFIG, iterations=1, keep_elites=1, knots=2, interpolation="linear")
+    found, drawn = planner("icem", config), []
+    line = torch.linspace(-0.8, 0.8, H)[:, None].expand(-1, NU)
+
+    def watch(actions: Tensor) -> Tensor:
+        drawn.append(actions.clone())
+        return quadratic(line)(actions)
+
+    first = found.plan(watch)
+    found.plan(watch, first.shift(), 1)
+    wanted = found.fit(torch.cat([first.actions[1:], first.actions[-1:]]))
+    assert torch.allclose(drawn[1][1], found.actions(wanted), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["icem", "predictive_sampling", "random_shooting"])
+def test_the_best_candidate_is_the_plan_whenever_the_search_ends(name):
+    """Also where elites do not compete again, and where time ends the search."""
+    for seed in range(20):
+        best, now = torch.tensor(-torch.inf), 0.0
+
+        def watch(actions: Tensor) -> Tensor:
+            nonlocal best, now
+            now += 1e-3 * len(actions)
+            found = quadratic(smooth_target())(actions)
+            best = torch.maximum(best, found.max())
+            return found
+
+        config = replace(CONFIG, num_samples=64, num_elites=8, keep_elites=0, iterations=3)
+        found = planner(name, config, seed)
+        found.clock = lambda: now  # noqa: B023
+        found.cost.observe(64, 0.064)
+        found.cost.observe(32, 0.032)
+        deadline = (None, 0.1)[seed % 2]
+        plan = found.plan(watch, deadline=deadline)
+        assert plan.iterations == (3 if deadline is None else 2)
+        assert plan.score == pytest.approx(float(best), abs=1e-6)
+        assert float(quadratic(smooth_target())(plan.actions[None])) == pytest.approx(float(best), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_found_is_kept_when_a_later_iteration_has_no_finite_score(name):
+    calls = 0
+
+    def score(actions: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return quadratic(smooth_target())(actions) * (torch.nan if calls > 1 else 1.0)
+
+    plan = planner(name).plan(score)
+    once = planner(name, replace(CONFIG, iterations=1)).plan(quadratic(smooth_target()))
+    assert plan.iterations == 1 and torch.equal(plan.actions, once.actions)
+    assert plan.num_invalid > 0
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])

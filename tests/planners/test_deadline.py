@@ -16,17 +16,17 @@ NAMES = sorted(ALGORITHMS)
 
 
 class Machine:
-    """Scores a quadratic; each candidate takes `cost` seconds."""
+    """Scores a quadratic; each call takes `overhead` seconds, and each candidate `cost` seconds."""
 
-    def __init__(self, cost: float) -> None:
-        self.now, self.cost = 0.0, cost
+    def __init__(self, cost: float, overhead: float = 0.0) -> None:
+        self.now, self.cost, self.overhead = 0.0, cost, overhead
         self.counts: list[int] = []
 
     def clock(self) -> float:
         return self.now
 
     def score(self, actions: Tensor) -> Tensor:
-        self.now += self.cost * len(actions)
+        self.now += self.overhead + self.cost * len(actions)
         self.counts.append(len(actions))
         return -(actions - 0.3).square().sum(dim=(1, 2))
 
@@ -38,14 +38,21 @@ class Machine:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("deadline", [0.0025, 0.02, 0.15, 0.33, 2.0])
-def test_every_plan_is_valid_and_in_time_once_the_cost_is_known(name, deadline):
-    machine = Machine(cost=1e-3)
+@pytest.mark.parametrize("overhead", [0.0, 0.005, 0.1])
+def test_every_plan_is_valid_and_in_time_once_the_cost_is_known(name, deadline, overhead):
+    machine = Machine(1e-3, overhead)
     planner = machine.planner(name)
-    plan = planner.plan(machine.score)  # without a deadline: learns the cost
+    plan = planner.plan(machine.score, deadline=10.0)  # learns the cost: a few candidates, then all
     for _ in range(5):
-        plan = planner.plan(machine.score, plan.shift(), deadline)
+        plan = planner.plan(machine.score, plan.shift(), deadline=deadline)
         assert plan.wall_time <= deadline + 1e-9
         assert plan.actions.shape == (4, 2) and plan.actions.abs().max() <= 1
+
+
+def know(planner) -> None:
+    """Two sizes are a line: a millisecond for each candidate."""
+    planner.cost.observe(100, 0.1)
+    planner.cost.observe(50, 0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,7 +61,7 @@ def test_more_time_means_more_iterations_up_to_all(name):
     for deadline in (0.05, 0.15, 0.25, 10.0):
         machine = Machine(cost=1e-3)
         planner = machine.planner(name, replace(CONFIG, deadline=deadline))
-        planner.candidate_cost = 1e-3
+        know(planner)
         done.append(planner.plan(machine.score).iterations)
     assert done == sorted(done) and done[0] == 1 and done[-1] == CONFIG.iterations
 
@@ -62,9 +69,52 @@ def test_more_time_means_more_iterations_up_to_all(name):
 def test_the_last_iteration_takes_what_fits():
     machine = Machine(cost=1e-3)
     planner = machine.planner("cem")
-    planner.candidate_cost = 1e-3
+    know(planner)
     planner.plan(machine.score, deadline=0.25)
     assert machine.counts[:2] == [100, 100] and 45 <= machine.counts[2] <= 50
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fixed_cost_for_each_iteration_is_no_cost_of_its_candidates(name):
+    """Room for one full iteration: it is done in every plan, and none is late."""
+    machine = Machine(cost=1e-5, overhead=5e-3)
+    config = replace(CONFIG, num_samples=128, num_elites=24, keep_elites=8, deadline=0.012)
+    planner, plan, late = machine.planner(name, config), None, 0
+    for k in range(300):
+        plan = planner.plan(machine.score, None if plan is None else plan.shift())
+        late += k > 0 and plan.wall_time > 0.012 + 1e-9
+    assert late == 0
+    assert sum(machine.counts[10:]) / 300 >= 100
+
+
+def test_an_unknown_share_of_fixed_cost_is_found_out():
+    """Full iterations alone were seen, none fits: a few candidates tell what an iteration costs without any."""
+    machine = Machine(cost=1e-3, overhead=0.01)
+    planner = machine.planner("cem")
+    planner.plan(machine.score)  # 110 ms each
+    done = [planner.plan(machine.score, deadline=0.06) for _ in range(3)]
+    assert machine.counts[5] == PROBE
+    assert all(plan.iterations == 1 and plan.wall_time <= 0.06 for plan in done[1:])
+    assert min(machine.counts[-2:]) >= 45
+
+
+def test_what_no_few_candidates_can_meet_is_not_tried():
+    machine = Machine(cost=1e-3)
+    planner = machine.planner("cem")
+    planner.plan(machine.score)
+    assert planner.plan(machine.score, deadline=0.005).iterations == 0
+
+
+def test_noise_in_the_time_is_allowed_for():
+    """Times vary by a fifth: the slowest of the last iterations is reckoned with."""
+    machine = Machine(cost=1e-3, overhead=0.01)
+    planner = machine.planner("cem", replace(CONFIG, deadline=0.2))
+    generator, late = torch.Generator().manual_seed(0), 0
+    for _ in range(300):
+        machine.cost = 1e-3 * (1 + 0.2 * float(torch.rand((), generator=generator)))
+        late += planner.plan(machine.score, torch.zeros(4, 2)).wall_time > 0.2 + 1e-9
+    assert late <= 6  # 2 %
+    assert sum(machine.counts) / 300 > 120
 
 
 def test_the_very_first_plan_tries_a_few_candidates():

@@ -252,27 +252,50 @@ class DynamixelDriver:
         bus.sync_write(reg.GOAL_POSITION, {gripper.id: gripper.position(opening)})
 
     def stop(self) -> None:
-        """Make the present positions the goals: each servo stops as hard as it can and holds."""
+        """Make the present positions the goals: each servo stops as hard as it can and holds.
+
+        One that does not answer keeps no other from stopping.
+
+        Raises:
+            TransportTimeout: it was not delivered to all servos.
+        """
         bus = self._require_bus()
+        stopped: set[int] = set()
         error: TransportError | None = None
-        for _ in range(3):
+        for group in (self._all, self._all, *((id,) for id in self._all)):
+            if stopped.issuperset(group):
+                continue
             try:
-                answers = bus.sync_read(self._all, *reg.STATE, time.monotonic() + PATIENCE_S)
-                present = {id: int(self._unpack(id, answers[id])[3]) for id in self._all}
+                answers = bus.sync_read(group, *reg.STATE, time.monotonic() + PATIENCE_S)
+                present = {id: int(self._unpack(id, answers[id])[3]) for id in group}
                 bus.sync_write(reg.GOAL_POSITION, present)
-                return
+                stopped.update(group)
             except TransportTimeout as raised:
                 error = raised
-        raise TransportTimeout(f"stop was not delivered: {error}; the bus watchdog is what is left") from error
+        if missing := [id for id in self._all if id not in stopped]:
+            which = f"stop was not delivered to servo {', '.join(map(str, missing))}"
+            raise TransportTimeout(f"{which}: {error}; the bus watchdog is what is left") from error
 
     def disable(self) -> None:
-        """Torque off: an arm that is not supported drops. Idempotent."""
+        """Torque off: an arm that is not supported drops. Idempotent.
+
+        Raises:
+            BridgeError: a servo does not confirm; the others are off nevertheless.
+        """
         self._health.enabled = False
         if self._bus is None:
             return
+        failed: BridgeError | None = None
         for id in self._all:
-            self._bus.set(id, reg.TORQUE_ENABLE, 0)
-            self._bus.set(id, reg.BUS_WATCHDOG, 0)
+            try:
+                self._bus.set(id, reg.TORQUE_ENABLE, 0)
+                self._bus.set(id, reg.BUS_WATCHDOG, 0)
+            except Disconnected:
+                raise
+            except BridgeError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def clear_faults(self) -> None:
         """Restart servos that have shut down, the only way out for them, and end expired bus watchdogs.

@@ -1,0 +1,64 @@
+"""What an iteration costs, learned while planning."""
+
+from __future__ import annotations
+
+REMEMBERED = 16
+"""Iterations that the expectation is made from."""
+FADE = 0.9
+"""How fast what was slow is forgotten while nothing is tried."""
+
+
+class IterationCost:
+    """Expected time of an iteration by its number of candidates: a line through the latest ones.
+
+    An iteration has a part that does not depend on the number of candidates, so time is no multiple of it. The largest
+    excess over the line is added: a plan in time matters more than a few candidates.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, float]] = []  # the latest last
+
+    def observe(self, candidates: int, seconds: float) -> None:
+        """An iteration was done. The oldest is forgotten, but for the last one that is of another size."""
+        self._seen.append((candidates, seconds))
+        if len(self._seen) > REMEMBERED:
+            oldest = self._seen.pop(0)
+            if self.sizes == 1 and oldest[0] != candidates:
+                self._seen[0] = oldest
+
+    @property
+    def sizes(self) -> int:
+        """Different numbers of candidates among those remembered: two of them make a line."""
+        return len({n for n, _ in self._seen})
+
+    def fade(self) -> None:
+        """Nothing was tried: take everything for a little faster, or a slow moment would count for ever."""
+        self._seen = [(n, FADE * t) for n, t in self._seen]
+
+    def fitting(self, wanted: int, seconds: float) -> int:
+        """Largest number of candidates up to `wanted` that is expected to take at most `seconds` [s]; 0 where none is.
+
+        While one size only is known, smaller ones are expected to take as long, and larger ones in proportion.
+        """
+        if self.sizes == 1:
+            size, longest = self._seen[0][0], max(t for _, t in self._seen)
+            return min(wanted, int(size * seconds / longest)) if longest <= seconds else 0
+        fixed, each = self._line()
+        if fixed + each * wanted <= seconds:
+            return wanted
+        return max(0, min(wanted, int((seconds - fixed) / each))) if each > 0 else 0
+
+    def least(self, candidates: int) -> float:
+        """Time that fewer candidates than ever take at least [s]: in proportion, as if nothing were fixed."""
+        return min(t * candidates / n for n, t in self._seen)
+
+    def _line(self) -> tuple[float, float]:
+        """Time of an iteration without candidates, and for each candidate [s]; neither is negative."""
+        count = len(self._seen)
+        mean_n = sum(n for n, _ in self._seen) / count
+        mean_t = sum(t for _, t in self._seen) / count
+        spread = sum((n - mean_n) ** 2 for n, _ in self._seen)
+        each = sum((n - mean_n) * (t - mean_t) for n, t in self._seen) / spread if spread else 0.0
+        each = min(max(each, 0.0), mean_t / mean_n)
+        fixed = mean_t - each * mean_n
+        return fixed + max(t - fixed - each * n for n, t in self._seen), each
