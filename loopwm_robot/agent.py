@@ -40,6 +40,7 @@ class MPCAgent:
         model: imagines.
         planner: optimises.
         make_objective: what the episode's goal means.
+        shallow: the same model with fewer loops, where the planner searches with one.
 
     Attributes:
         memory: what was seen and done, for models with context.
@@ -47,8 +48,14 @@ class MPCAgent:
         timings: seconds spent in each control step, for each episode step since construction.
     """
 
-    def __init__(self, model: EncodingModel, planner: Planner, make_objective: ObjectiveFactory) -> None:
-        self.model, self.planner, self.make_objective = model, planner, make_objective
+    def __init__(
+        self,
+        model: EncodingModel,
+        planner: Planner,
+        make_objective: ObjectiveFactory,
+        shallow: RolloutModel | None = None,
+    ) -> None:
+        self.model, self.planner, self.make_objective, self.shallow = model, planner, make_objective, shallow
         self.memory = Memory(int(getattr(model, "context", 0)))
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
@@ -104,7 +111,8 @@ class MPCAgent:
         if self._objective is None:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
-        self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start, executed)
+        score = TrajectoryScorer(self.model, state, self._objective, self.shallow)
+        self.last_plan = self.planner.plan(score, warm_start, executed)
         return self.last_plan
 
     def propose(self, obs: Seen) -> Float32:

@@ -27,6 +27,7 @@ from .config import LOOPED, CollectConfig, EnvConfig, ModelConfig, PlannerConfig
 from .data.collect import ExplorationPolicy, MixedPolicy, NumbersOnly, Policy, control_interval, split_observation
 from .device import find_device, seeded
 from .errors import RequestError
+from .models.loopwm import LoopWM
 from .models.simulator import SimulatorModel
 from .models.tokens import TokenLayout
 from .training.metrics import HORIZONS
@@ -218,7 +219,11 @@ def make_agent(
             return reach
         return Sum(reach, KeepPosture(spaces.joint_columns, home.to(goal.device), config.posture_weight))
 
-    return MPCAgent(model, make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator), objective)
+    planner = make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator)
+    shallow = None
+    if config.depth == "staged" and isinstance(model, LoopWM):
+        shallow = model.at_depth(config.shallow_loops)
+    return MPCAgent(model, planner, objective, shallow)
 
 
 def load_agent(

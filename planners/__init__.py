@@ -4,13 +4,14 @@ from .algorithms import ALGORITHMS, make_planner
 from .cem import CEM
 from .config import SamplingConfig
 from .icem import ICEM
-from .interfaces import Objective, Planner, RolloutModel, Scorer, Trajectory
+from .interfaces import LoopedModel, Objective, Planner, RolloutModel, Scorer, StagedScorer, Trajectory
 from .knots import interpolation_matrix
 from .mppi import MPPI
 from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum
 from .plan import Plan
 from .rollout import TrajectoryScorer
-from .sampling import PlanningError, SamplingPlanner, Search
+from .sampling import PlanningError, SamplingPlanner
+from .search import Search
 from .shooting import PredictiveSampling, RandomShooting
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MPPI",
     "KeepPosture",
     "LearnedReward",
+    "LoopedModel",
     "Objective",
     "Plan",
     "Planner",
@@ -32,6 +34,7 @@ __all__ = [
     "SamplingPlanner",
     "Scorer",
     "Search",
+    "StagedScorer",
     "Sum",
     "Trajectory",
     "TrajectoryScorer",

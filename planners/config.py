@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from .knots import INTERPOLATIONS
 
+DEPTHS = ("full", "staged")
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -29,6 +31,11 @@ class SamplingConfig:
         knots: numbers K of knots that actions are interpolated from, at most horizon; 0 lets every action be free.
         interpolation: between knots: hold, linear or cubic.
         deadline: time that a plan aims at [s], above 0; none always does all iterations.
+        depth: full scores every candidate with the model as it is; staged searches with a shallow model and ranks the
+            best with the model as it is. Models that are not looped do as with full.
+        shallow_loops: staged: loops of the shallow model, at least 1.
+        promoted: staged: candidates that the model as it is ranks, at least 1; more while the two disagree.
+        agreement: staged: rank correlation of the two among the promoted that counts as agreeing, in [-1, 1].
     """
 
     horizon: int = 6
@@ -47,6 +54,10 @@ class SamplingConfig:
     knots: int = 0
     interpolation: str = "cubic"
     deadline: float | None = None
+    depth: str = "full"
+    shallow_loops: int = 1
+    promoted: int = 32
+    agreement: float = 0.5
 
     def __post_init__(self) -> None:
         _check("horizon", self.horizon, 1)
@@ -68,6 +79,13 @@ class SamplingConfig:
                 f"planner.interpolation is '{self.interpolation}', allowed {', '.join(INTERPOLATIONS)}; "
                 "change it in configs/planner/"
             )
+        if self.depth not in DEPTHS:
+            raise ValueError(
+                f"planner.depth is '{self.depth}', allowed {', '.join(DEPTHS)}; change it in configs/planner/"
+            )
+        _check("shallow_loops", self.shallow_loops, 1)
+        _check("promoted", self.promoted, 1)
+        _check("agreement", self.agreement, -1, 1)
         if self.deadline is not None:
             _check("deadline", self.deadline, 1e-6)
 

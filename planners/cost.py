@@ -48,6 +48,13 @@ class IterationCost:
             return wanted
         return max(0, min(wanted, int((seconds - fixed) / each))) if each > 0 else 0
 
+    def expected(self, candidates: int) -> float:
+        """Time that an iteration with so many candidates is expected to take [s]; 0 before the first."""
+        if self.sizes == 1:
+            return max(t for _, t in self._seen) * max(1.0, candidates / self._seen[0][0])
+        fixed, each = self._line() if self._seen else (0.0, 0.0)
+        return fixed + each * candidates
+
     def least(self, candidates: int) -> float:
         """Time that fewer candidates than ever take at least [s]: in proportion, as if nothing were fixed."""
         return min(t * candidates / n for n, t in self._seen)

@@ -14,7 +14,7 @@ from .cem import CEM
 from .interfaces import Scorer
 from .noise import colouring_matrix
 from .plan import Plan
-from .sampling import Search
+from .search import Search
 
 
 class ICEM(CEM):

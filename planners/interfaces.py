@@ -28,6 +28,15 @@ class Scorer(Protocol):
         ...
 
 
+class StagedScorer(Scorer, Protocol):
+    """A scorer with a cheap version of itself, such as a model with fewer loops; see `planner.depth`."""
+
+    @property
+    def shallow(self) -> Scorer | None:
+        """Ranks candidates nearly as this does, and costs less; None where there is no such thing."""
+        ...
+
+
 class Trajectory(Protocol):
     """N imagined trajectories of H steps. Decoding is lazy: only what an objective asks for is computed."""
 
@@ -55,6 +64,14 @@ class RolloutModel(Protocol):
 
     def rollout(self, state: Any, actions: Tensor) -> Trajectory:
         """Imagine N action sequences (N, H, nu) from one start state (whatever the model calls a state)."""
+        ...
+
+
+class LoopedModel(RolloutModel, Protocol):
+    """A rollout model that can do with fewer loops."""
+
+    def at_depth(self, loops: int) -> RolloutModel | None:
+        """The same model with a fixed number of loops in each transition; None where that is no less work."""
         ...
 
 

@@ -21,6 +21,8 @@ class Plan:
         iterations: number of optimiser iterations done.
         num_invalid: candidates that were dropped because their score was not finite.
         wall_time: time spent planning [s].
+        scored: candidates that the scorer was asked about.
+        scored_shallow: candidates that its cheap version was asked about, see `planner.depth`.
     """
 
     actions: Tensor
@@ -30,6 +32,8 @@ class Plan:
     iterations: int
     num_invalid: int
     wall_time: float
+    scored: int = 0
+    scored_shallow: int = 0
 
     @property
     def horizon(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import ClassVar
 
 import torch
@@ -16,6 +16,8 @@ from .cost import IterationCost
 from .interfaces import Scorer
 from .knots import interpolation_matrix
 from .plan import Plan
+from .search import Iteration, Search, Tally
+from .staged import Promotion
 
 PROBE = 16
 """Candidates of an iteration that is done to learn what one costs."""
@@ -23,28 +25,6 @@ PROBE = 16
 
 class PlanningError(RuntimeError):
     """No candidate had a finite score."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """Where the search of one plan stands.
-
-    Attributes:
-        mean, std: of the sampling distribution over knots (K, nu); K = H where every action is free.
-        kept: candidates that compete again (any, K, nu).
-        best: the candidate with the highest score so far (K, nu); the first mean before the first iteration.
-        iteration: iterations done.
-        score: of what `mean` was made from; -inf before the first iteration.
-        best_score: of `best`; -inf before the first iteration.
-    """
-
-    mean: Tensor
-    std: Tensor
-    kept: Tensor
-    best: Tensor
-    iteration: int = 0
-    score: float = float("-inf")
-    best_score: float = float("-inf")
 
 
 class SamplingPlanner(ABC):
@@ -71,7 +51,8 @@ class SamplingPlanner(ABC):
     ) -> None:
         self.config, self.nu, self.ctrl_dt, self.generator, self.clock = config, nu, ctrl_dt, generator, clock
         self.knots = config.knots or config.horizon
-        self.cost = IterationCost()
+        self.cost, self.shallow_cost = IterationCost(), IterationCost()
+        self.promotion = Promotion(config.promoted, config.num_samples, config.agreement)
         self._expand: Tensor | None = None
         if config.knots:
             self._expand = interpolation_matrix(config.horizon, config.knots, config.interpolation)
@@ -133,40 +114,91 @@ class SamplingPlanner(ABC):
         allowed = self.config.deadline if deadline is None else deadline
         if allowed is not None and not allowed > 0:
             raise ValueError(f"deadline is {allowed} s, allowed > 0; leave it out to do all iterations")
+        until = None if allowed is None else started + allowed
         search = self.begin(self._initial_mean(warm_start), executed)
-        num_invalid = 0
-        while search.iteration < self.config.iterations:
-            begun = self.clock()
-            num = self._affordable(search.iteration, None if allowed is None else started + allowed - begun)
-            if not num:
-                break
-            candidates = self.propose(search, num)
-            scores = self._scores(score, candidates)
-            finite = torch.isfinite(scores)
-            valid = int(finite.sum())
-            num_invalid += len(scores) - valid
-            if not valid and search.iteration:
-                break
-            if not valid:
-                raise PlanningError(
-                    f"all {len(scores)} candidates have non-finite scores; the model or the objective diverged: "
-                    "check the observation and the checkpoint"
-                )
-            top = torch.topk(torch.where(finite, scores, -torch.inf), min(self.config.num_elites, valid))
-            elites = candidates[top.indices]
-            if (highest := float(top.values[0])) > search.best_score:
-                search = replace(search, best=elites[0], best_score=highest)
-            search = replace(self.update(search, elites, top.values), iteration=search.iteration + 1)
-            self.cost.observe(num, self.clock() - begun)
+        shallow: Scorer | None = getattr(score, "shallow", None) if self.config.depth == "staged" else None
+        if shallow is not None and self.promotion.begin():
+            tally = Tally()
+            ranking = self.cost.expected(self.promotion.count + self.takes_best)
+            search, last = self._search(shallow, self.shallow_cost, search, until, tally, ranking)
+            tally.scored, tally.scored_shallow = 0, tally.scored
+            if last is not None:
+                search = self._rank(score, search, last, until, tally)
+        else:
+            tally = Tally()
+            search, _ = self._search(score, self.cost, search, until, tally)
         return Plan(
             actions=self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1),
             std=search.std if self._expand is None else (self._expand.square() @ search.std.square()).sqrt(),
             score=search.best_score if self.takes_best else search.score,
             ctrl_dt=self.ctrl_dt,
             iterations=search.iteration,
-            num_invalid=num_invalid,
             wall_time=self.clock() - started,
+            **asdict(tally),
         )
+
+    def _search(
+        self,
+        score: Scorer,
+        cost: IterationCost,
+        search: Search,
+        until: float | None,
+        tally: Tally,
+        reserve: float = 0.0,
+    ) -> tuple[Search, Iteration | None]:
+        """Iterate until all is done or the time is over, and from the second on leave a reserve [s].
+
+        Returns:
+            what was found, and the last iteration if there was any.
+        """
+        last = None
+        while search.iteration < self.config.iterations:
+            begun = self.clock()
+            left = None if until is None else until - begun - (reserve if search.iteration else 0.0)
+            num = self._affordable(search.iteration, cost, left)
+            if not num:
+                break
+            candidates = self.propose(search, num)
+            scores = self._scores(score, candidates, tally)
+            if scores is None and search.iteration:
+                break
+            last = Iteration(search, candidates, _required(scores, num))
+            search = replace(self._learn(last), iteration=search.iteration + 1)
+            cost.observe(num, self.clock() - begun)
+        return search, last
+
+    def _rank(self, score: Scorer, search: Search, last: Iteration, until: float | None, tally: Tally) -> Search:
+        """Do the last iteration over with the best of its candidates, scored in full where time allows."""
+        begun = self.clock()
+        wanted = min(self.promotion.count, len(last.scores))
+        num, least, more = wanted, min(wanted, max(2, self.config.num_elites // 2)), int(self.takes_best)
+        if until is not None:
+            known = self.cost.sizes > 0
+            num = self.cost.fitting(wanted + more, until - begun) - more if known else min(wanted, PROBE)
+            if num < least and self.cost.sizes:
+                self.cost.fade()
+                return search
+        top = torch.topk(last.scores, num)
+        chosen = last.candidates[top.indices]
+        if self.takes_best:
+            chosen = torch.cat([chosen, search.best[None]])
+        scores = _required(self._scores(score, chosen, tally), len(chosen))
+        self.cost.observe(len(chosen), self.clock() - begun)
+        if num < least:  # done to learn what it costs
+            return search
+        self.promotion.observe(top.values, scores[:num])
+        before = replace(last.search, best_score=float("-inf"))
+        return replace(self._learn(Iteration(before, chosen, scores)), iteration=search.iteration)
+
+    def _learn(self, done: Iteration) -> Search:
+        """The search after an iteration; its best candidates are the elites."""
+        search = done.search
+        valid = int(torch.isfinite(done.scores).sum())
+        top = torch.topk(done.scores, min(self.config.num_elites, valid))
+        elites = done.candidates[top.indices]
+        if (highest := float(top.values[0])) > search.best_score:
+            search = replace(search, best=elites[0], best_score=highest)
+        return self.update(search, elites, top.values)
 
     def noise(self, num: int, colour: Tensor | None) -> Tensor:
         """Noise of unit variance (num, K, nu), correlated in time by colour (K, K)."""
@@ -181,31 +213,36 @@ class SamplingPlanner(ABC):
         """Actions (..., H, nu) -> the knots that come nearest (..., K, nu), each in [-1, 1]."""
         return actions if self._expand is None else (self._fit @ actions).clamp_(-1, 1)
 
-    def _affordable(self, iteration: int, left: float | None) -> int:
+    def _affordable(self, iteration: int, cost: IterationCost, left: float | None) -> int:
         """Candidates of an iteration that fit in the time left [s]; 0 where fewer than half of the elites do."""
         wanted = self.samples(iteration)
         if left is None:
             return wanted
         few = min(wanted, PROBE)
-        if not self.cost.sizes:
+        if not cost.sizes:
             return few
-        num = self.cost.fitting(wanted, left)
+        num = cost.fitting(wanted, left)
         if num >= min(wanted, max(2, self.config.num_elites // 2)):
             return num
         if iteration:
             return 0
-        if self.cost.sizes == 1 and self.cost.least(few) <= left:  # how much less a few cost is not known yet
+        if cost.sizes == 1 and cost.least(few) <= left:  # how much less a few cost is not known yet
             return few
-        self.cost.fade()
+        cost.fade()
         return 0
 
-    def _scores(self, score: Scorer, candidates: Tensor) -> Tensor:
+    def _scores(self, score: Scorer, candidates: Tensor, tally: Tally) -> Tensor | None:
+        """Scores of candidates (N,), those that are not finite at -inf; None where none is."""
         scores = score(self.actions(candidates))
         if scores.shape != (len(candidates),):
             raise ValueError(
                 f"scores have shape {tuple(scores.shape)}, allowed ({len(candidates)},); return one score a candidate"
             )
-        return scores
+        finite = torch.isfinite(scores)
+        valid = int(finite.sum())
+        tally.scored += len(scores)
+        tally.num_invalid += len(scores) - valid
+        return torch.where(finite, scores, -torch.inf) if valid else None
 
     def _initial_mean(self, warm_start: Tensor | None) -> Tensor:
         shape = (self.config.horizon, self.nu)
@@ -217,3 +254,12 @@ class SamplingPlanner(ABC):
                 "pass Plan.shift() of a plan with the same horizon, or None"
             )
         return self.fit(warm_start.to(self.generator.device, torch.float32).clamp(-1, 1))
+
+
+def _required(scores: Tensor | None, num: int) -> Tensor:
+    if scores is None:
+        raise PlanningError(
+            f"all {num} candidates have non-finite scores; the model or the objective diverged: "
+            "check the observation and the checkpoint"
+        )
+    return scores

@@ -23,6 +23,7 @@ before imagination starts.
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -301,6 +302,19 @@ class LoopWM(DynamicsModel):
         """See DynamicsModel; what follows from the parameters alone is computed once for all transitions."""
         with steady(*self.blocks(), self.coda):
             return super().rollout(state, actions, chunk)
+
+    def at_depth(self, loops: int) -> LoopWM | None:
+        """This model with `loops` loops in every transition: the same parameters, nothing copied.
+
+        Returns:
+            None where that is no less work than `exit_rule` may take.
+        """
+        rule = self.exit_rule
+        if loops >= (rule.num_loops if isinstance(rule, FixedDepth) else self.max_loops):
+            return None
+        twin = copy(self)
+        twin.exit_rule = FixedDepth(loops)
+        return twin
 
     # -- for training and analysis -----------------------------------------
 

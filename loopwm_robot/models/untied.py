@@ -49,6 +49,10 @@ class UntiedStack(LoopWM):
         """One for each loop."""
         return self.block, *(block for block in self.further if isinstance(block, RecurrentBlock))
 
+    def at_depth(self, loops: int) -> None:
+        """There is none: no block may be left out."""
+        return None
+
     def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
         """Every block once, with gradients through all; `drive` is what the first made of the prelude's output."""
         blocks = self.blocks()
