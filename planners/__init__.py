@@ -4,13 +4,15 @@ from .algorithms import ALGORITHMS, make_planner
 from .cem import CEM
 from .config import SamplingConfig
 from .icem import ICEM
-from .interfaces import Objective, Planner, RolloutModel, Scorer, Trajectory
+from .interfaces import Objective, Planner, Prior, RolloutModel, Scorer, Trajectory
 from .knots import interpolation_matrix
+from .limits import ActionLimits
 from .mppi import MPPI
 from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum
 from .plan import Plan
 from .rollout import TrajectoryScorer
-from .sampling import PlanningError, SamplingPlanner, Search
+from .sampling import SamplingPlanner
+from .search import PlanningError, Search
 from .shooting import PredictiveSampling, RandomShooting
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
+    "ActionLimits",
     "KeepPosture",
     "LearnedReward",
     "Objective",
@@ -25,6 +28,7 @@ __all__ = [
     "Planner",
     "PlanningError",
     "PredictiveSampling",
+    "Prior",
     "RandomShooting",
     "ReachPoint",
     "RolloutModel",

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .noise import smoothing_matrix
-from .sampling import SamplingPlanner, Search
+from .sampling import SamplingPlanner
+from .search import Search
 
 
 class CEM(SamplingPlanner):

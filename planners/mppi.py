@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .cem import CEM
-from .sampling import Search
+from .search import Search
 
 
 class MPPI(CEM):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -13,38 +13,11 @@ from torch import Tensor
 
 from .config import SamplingConfig
 from .cost import IterationCost
-from .interfaces import Scorer
+from .interfaces import Prior, Scorer
 from .knots import interpolation_matrix
+from .limits import ActionLimits, Past, check_previous
 from .plan import Plan
-
-PROBE = 16
-"""Candidates of an iteration that is done to learn what one costs."""
-
-
-class PlanningError(RuntimeError):
-    """No candidate had a finite score."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """Where the search of one plan stands.
-
-    Attributes:
-        mean, std: of the sampling distribution over knots (K, nu); K = H where every action is free.
-        kept: candidates that compete again (any, K, nu).
-        best: the candidate with the highest score so far (K, nu); the first mean before the first iteration.
-        iteration: iterations done.
-        score: of what `mean` was made from; -inf before the first iteration.
-        best_score: of `best`; -inf before the first iteration.
-    """
-
-    mean: Tensor
-    std: Tensor
-    kept: Tensor
-    best: Tensor
-    iteration: int = 0
-    score: float = float("-inf")
-    best_score: float = float("-inf")
+from .search import PlanningError, Search
 
 
 class SamplingPlanner(ABC):
@@ -60,6 +33,10 @@ class SamplingPlanner(ABC):
 
     takes_best: ClassVar[bool] = False
     """Whether the plan is the best candidate that was found, instead of the mean."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether scores have to be differentiable in the actions; then nothing runs in torch's inference mode."""
+    repeats_prior: ClassVar[bool] = True
+    """Whether a policy's candidates compete in every iteration, instead of the first."""
 
     def __init__(
         self,
@@ -72,6 +49,11 @@ class SamplingPlanner(ABC):
         self.config, self.nu, self.ctrl_dt, self.generator, self.clock = config, nu, ctrl_dt, generator, clock
         self.knots = config.knots or config.horizon
         self.cost = IterationCost()
+        self.limits: ActionLimits | None = None
+        if config.rate_limit is not None or config.jerk_limit is not None:
+            self.limits = ActionLimits(config.rate_limit, config.jerk_limit)
+        self._past = Past()
+        self._before = torch.zeros(2, nu, device=generator.device)
         self._expand: Tensor | None = None
         if config.knots:
             self._expand = interpolation_matrix(config.horizon, config.knots, config.interpolation)
@@ -89,7 +71,7 @@ class SamplingPlanner(ABC):
         """What was learned from an iteration.
 
         Args:
-            search: before it, but for `best`, which knows of it.
+            search: before it, but for `best` and `chosen`, which know of it.
             candidates: the elites: those with the highest finite scores (M, K, nu), best first, M at least 1.
             scores: theirs (M,), falling.
         """
@@ -98,19 +80,30 @@ class SamplingPlanner(ABC):
         """Candidates of an iteration where time allows."""
         return self.config.num_samples
 
+    def elites(self, num: int) -> int:
+        """How many of `num` candidates `update` is told of, at most."""
+        return self.config.num_elites
+
     def begin(self, mean: Tensor, executed: int) -> Search:
         """State before the first iteration; mean (K, nu), and the actions carried out since the last plan."""
         return Search(mean, torch.full_like(mean, self.config.init_std), mean.new_empty(0, *mean.shape), mean)
 
+    def forget(self) -> None:
+        """A plan begins without a warm start: earlier plans say nothing about it."""
+        self._past.forget()
+
     # -- all share -------------------------------------------------------------
 
-    @torch.inference_mode()
     def plan(
         self,
         score: Scorer,
         warm_start: Tensor | None = None,
         executed: int = 1,
         deadline: float | None = None,
+        *,
+        previous: Tensor | None = None,
+        prior: Prior | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> Plan:
         """Search for the action sequence that scores best.
 
@@ -121,26 +114,52 @@ class SamplingPlanner(ABC):
             deadline: time that this plan may take [s], above 0; none takes that of the settings. An iteration that is
                 expected to come too late takes fewer candidates, or is left out. Without any the plan is the warm
                 start.
+            previous: the latest actions that were carried out (1 or more, nu), the last one last: where the limits on
+                rate and jerk begin. None takes those of the last plan, and rest (0) without a warm start.
+            prior: a policy, whose action sequences are among the candidates.
+            cancel: asked before each iteration; once it says yes the plan is what was found before.
 
         Returns:
-            what the search ended with, in bounds; also where a later iteration had no finite score.
+            what the search ended with, within bounds and limits; also where a later iteration had no finite score.
 
         Raises:
             PlanningError: in the first iteration no candidate had a finite score.
-            ValueError: warm_start or the scores have the wrong shape, or the deadline is not above 0.
+            ValueError: an argument or what `score` or `prior` gave has the wrong shape or is out of range.
         """
+        with torch.inference_mode(not self.needs_gradient), torch.no_grad():
+            return self._plan(score, warm_start, executed, deadline, previous, prior, cancel)
+
+    def _plan(
+        self,
+        score: Scorer,
+        warm_start: Tensor | None,
+        executed: int,
+        deadline: float | None,
+        previous: Tensor | None,
+        prior: Prior | None,
+        cancel: Callable[[], bool] | None,
+    ) -> Plan:
         started = self.clock()
         allowed = self.config.deadline if deadline is None else deadline
         if allowed is not None and not allowed > 0:
             raise ValueError(f"deadline is {allowed} s, allowed > 0; leave it out to do all iterations")
-        search = self.begin(self._initial_mean(warm_start), executed)
+        if warm_start is None:
+            self.forget()
+        mean = self._initial_mean(warm_start)
+        self._before = self._past.after(executed, mean) if previous is None else check_previous(previous, mean)
+        search = self.begin(mean, executed)
+        told = self._told(prior)
         num_invalid = 0
-        while search.iteration < self.config.iterations:
+        while search.iteration < self.config.iterations and not (cancel and cancel()):
             begun = self.clock()
             num = self._affordable(search.iteration, None if allowed is None else started + allowed - begun)
             if not num:
                 break
             candidates = self.propose(search, num)
+            if told is not None and (self.repeats_prior or not search.iteration):
+                candidates[max(1, num - len(told)) :] = told[: num - 1]
+            if self._expand is None:
+                candidates = self.limited(candidates)
             scores = self._scores(score, candidates)
             finite = torch.isfinite(scores)
             valid = int(finite.sum())
@@ -152,14 +171,18 @@ class SamplingPlanner(ABC):
                     f"all {len(scores)} candidates have non-finite scores; the model or the objective diverged: "
                     "check the observation and the checkpoint"
                 )
-            top = torch.topk(torch.where(finite, scores, -torch.inf), min(self.config.num_elites, valid))
+            top = torch.topk(torch.where(finite, scores, -torch.inf), min(self.elites(num), valid))
             elites = candidates[top.indices]
+            search = replace(search, chosen=top.indices)
             if (highest := float(top.values[0])) > search.best_score:
                 search = replace(search, best=elites[0], best_score=highest)
             search = replace(self.update(search, elites, top.values), iteration=search.iteration + 1)
             self.cost.observe(num, self.clock() - begun)
+        actions = self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1)
+        actions = actions if self._expand is not None else self.limited(actions)
+        self._past.remember(self._before, actions)
         return Plan(
-            actions=self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1),
+            actions=actions,
             std=search.std if self._expand is None else (self._expand.square() @ search.std.square()).sqrt(),
             score=search.best_score if self.takes_best else search.score,
             ctrl_dt=self.ctrl_dt,
@@ -173,9 +196,13 @@ class SamplingPlanner(ABC):
         white = torch.empty(num, self.knots, self.nu, device=self.generator.device).normal_(generator=self.generator)
         return white if colour is None else torch.matmul(colour, white)
 
+    def limited(self, actions: Tensor) -> Tensor:
+        """Actions (..., H, nu) within the limits on rate and jerk, following on what was carried out."""
+        return actions if self.limits is None else self.limits(actions, self._before)
+
     def actions(self, knots: Tensor) -> Tensor:
-        """Knots (..., K, nu) -> actions (..., H, nu)."""
-        return knots if self._expand is None else (self._expand @ knots).clamp_(-1, 1)
+        """Knots (..., K, nu) -> actions (..., H, nu), within the limits where they are interpolated."""
+        return knots if self._expand is None else self.limited((self._expand @ knots).clamp_(-1, 1))
 
     def fit(self, actions: Tensor) -> Tensor:
         """Actions (..., H, nu) -> the knots that come nearest (..., K, nu), each in [-1, 1]."""
@@ -186,18 +213,7 @@ class SamplingPlanner(ABC):
         wanted = self.samples(iteration)
         if left is None:
             return wanted
-        few = min(wanted, PROBE)
-        if not self.cost.sizes:
-            return few
-        num = self.cost.fitting(wanted, left)
-        if num >= min(wanted, max(2, self.config.num_elites // 2)):
-            return num
-        if iteration:
-            return 0
-        if self.cost.sizes == 1 and self.cost.least(few) <= left:  # how much less a few cost is not known yet
-            return few
-        self.cost.fade()
-        return 0
+        return self.cost.affordable(wanted, max(2, self.elites(wanted) // 2), left, first=not iteration)
 
     def _scores(self, score: Scorer, candidates: Tensor) -> Tensor:
         scores = score(self.actions(candidates))
@@ -206,6 +222,20 @@ class SamplingPlanner(ABC):
                 f"scores have shape {tuple(scores.shape)}, allowed ({len(candidates)},); return one score a candidate"
             )
         return scores
+
+    def _told(self, prior: Prior | None) -> Tensor | None:
+        """Candidates of a policy as knots (any, K, nu); those that are not finite are left out."""
+        num = min(self.config.prior_samples, self.config.num_samples - 1)
+        if prior is None or not num:
+            return None
+        actions = prior(num)
+        if actions.shape != (num, self.config.horizon, self.nu):
+            raise ValueError(
+                f"prior gave shape {tuple(actions.shape)}, allowed ({num}, {self.config.horizon}, {self.nu}); "
+                "return one action sequence for each candidate asked for"
+            )
+        finite = actions.isfinite().all(dim=(1, 2))
+        return self.fit(actions[finite].to(self._before).clamp(-1, 1))
 
     def _initial_mean(self, warm_start: Tensor | None) -> Tensor:
         shape = (self.config.horizon, self.nu)

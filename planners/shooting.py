@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .cem import CEM
-from .sampling import Search
+from .search import Search
 
 
 class PredictiveSampling(CEM):
