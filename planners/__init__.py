@@ -4,14 +4,15 @@ from .algorithms import ALGORITHMS, make_planner
 from .cem import CEM
 from .config import SamplingConfig
 from .icem import ICEM
-from .interfaces import LoopedModel, Objective, Planner, RolloutModel, Scorer, StagedScorer, Trajectory
+from .interfaces import LoopedModel, Objective, Planner, Prior, RolloutModel, Scorer, StagedScorer, Trajectory
 from .knots import interpolation_matrix
+from .limits import ActionLimits
 from .mppi import MPPI
 from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum
 from .plan import Plan
 from .rollout import TrajectoryScorer
-from .sampling import PlanningError, SamplingPlanner
-from .search import Search
+from .sampling import SamplingPlanner
+from .search import PlanningError, Search
 from .shooting import PredictiveSampling, RandomShooting
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
+    "ActionLimits",
     "KeepPosture",
     "LearnedReward",
     "LoopedModel",
@@ -27,6 +29,7 @@ __all__ = [
     "Planner",
     "PlanningError",
     "PredictiveSampling",
+    "Prior",
     "RandomShooting",
     "ReachPoint",
     "RolloutModel",

@@ -16,7 +16,7 @@ class SamplingConfig:
 
     Attributes:
         horizon: number of actions H in a plan, at least 1.
-        num_samples: candidates N in each iteration, at least 2.
+        num_samples: candidates N in each iteration, at least 1: the warm start alone.
         num_elites: how many of them refit the distribution, 1 to num_samples.
         iterations: refits in each plan, at least 1; with a deadline as many as fit.
         init_std: initial standard deviation of an action, min_std to max_std.
@@ -30,6 +30,10 @@ class SamplingConfig:
         temperature: MPPI: of the softmax over scores, in units of their standard deviation, above 0.
         knots: numbers K of knots that actions are interpolated from, at most horizon; 0 lets every action be free.
         interpolation: between knots: hold, linear or cubic.
+        rate_limit: largest change of an action from one step to the next [action units], above 0; none for no limit.
+        jerk_limit: largest change of that change [action units], above 0; none for no limit.
+        learning_rate: gradient: step of Adam [action units], above 0.
+        prior_samples: candidates of a policy in each iteration, where `plan` is given one, at least 0.
         deadline: time that a plan aims at [s], above 0; none always does all iterations.
         depth: full scores every candidate with the model as it is; staged searches with a shallow model and ranks the
             best with the model as it is. Models that are not looped do as with full.
@@ -53,6 +57,10 @@ class SamplingConfig:
     temperature: float = 1.0
     knots: int = 0
     interpolation: str = "cubic"
+    rate_limit: float | None = None
+    jerk_limit: float | None = None
+    learning_rate: float = 0.1
+    prior_samples: int = 24
     deadline: float | None = None
     depth: str = "full"
     shallow_loops: int = 1
@@ -61,7 +69,7 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         _check("horizon", self.horizon, 1)
-        _check("num_samples", self.num_samples, 2)
+        _check("num_samples", self.num_samples, 1)
         _check("num_elites", self.num_elites, 1, self.num_samples)
         _check("iterations", self.iterations, 1)
         _check("max_std", self.max_std, 1e-9)
@@ -86,8 +94,11 @@ class SamplingConfig:
         _check("shallow_loops", self.shallow_loops, 1)
         _check("promoted", self.promoted, 1)
         _check("agreement", self.agreement, -1, 1)
-        if self.deadline is not None:
-            _check("deadline", self.deadline, 1e-6)
+        _check("learning_rate", self.learning_rate, 1e-6)
+        _check("prior_samples", self.prior_samples, 0)
+        for name in ("rate_limit", "jerk_limit", "deadline"):
+            if (value := getattr(self, name)) is not None:
+                _check(name, value, 1e-6)
 
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:

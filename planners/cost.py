@@ -6,6 +6,8 @@ REMEMBERED = 16
 """Iterations that the expectation is made from."""
 FADE = 0.9
 """How fast what was slow is forgotten while nothing is tried."""
+PROBE = 16
+"""Candidates of an iteration that is done to learn what one costs."""
 
 
 class IterationCost:
@@ -58,6 +60,28 @@ class IterationCost:
     def least(self, candidates: int) -> float:
         """Time that fewer candidates than ever take at least [s]: in proportion, as if nothing were fixed."""
         return min(t * candidates / n for n, t in self._seen)
+
+    def affordable(self, wanted: int, enough: int, left: float, first: bool) -> int:
+        """Candidates of an iteration that fit in the time left; 0 where it is better left out.
+
+        Args:
+            wanted: as many as there may be.
+            enough: fewer are worth no iteration.
+            left: time left [s].
+            first: of its plan, which has nothing to fall back on but the warm start.
+        """
+        few = min(wanted, PROBE)
+        if not self.sizes:
+            return few
+        num = self.fitting(wanted, left)
+        if num >= min(wanted, enough):
+            return num
+        if not first:
+            return 0
+        if self.sizes == 1 and self.least(few) <= left:  # how much less a few cost is not known yet
+            return few
+        self.fade()
+        return 0
 
     def _line(self) -> tuple[float, float]:
         """Time of an iteration without candidates, and for each candidate [s]; neither is negative."""

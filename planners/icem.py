@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from .cem import CEM
-from .interfaces import Scorer
 from .noise import colouring_matrix
-from .plan import Plan
 from .search import Search
 
 
@@ -30,17 +28,10 @@ class ICEM(CEM):
     takes_best = True
     _memory: Tensor | None = None  # actions (any, H, nu)
 
-    def plan(
-        self,
-        score: Scorer,
-        warm_start: Tensor | None = None,
-        executed: int = 1,
-        deadline: float | None = None,
-    ) -> Plan:
-        """See SamplingPlanner; without a warm start what earlier plans found is forgotten."""
-        if warm_start is None:
-            self._memory = None
-        return super().plan(score, warm_start, executed, deadline)
+    def forget(self) -> None:
+        """See SamplingPlanner; what earlier plans found is forgotten too."""
+        super().forget()
+        self._memory = None
 
     def begin(self, mean: Tensor, executed: int) -> Search:
         """Start with the elites of the last plan, as they go on from now; their last action is repeated."""

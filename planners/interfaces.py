@@ -23,7 +23,8 @@ class Scorer(Protocol):
             actions: (N, H, nu), each in [-1, 1].
 
         Returns:
-            scores (N,); a candidate that cannot be scored gets a non-finite value and is never chosen.
+            scores (N,); a candidate that cannot be scored gets a non-finite value and is never chosen. A planner whose
+            `needs_gradient` is true differentiates them with respect to the actions.
         """
         ...
 
@@ -34,6 +35,14 @@ class StagedScorer(Scorer, Protocol):
     @property
     def shallow(self) -> Scorer | None:
         """Ranks candidates nearly as this does, and costs less; None where there is no such thing."""
+        ...
+
+
+class Prior(Protocol):
+    """What a policy would do from the state that is planned from."""
+
+    def __call__(self, num: int) -> Tensor:
+        """Action sequences (num, H, nu), each in [-1, 1], differing by the policy's own noise."""
         ...
 
 

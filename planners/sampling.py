@@ -12,19 +12,13 @@ import torch
 from torch import Tensor
 
 from .config import SamplingConfig
-from .cost import IterationCost
-from .interfaces import Scorer
+from .cost import PROBE, IterationCost
+from .interfaces import Prior, Scorer
 from .knots import interpolation_matrix
+from .limits import ActionLimits, Past, check_previous
 from .plan import Plan
-from .search import Iteration, Search, Tally
+from .search import Iteration, PlanningError, Search, Tally, Terms
 from .staged import Promotion
-
-PROBE = 16
-"""Candidates of an iteration that is done to learn what one costs."""
-
-
-class PlanningError(RuntimeError):
-    """No candidate had a finite score."""
 
 
 class SamplingPlanner(ABC):
@@ -40,6 +34,12 @@ class SamplingPlanner(ABC):
 
     takes_best: ClassVar[bool] = False
     """Whether the plan is the best candidate that was found, instead of the mean."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether scores have to be differentiable in the actions; then nothing runs in torch's inference mode."""
+    repeats_prior: ClassVar[bool] = True
+    """Whether a policy's candidates compete in every iteration, instead of the first."""
+    ranks_some: ClassVar[bool] = True
+    """Whether `update` makes sense of a part of the candidates, scored anew; see `planner.depth`."""
 
     def __init__(
         self,
@@ -53,6 +53,11 @@ class SamplingPlanner(ABC):
         self.knots = config.knots or config.horizon
         self.cost, self.shallow_cost = IterationCost(), IterationCost()
         self.promotion = Promotion(config.promoted, config.num_samples, config.agreement)
+        self.limits: ActionLimits | None = None
+        if config.rate_limit is not None or config.jerk_limit is not None:
+            self.limits = ActionLimits(config.rate_limit, config.jerk_limit)
+        self._past = Past()
+        self._before = torch.zeros(2, nu, device=generator.device)
         self._expand: Tensor | None = None
         if config.knots:
             self._expand = interpolation_matrix(config.horizon, config.knots, config.interpolation)
@@ -70,7 +75,7 @@ class SamplingPlanner(ABC):
         """What was learned from an iteration.
 
         Args:
-            search: before it, but for `best`, which knows of it.
+            search: before it, but for `best` and `chosen`, which know of it.
             candidates: the elites: those with the highest finite scores (M, K, nu), best first, M at least 1.
             scores: theirs (M,), falling.
         """
@@ -79,19 +84,30 @@ class SamplingPlanner(ABC):
         """Candidates of an iteration where time allows."""
         return self.config.num_samples
 
+    def elites(self, num: int) -> int:
+        """How many of `num` candidates `update` is told of, at most."""
+        return self.config.num_elites
+
     def begin(self, mean: Tensor, executed: int) -> Search:
         """State before the first iteration; mean (K, nu), and the actions carried out since the last plan."""
         return Search(mean, torch.full_like(mean, self.config.init_std), mean.new_empty(0, *mean.shape), mean)
 
+    def forget(self) -> None:
+        """A plan begins without a warm start: earlier plans say nothing about it."""
+        self._past.forget()
+
     # -- all share -------------------------------------------------------------
 
-    @torch.inference_mode()
     def plan(
         self,
         score: Scorer,
         warm_start: Tensor | None = None,
         executed: int = 1,
         deadline: float | None = None,
+        *,
+        previous: Tensor | None = None,
+        prior: Prior | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> Plan:
         """Search for the action sequence that scores best.
 
@@ -102,33 +118,51 @@ class SamplingPlanner(ABC):
             deadline: time that this plan may take [s], above 0; none takes that of the settings. An iteration that is
                 expected to come too late takes fewer candidates, or is left out. Without any the plan is the warm
                 start.
+            previous: the latest actions that were carried out (1 or more, nu), the last one last: where the limits on
+                rate and jerk begin. None takes those of the last plan, and rest (0) without a warm start.
+            prior: a policy, whose action sequences are among the candidates.
+            cancel: asked before each iteration; once it says yes the plan is what was found before.
 
         Returns:
-            what the search ended with, in bounds; also where a later iteration had no finite score.
+            what the search ended with, within bounds and limits; also where a later iteration had no finite score.
 
         Raises:
             PlanningError: in the first iteration no candidate had a finite score.
-            ValueError: warm_start or the scores have the wrong shape, or the deadline is not above 0.
+            ValueError: an argument or what `score` or `prior` gave has the wrong shape or is out of range.
         """
+        with torch.inference_mode(not self.needs_gradient), torch.no_grad():
+            return self._plan(score, warm_start, executed, deadline, previous, prior, cancel)
+
+    def _plan(
+        self,
+        score: Scorer,
+        warm_start: Tensor | None,
+        executed: int,
+        deadline: float | None,
+        previous: Tensor | None,
+        prior: Prior | None,
+        cancel: Callable[[], bool] | None,
+    ) -> Plan:
         started = self.clock()
         allowed = self.config.deadline if deadline is None else deadline
         if allowed is not None and not allowed > 0:
             raise ValueError(f"deadline is {allowed} s, allowed > 0; leave it out to do all iterations")
-        until = None if allowed is None else started + allowed
-        search = self.begin(self._initial_mean(warm_start), executed)
-        shallow: Scorer | None = getattr(score, "shallow", None) if self.config.depth == "staged" else None
-        if shallow is not None and self.promotion.begin():
-            tally = Tally()
-            ranking = self.cost.expected(self.promotion.count + self.takes_best)
-            search, last = self._search(shallow, self.shallow_cost, search, until, tally, ranking)
-            tally.scored, tally.scored_shallow = 0, tally.scored
-            if last is not None:
-                search = self._rank(score, search, last, until, tally)
+        if warm_start is None:
+            self.forget()
+        mean = self._initial_mean(warm_start)
+        self._before = self._past.after(executed, mean) if previous is None else check_previous(previous, mean)
+        terms = Terms(None if allowed is None else started + allowed, self._told(prior), cancel or _never)
+        search, tally = self.begin(mean, executed), Tally()
+        shallow: Scorer | None = getattr(score, "shallow", None)
+        if shallow is not None and self.config.depth == "staged" and self.ranks_some and self.promotion.begin():
+            search = self._staged(score, shallow, search, terms, tally)
         else:
-            tally = Tally()
-            search, _ = self._search(score, self.cost, search, until, tally)
+            search, _ = self._search(score, self.cost, search, terms, tally)
+        actions = self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1)
+        actions = actions if self._expand is not None else self.limited(actions)
+        self._past.remember(self._before, actions)
         return Plan(
-            actions=self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1),
+            actions=actions,
             std=search.std if self._expand is None else (self._expand.square() @ search.std.square()).sqrt(),
             score=search.best_score if self.takes_best else search.score,
             ctrl_dt=self.ctrl_dt,
@@ -138,13 +172,7 @@ class SamplingPlanner(ABC):
         )
 
     def _search(
-        self,
-        score: Scorer,
-        cost: IterationCost,
-        search: Search,
-        until: float | None,
-        tally: Tally,
-        reserve: float = 0.0,
+        self, score: Scorer, cost: IterationCost, search: Search, terms: Terms, tally: Tally, reserve: float = 0.0
     ) -> tuple[Search, Iteration | None]:
         """Iterate until all is done or the time is over, and from the second on leave a reserve [s].
 
@@ -152,13 +180,17 @@ class SamplingPlanner(ABC):
             what was found, and the last iteration if there was any.
         """
         last = None
-        while search.iteration < self.config.iterations:
+        while search.iteration < self.config.iterations and not terms.cancel():
             begun = self.clock()
-            left = None if until is None else until - begun - (reserve if search.iteration else 0.0)
+            left = terms.left(begun, reserve if search.iteration else 0.0)
             num = self._affordable(search.iteration, cost, left)
             if not num:
                 break
             candidates = self.propose(search, num)
+            if terms.told is not None and (self.repeats_prior or not search.iteration):
+                candidates[max(1, num - len(terms.told)) :] = terms.told[: num - 1]
+            if self._expand is None:
+                candidates = self.limited(candidates)
             scores = self._scores(score, candidates, tally)
             if scores is None and search.iteration:
                 break
@@ -167,15 +199,23 @@ class SamplingPlanner(ABC):
             cost.observe(num, self.clock() - begun)
         return search, last
 
-    def _rank(self, score: Scorer, search: Search, last: Iteration, until: float | None, tally: Tally) -> Search:
+    def _staged(self, score: Scorer, shallow: Scorer, search: Search, terms: Terms, tally: Tally) -> Search:
+        """Search with the shallow scorer, then rank the best of the last iteration with the full one."""
+        reserve = self.cost.expected(self.promotion.count + self.takes_best)
+        search, last = self._search(shallow, self.shallow_cost, search, terms, tally, reserve)
+        tally.scored, tally.scored_shallow = 0, tally.scored
+        return search if last is None or terms.cancel() else self._rank(score, search, last, terms, tally)
+
+    def _rank(self, score: Scorer, search: Search, last: Iteration, terms: Terms, tally: Tally) -> Search:
         """Do the last iteration over with the best of its candidates, scored in full where time allows."""
         begun = self.clock()
         wanted = min(self.promotion.count, len(last.scores))
         num, least, more = wanted, min(wanted, max(2, self.config.num_elites // 2)), int(self.takes_best)
-        if until is not None:
+        left = terms.left(begun)
+        if left is not None:
             known = self.cost.sizes > 0
-            num = self.cost.fitting(wanted + more, until - begun) - more if known else min(wanted, PROBE)
-            if num < least and self.cost.sizes:
+            num = self.cost.fitting(wanted + more, left) - more if known else min(wanted, PROBE)
+            if num < least and known:
                 self.cost.fade()
                 return search
         top = torch.topk(last.scores, num)
@@ -192,10 +232,10 @@ class SamplingPlanner(ABC):
 
     def _learn(self, done: Iteration) -> Search:
         """The search after an iteration; its best candidates are the elites."""
-        search = done.search
         valid = int(torch.isfinite(done.scores).sum())
-        top = torch.topk(done.scores, min(self.config.num_elites, valid))
+        top = torch.topk(done.scores, min(self.elites(len(done.scores)), valid))
         elites = done.candidates[top.indices]
+        search = replace(done.search, chosen=top.indices)
         if (highest := float(top.values[0])) > search.best_score:
             search = replace(search, best=elites[0], best_score=highest)
         return self.update(search, elites, top.values)
@@ -205,9 +245,13 @@ class SamplingPlanner(ABC):
         white = torch.empty(num, self.knots, self.nu, device=self.generator.device).normal_(generator=self.generator)
         return white if colour is None else torch.matmul(colour, white)
 
+    def limited(self, actions: Tensor) -> Tensor:
+        """Actions (..., H, nu) within the limits on rate and jerk, following on what was carried out."""
+        return actions if self.limits is None else self.limits(actions, self._before)
+
     def actions(self, knots: Tensor) -> Tensor:
-        """Knots (..., K, nu) -> actions (..., H, nu)."""
-        return knots if self._expand is None else (self._expand @ knots).clamp_(-1, 1)
+        """Knots (..., K, nu) -> actions (..., H, nu), within the limits where they are interpolated."""
+        return knots if self._expand is None else self.limited((self._expand @ knots).clamp_(-1, 1))
 
     def fit(self, actions: Tensor) -> Tensor:
         """Actions (..., H, nu) -> the knots that come nearest (..., K, nu), each in [-1, 1]."""
@@ -218,18 +262,7 @@ class SamplingPlanner(ABC):
         wanted = self.samples(iteration)
         if left is None:
             return wanted
-        few = min(wanted, PROBE)
-        if not cost.sizes:
-            return few
-        num = cost.fitting(wanted, left)
-        if num >= min(wanted, max(2, self.config.num_elites // 2)):
-            return num
-        if iteration:
-            return 0
-        if cost.sizes == 1 and cost.least(few) <= left:  # how much less a few cost is not known yet
-            return few
-        cost.fade()
-        return 0
+        return cost.affordable(wanted, max(2, self.elites(wanted) // 2), left, first=not iteration)
 
     def _scores(self, score: Scorer, candidates: Tensor, tally: Tally) -> Tensor | None:
         """Scores of candidates (N,), those that are not finite at -inf; None where none is."""
@@ -243,6 +276,20 @@ class SamplingPlanner(ABC):
         tally.scored += len(scores)
         tally.num_invalid += len(scores) - valid
         return torch.where(finite, scores, -torch.inf) if valid else None
+
+    def _told(self, prior: Prior | None) -> Tensor | None:
+        """Candidates of a policy as knots (any, K, nu); those that are not finite are left out."""
+        num = min(self.config.prior_samples, self.config.num_samples - 1)
+        if prior is None or not num:
+            return None
+        actions = prior(num)
+        if actions.shape != (num, self.config.horizon, self.nu):
+            raise ValueError(
+                f"prior gave shape {tuple(actions.shape)}, allowed ({num}, {self.config.horizon}, {self.nu}); "
+                "return one action sequence for each candidate asked for"
+            )
+        finite = actions.isfinite().all(dim=(1, 2))
+        return self.fit(actions[finite].to(self._before).clamp(-1, 1))
 
     def _initial_mean(self, warm_start: Tensor | None) -> Tensor:
         shape = (self.config.horizon, self.nu)
@@ -263,3 +310,7 @@ def _required(scores: Tensor | None, num: int) -> Tensor:
             "check the observation and the checkpoint"
         )
     return scores
+
+
+def _never() -> bool:
+    return False

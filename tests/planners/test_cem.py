@@ -163,7 +163,7 @@ def test_smoothed_noise_has_unit_variance_and_the_given_correlation(correlation)
     "field, value",
     [
         ("horizon", 0),
-        ("num_samples", 1),
+        ("num_samples", 0),
         ("num_elites", 0),
         ("num_elites", 129),
         ("iterations", 0),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planners import ALGORITHMS, SamplingConfig, make_planner
-from planners.sampling import PROBE
+from planners.cost import PROBE
 
 CONFIG = SamplingConfig(horizon=4, num_samples=100, num_elites=10, keep_elites=4, iterations=5)
 NAMES = sorted(ALGORITHMS)
