@@ -209,11 +209,11 @@ class SamplingPlanner(ABC):
         return actions if self._expand is None else (self._fit @ actions).clamp_(-1, 1)
 
     def _affordable(self, iteration: int, left: float | None) -> int:
-        """Candidates of an iteration that fit in the time left [s]; 0 where fewer than half of the elites do."""
+        """Candidates of an iteration that fit in the time left [s]; 0 where fewer than num_elites / 2 do."""
         wanted = self.samples(iteration)
         if left is None:
             return wanted
-        return self.cost.affordable(wanted, max(2, self.elites(wanted) // 2), left, first=not iteration)
+        return self.cost.affordable(wanted, max(2, self.config.num_elites // 2), left, first=not iteration)
 
     def _scores(self, score: Scorer, candidates: Tensor) -> Tensor:
         scores = score(self.actions(candidates))
