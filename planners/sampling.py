@@ -192,9 +192,13 @@ class SamplingPlanner(ABC):
         )
 
     def noise(self, num: int, colour: Tensor | None) -> Tensor:
-        """Noise of unit variance (num, K, nu), correlated in time by colour (K, K)."""
+        """Noise of unit variance (num, K, nu), correlated in time by colour (K, K), or by `for_all` of it."""
         white = torch.empty(num, self.knots, self.nu, device=self.generator.device).normal_(generator=self.generator)
-        return white if colour is None else torch.matmul(colour, white)
+        if colour is None:
+            return white
+        if len(colour) == self.knots:
+            return torch.matmul(colour, white)
+        return (white.flatten(1) @ colour).view_as(white)
 
     def limited(self, actions: Tensor) -> Tensor:
         """Actions (..., H, nu) within the limits on rate and jerk, following on what was carried out."""

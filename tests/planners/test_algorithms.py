@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planners import ALGORITHMS, ICEM, MPPI, PlanningError, SamplingConfig, SamplingPlanner, make_planner
-from planners.noise import colouring_matrix
+from planners.noise import colouring_matrix, for_all
 
 H, NU, DT = 5, 2, 0.05
 CONFIG = SamplingConfig(horizon=H, num_samples=256, num_elites=24, iterations=12, init_std=0.5, min_std=1e-3)
@@ -253,3 +253,13 @@ def test_coloured_noise_has_unit_variance_and_is_smoother_the_larger_beta_is(bet
 def test_an_unknown_algorithm_names_the_known_ones():
     with pytest.raises(ValueError, match=r"planner.algorithm is 'sgd', allowed cem, icem"):
         planner("sgd")
+
+
+@pytest.mark.parametrize("steps, nu", [(1, 1), (1, 4), (6, 7), (40, 7)])
+def test_noise_of_all_actions_at_once_is_that_of_each(steps, nu):
+    """One product for all, or one for each candidate: the same noise but for rounding."""
+    colour = colouring_matrix(steps, 2.0)
+    found = planner("cem", SamplingConfig(horizon=steps), nu=nu)
+    at_once, one_by_one = for_all(colour, nu), torch.randn(50, steps, nu, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(found.noise(50, at_once), colour @ one_by_one, atol=1e-5)
+    assert (at_once is colour) == (nu == 1 or steps * nu > 256)
