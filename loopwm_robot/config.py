@@ -182,7 +182,7 @@ class PlannerConfig(SamplingConfig):
     """The planner: the algorithm and its settings, the model it imagines with and what it optimises.
 
     Attributes:
-        algorithm: cem, icem, mppi, predictive_sampling or random_shooting.
+        algorithm: cem, icem, mppi, cma_es, sep_cma_es, gradient, predictive_sampling or random_shooting.
         model: learned (that of the checkpoint) or simulator (the true MuJoCo model).
         objective: analytic (distance to the goal of the decoded position, of the end effector or the object) or
             learned_reward (the reward head).
@@ -210,6 +210,11 @@ class PlannerConfig(SamplingConfig):
         _number("planner.terminal_weight", self.terminal_weight, 0)
         _number("planner.action_weight", self.action_weight, 0)
         _number("planner.posture_weight", self.posture_weight, 0)
+        if self.model == "simulator" and ALGORITHMS[self.algorithm].needs_gradient:
+            raise ValueError(
+                f"planner.algorithm is '{self.algorithm}' with planner.model 'simulator', which has no gradient; "
+                "set planner.model=learned or another algorithm"
+            )
         if self.model == "simulator" and self.objective == "learned_reward":
             raise ValueError(
                 "planner.objective is 'learned_reward' with planner.model 'simulator', which has no learned reward; "

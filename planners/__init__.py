@@ -2,7 +2,9 @@
 
 from .algorithms import ALGORITHMS, make_planner
 from .cem import CEM
+from .cmaes import CMAES, SepCMAES
 from .config import SamplingConfig
+from .gradient import GradientAscent
 from .icem import ICEM
 from .interfaces import LoopedModel, Objective, Planner, Prior, RolloutModel, Scorer, StagedScorer, Trajectory
 from .knots import interpolation_matrix
@@ -18,9 +20,11 @@ from .shooting import PredictiveSampling, RandomShooting
 __all__ = [
     "ALGORITHMS",
     "CEM",
+    "CMAES",
     "ICEM",
     "MPPI",
     "ActionLimits",
+    "GradientAscent",
     "KeepPosture",
     "LearnedReward",
     "LoopedModel",
@@ -37,6 +41,7 @@ __all__ = [
     "SamplingPlanner",
     "Scorer",
     "Search",
+    "SepCMAES",
     "StagedScorer",
     "Sum",
     "Trajectory",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from .cem import CEM
+from .cmaes import CMAES, SepCMAES
 from .config import SamplingConfig
+from .gradient import GradientAscent
 from .icem import ICEM
 from .mppi import MPPI
 from .sampling import SamplingPlanner
@@ -15,6 +17,9 @@ ALGORITHMS: dict[str, type[SamplingPlanner]] = {
     "cem": CEM,
     "icem": ICEM,
     "mppi": MPPI,
+    "cma_es": CMAES,
+    "sep_cma_es": SepCMAES,
+    "gradient": GradientAscent,
     "predictive_sampling": PredictiveSampling,
     "random_shooting": RandomShooting,
 }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .noise import smoothing_matrix
+from .noise import for_all, smoothing_matrix
 from .sampling import SamplingPlanner
 from .search import Search
 
@@ -27,6 +27,7 @@ class CEM(SamplingPlanner):
         super().__init__(*args, **kwargs)
         colour = self.colour()
         self._colour = None if colour is None else colour.to(self.generator.device)
+        self._mix = None if self._colour is None else for_all(self._colour, self.nu)
 
     def colour(self) -> Tensor | None:
         """What makes the noise of a candidate correlated in time (K, K); None is white."""
@@ -35,7 +36,7 @@ class CEM(SamplingPlanner):
 
     def propose(self, search: Search, num: int) -> Tensor:
         """The mean, then kept elites, the rest sampled; all in bounds."""
-        x = self.noise(num, self._colour).mul_(search.std).add_(search.mean).clamp_(-1, 1)
+        x = self.noise(num, self._mix).mul_(search.std).add_(search.mean).clamp_(-1, 1)
         x[0] = search.mean
         kept = search.kept[: num - 1]
         x[1 : 1 + len(kept)] = kept

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+LARGE = 256
+"""Numbers in a candidate from which one product for all costs more than one product for each candidate."""
+
 
 def smoothing_matrix(horizon: int, correlation: float) -> Tensor:
     """Lower-triangular (H, H) that turns white noise into first-order autoregressive noise of unit variance."""
@@ -40,3 +43,18 @@ def colouring_matrix(horizon: int, beta: float) -> Tensor:
     covariance = correlation[(steps[:, None] - steps[None, :]).abs()]
     values, vectors = torch.linalg.eigh(covariance)
     return (vectors * values.clamp_min(0).sqrt()).float()
+
+
+def for_all(colour: Tensor, nu: int) -> Tensor:
+    """The same map for all actions at once: white (N, K nu) @ it; a single product of small matrices is the fastest.
+
+    Args:
+        colour: (K, K).
+        nu: number of action dimensions.
+
+    Returns:
+        (K nu, K nu), or colour itself where that would be too large to be of use.
+    """
+    if nu == 1 or len(colour) * nu > LARGE:
+        return colour
+    return torch.kron(colour.contiguous(), torch.eye(nu).to(colour)).T.contiguous()

@@ -241,9 +241,13 @@ class SamplingPlanner(ABC):
         return self.update(search, elites, top.values)
 
     def noise(self, num: int, colour: Tensor | None) -> Tensor:
-        """Noise of unit variance (num, K, nu), correlated in time by colour (K, K)."""
+        """Noise of unit variance (num, K, nu), correlated in time by colour (K, K), or by `for_all` of it."""
         white = torch.empty(num, self.knots, self.nu, device=self.generator.device).normal_(generator=self.generator)
-        return white if colour is None else torch.matmul(colour, white)
+        if colour is None:
+            return white
+        if len(colour) == self.knots:
+            return torch.matmul(colour, white)
+        return (white.flatten(1) @ colour).view_as(white)
 
     def limited(self, actions: Tensor) -> Tensor:
         """Actions (..., H, nu) within the limits on rate and jerk, following on what was carried out."""
@@ -258,11 +262,11 @@ class SamplingPlanner(ABC):
         return actions if self._expand is None else (self._fit @ actions).clamp_(-1, 1)
 
     def _affordable(self, iteration: int, cost: IterationCost, left: float | None) -> int:
-        """Candidates of an iteration that fit in the time left [s]; 0 where fewer than half of the elites do."""
+        """Candidates of an iteration that fit in the time left [s]; 0 where fewer than num_elites / 2 do."""
         wanted = self.samples(iteration)
         if left is None:
             return wanted
-        return cost.affordable(wanted, max(2, self.elites(wanted) // 2), left, first=not iteration)
+        return cost.affordable(wanted, max(2, self.config.num_elites // 2), left, first=not iteration)
 
     def _scores(self, score: Scorer, candidates: Tensor, tally: Tally) -> Tensor | None:
         """Scores of candidates (N,), those that are not finite at -inf; None where none is."""

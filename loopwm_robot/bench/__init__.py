@@ -6,6 +6,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "env": ("loopwm_robot.bench.env", "speed of the environment: steps, resets, pictures"),
     "control_step": ("loopwm_robot.bench.control_step", "planning time by loops and candidates, and where it goes"),
     "demo": ("loopwm_robot.bench.demo", "the whole demo for several seeds: success, precision, time, bridge"),
+    "planning": ("loopwm_robot.bench.planning", "planners: overhead, quality at equal evaluations, deadlines"),
     "model": ("loopwm_robot.bench.model", "LoopWM, its ablations and its peers on four data sets"),
 }
 """Name: module and what it measures. A module has SCHEMA (dataclass), QUICK (changes for --quick), run(config)."""

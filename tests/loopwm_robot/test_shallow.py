@@ -16,7 +16,9 @@ from loopwm_robot.models.loopwm import Core
 from loopwm_robot.models.untied import UntiedStack
 from loopwm_robot.types import LatentState
 
-PLANNER = PlannerConfig(horizon=3, num_samples=16, num_elites=4, keep_elites=2, iterations=2, promoted=8, depth="staged")
+PLANNER = PlannerConfig(
+    horizon=3, num_samples=16, num_elites=4, keep_elites=2, iterations=2, promoted=8, depth="staged"
+)
 SPACES = Spaces("point", "", N_OBS, NU, N_GOAL, 0.05, position=(0, 3))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planners import ALGORITHMS, ICEM, MPPI, PlanningError, SamplingConfig, SamplingPlanner, make_planner
-from planners.noise import colouring_matrix
+from planners.noise import colouring_matrix, for_all
 
 H, NU, DT = 5, 2, 0.05
 CONFIG = SamplingConfig(horizon=H, num_samples=256, num_elites=24, iterations=12, init_std=0.5, min_std=1e-3)
@@ -64,8 +64,8 @@ def test_candidates_and_plan_stay_in_bounds_whatever_the_scores_are(name):
     seen = []
 
     def score(actions: Tensor) -> Tensor:
-        seen.append(float(actions.abs().max()))
-        return torch.randn(len(actions), generator=generator) * 1e6
+        seen.append(float(actions.detach().abs().max()))
+        return torch.randn(len(actions), generator=generator) * 1e6 + 0 * actions.sum(dim=(1, 2))
 
     for knots, kind in ((0, "cubic"), (3, "cubic"), (2, "linear"), (4, "hold")):
         config = replace(CONFIG, knots=knots, interpolation=kind, init_std=1.0)
@@ -83,7 +83,7 @@ def test_non_finite_candidates_are_never_chosen_and_all_non_finite_raises(name):
     plan = planner(name).plan(score)
     assert plan.actions[0, 0] <= 0.3 and plan.num_invalid > 0
     with pytest.raises(PlanningError, match="non-finite"):
-        planner(name).plan(lambda actions: torch.full((len(actions),), torch.inf))
+        planner(name).plan(lambda actions: actions.sum(dim=(1, 2)) * torch.inf)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -253,3 +253,13 @@ def test_coloured_noise_has_unit_variance_and_is_smoother_the_larger_beta_is(bet
 def test_an_unknown_algorithm_names_the_known_ones():
     with pytest.raises(ValueError, match=r"planner.algorithm is 'sgd', allowed cem, icem"):
         planner("sgd")
+
+
+@pytest.mark.parametrize("steps, nu", [(1, 1), (1, 4), (6, 7), (40, 7)])
+def test_noise_of_all_actions_at_once_is_that_of_each(steps, nu):
+    """One product for all, or one for each candidate: the same noise but for rounding."""
+    colour = colouring_matrix(steps, 2.0)
+    found = planner("cem", SamplingConfig(horizon=steps), nu=nu)
+    at_once, one_by_one = for_all(colour, nu), torch.randn(50, steps, nu, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(found.noise(50, at_once), colour @ one_by_one, atol=1e-5)
+    assert (at_once is colour) == (nu == 1 or steps * nu > 256)

@@ -14,7 +14,8 @@ from planners.staged import PATIENCE, RETRY, Promotion, rank_correlation
 CONFIG = SamplingConfig(
     horizon=4, num_samples=100, num_elites=10, keep_elites=4, iterations=5, depth="staged", promoted=20
 )
-NAMES = sorted(ALGORITHMS)
+NAMES = sorted(name for name, algorithm in ALGORITHMS.items() if algorithm.ranks_some)
+OTHERS = sorted(set(ALGORITHMS) - set(NAMES))
 TARGET = 0.3
 
 
@@ -56,6 +57,13 @@ def test_where_both_agree_the_plan_is_as_good_and_the_full_one_is_asked_once(nam
     assert plan.iterations == full.iterations == 5
     # The full one ranks twice as many candidates as there are elites, from the same sample: about the same refit.
     assert abs(plan.score - full.score) < 0.35 * abs(full.score) + 1e-3
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_needs_all_candidates_asks_the_full_one_alone(name):
+    score = Staged()
+    plan = planner(name, score).plan(score)
+    assert plan.scored_shallow == 0 and plan.scored == sum(score.counts) == 500
 
 
 @pytest.mark.parametrize("name", NAMES)

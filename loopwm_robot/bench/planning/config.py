@@ -1,0 +1,56 @@
+"""Settings of the planning benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...config import ModelConfig
+
+PARTS = ("overhead", "share", "quality", "deadline")
+
+
+@dataclass(frozen=True)
+class PlanningBench:
+    """Settings.
+
+    Attributes:
+        parts: what to measure: overhead, share, quality, deadline.
+        seeds: of problems and planners, one or more different ones, each at least 0.
+        candidates: numbers of candidates whose overhead is measured, each at least 8.
+        repeats: of each timing, at least 1; the planners take turns.
+        plans: timed in a repeat, at least 1.
+        evaluations: budgets of the quality tables, each at least 100, which is one iteration.
+        deadlines: that plans have to keep [s], each above 0.
+        deadline_plans: plans for each deadline, at least 2.
+        fixed_plans: plans without a deadline to compare with, at least 2.
+        busy: also with another process at work.
+        threads: of torch, at least 1.
+        model: LoopWM, whose plans are timed; fresh, as it costs the same time.
+    """
+
+    parts: tuple[str, ...] = PARTS
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+    candidates: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
+    repeats: int = 5
+    plans: int = 30
+    evaluations: tuple[int, ...] = (300, 1000, 3000)
+    deadlines: tuple[float, ...] = (0.005, 0.01, 0.02)
+    deadline_plans: int = 20_000
+    fixed_plans: int = 1_000
+    busy: bool = True
+    threads: int = 1
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part not in PARTS:
+                raise ValueError(f"parts has '{part}', allowed {', '.join(PARTS)}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds is {list(self.seeds)}, allowed one or more different ones, each >= 0")
+        for name, low in (("repeats", 1), ("plans", 1), ("deadline_plans", 2), ("fixed_plans", 2), ("threads", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed >= {low}")
+        for name, least in (("candidates", 8), ("evaluations", 100), ("deadlines", 1e-6)):
+            values = getattr(self, name)
+            if not values or min(values) < least:
+                raise ValueError(f"{name} is {list(values)}, allowed one or more, each >= {least:g}")

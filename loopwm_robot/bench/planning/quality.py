@@ -1,0 +1,106 @@
+"""How good plans are after the same number of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..common import Row
+from .config import PlanningBench
+from .problems import Problem, lqr, obstacles
+from .solvers import Solver, seeded
+
+PROBLEMS: tuple[Callable[[int], Problem], ...] = (lqr, obstacles)
+SAMPLES = 100  # candidates in an iteration
+TUNING = (101, 102, 103, 104, 105)
+"""Seeds on which each planner's one setting is chosen; others than those that are reported."""
+Key = tuple[str, str, int]
+"""Planner, problem, evaluations."""
+
+
+def plan_cost(solver: Solver, problem: Problem, samples: int, evaluations: int, value: float, seed: int) -> float:
+    """Cost of the plan that a planner finds."""
+    with seeded(seed):
+        actions = solver.make(problem, samples, max(1, evaluations // samples), value, seed)()
+    return -float(problem.score(actions[None]))
+
+
+def tuned(solver: Solver, make: Callable[[int], Problem], samples: int, evaluations: int) -> float:
+    """The value of the setting that gives the lowest mean cost on the tuning seeds."""
+    if len(solver.grid) == 1:
+        return solver.grid[0]
+    problems = [(seed, make(seed)) for seed in TUNING]
+    costs = {
+        value: np.mean([plan_cost(solver, p, samples, evaluations, value, seed) for seed, p in problems])
+        for value in solver.grid
+    }
+    return min(costs, key=lambda value: (costs[value], value))
+
+
+def plan_costs(
+    solvers: Sequence[Solver], config: PlanningBench, advance: Callable[[], None]
+) -> tuple[dict[Key, np.ndarray], dict[Key, float]]:
+    """Costs of each seed's plan, and the settings that were chosen."""
+    costs: dict[Key, np.ndarray] = {}
+    settings: dict[Key, float] = {}
+    for make in PROBLEMS:
+        problems = [make(seed) for seed in config.seeds]
+        for evaluations in config.evaluations:
+            for solver in solvers:
+                key = (solver.name, problems[0].name, evaluations)
+                settings[key] = tuned(solver, make, SAMPLES, evaluations)
+                found = [
+                    plan_cost(solver, problem, SAMPLES, evaluations, settings[key], seed)
+                    for seed, problem in zip(config.seeds, problems, strict=True)
+                ]
+                costs[key] = np.array(found)
+                advance()
+    return costs, settings
+
+
+def excess(costs: dict[Key, np.ndarray], config: PlanningBench) -> dict[Key, np.ndarray]:
+    """How much dearer each plan is than the optimum, or than the best plan of all for its seed, where none is known."""
+    found = {}
+    for make in PROBLEMS:
+        problems = [make(seed) for seed in config.seeds]
+        name = problems[0].name
+        keys = [key for key in costs if key[1] == name]
+        best = np.min([costs[key] for key in keys], axis=0)
+        least = np.array([p.optimum if p.optimum is not None else b for p, b in zip(problems, best, strict=True)])
+        found.update({key: costs[key] / least - 1 for key in keys})
+    return found
+
+
+def quality_rows(solvers: Sequence[Solver], above: dict[Key, np.ndarray], settings: dict[Key, float]) -> list[Row]:
+    """A line for each problem, budget and planner, the best first."""
+    names = {solver.name: solver.setting for solver in solvers}
+    against = {"linear-quadratic": "the optimum", "obstacle field": "the best plan of all for each seed"}
+    ordered = sorted(above, key=lambda key: (key[1], key[2], float(np.median(above[key]))))
+    return [
+        {
+            "table": f"{problem}: cost above {against[problem]}",
+            "evaluations": evaluations,
+            "planner": name,
+            "median": float(np.median(above[name, problem, evaluations])),
+            "least": float(above[name, problem, evaluations].min()),
+            "largest": float(above[name, problem, evaluations].max()),
+            "setting": f"{names[name]} {settings[name, problem, evaluations]:g}",
+        }
+        for name, problem, evaluations in ordered
+    ]
+
+
+def icem_against_cem(solvers: Sequence[Solver], config: PlanningBench) -> dict[int, list[float]]:
+    """Cost of iCEM with 100 candidates over that of CEM with 300, for each seed, by iterations; both tuned."""
+    by_name = {solver.name: solver for solver in solvers}
+    found: dict[int, list[float]] = {}
+    for iterations in sorted({max(1, evaluations // SAMPLES) for evaluations in config.evaluations}):
+        costs = []
+        for name, samples in (("icem", 100), ("cem", 300)):
+            value = tuned(by_name[name], lqr, samples, samples * iterations)
+            costs.append(
+                [plan_cost(by_name[name], lqr(s), samples, samples * iterations, value, s) for s in config.seeds]
+            )
+        found[iterations] = [a / b for a, b in zip(*costs, strict=True)]
+    return found

@@ -1,0 +1,218 @@
+"""The planning benchmark in tiny form: its problems, what it compares, and what it claims."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from loopwm_robot.bench import planning
+from loopwm_robot.bench.planning import quality, solvers, timing
+from loopwm_robot.bench.planning.config import PARTS, PlanningBench
+from loopwm_robot.bench.planning.problems import lqr, nothing, obstacles
+from loopwm_robot.cli.main import main
+from planners import ALGORITHMS
+
+TINY = ["seeds=[0,1]", "candidates=[8]", "repeats=2", "plans=2", "evaluations=[100]", "deadlines=[0.5]"]
+TINY += ["deadline_plans=4", "fixed_plans=3", "busy=false", "model=nano"]
+
+
+@pytest.fixture
+def quick_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "TUNING", (101,))
+
+
+def ours(name: str) -> solvers.Solver:
+    return next(solver for solver in solvers.OURS if solver.name == name)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_optimum_of_the_linear_quadratic_problem_is_exact(seed: int) -> None:
+    """Costs of a point that Newton's step leads to, as the cost is a quadratic; it lies within the bounds."""
+    problem = lqr(seed)
+    size = problem.horizon * problem.nu
+
+    def cost(flat: torch.Tensor) -> torch.Tensor:
+        return -problem.score(flat.reshape(1, problem.horizon, problem.nu))[0]
+
+    zero = torch.zeros(size)
+    slope = torch.autograd.functional.jacobian(cost, zero)
+    curvature = torch.autograd.functional.hessian(cost, zero)
+    best = torch.linalg.solve(curvature, -slope)
+    assert float(cost(best)) == pytest.approx(problem.optimum, rel=1e-4)
+    assert 0.3 < best.abs().max() < 0.95
+    assert not torch.equal(problem.x0, lqr(seed + 1).x0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_straight_way_through_the_obstacle_field_is_barred_and_start_and_goal_are_free(seed: int) -> None:
+    problem = obstacles(seed)
+    assert problem.inside is not None
+    line = torch.stack([torch.linspace(-1, 1, 201), torch.zeros(201)], -1)
+    barred = problem.inside(line)
+    assert barred.any() and not barred[0] and not barred[-1]
+    free, blocked = torch.zeros(1, 4), torch.zeros(1, 4)
+    free[0, 1] = -0.7 if seed % 2 else 0.7
+    blocked[0, 1] = 0.04 * (1 if seed % 2 else -1)
+    assert problem.cost(blocked, torch.zeros(1, 2)) > problem.cost(free, torch.zeros(1, 2))
+    assert torch.equal(obstacles(seed).x0, problem.x0)
+
+
+def test_scores_are_sums_along_the_states() -> None:
+    problem, actions = obstacles(0), torch.rand(3, 20, 2) - 0.5
+    states = problem.states(actions)
+    assert states.shape == (3, 20, 4)
+    assert torch.allclose(problem.score(actions), -problem.cost(states, actions).sum(1), rtol=1e-5)
+
+
+def test_every_algorithm_takes_part() -> None:
+    assert {solver.name for solver in solvers.OURS} == set(ALGORITHMS)
+
+
+@pytest.mark.parametrize("name", [solver.name for solver in solvers.OURS])
+def test_ours_plan_with_the_number_of_evaluations_that_is_asked_for(name: str) -> None:
+    counted = []
+    problem = lqr(0)
+    watched = timing.replace(problem, cost=lambda x, u: counted.append(len(x)) or problem.cost(x, u))
+    solver = ours(name)
+    first = solver.make(watched, 20, 3, solver.grid[-1], 0)()
+    assert first.shape == (8, 2) and first.abs().max() <= 1
+    evaluations = sum(counted) / problem.horizon
+    assert evaluations <= 60 and (name == "icem" or evaluations == 60)  # iCEM takes fewer in later iterations
+    assert torch.equal(first, solver.make(problem, 20, 3, solver.grid[-1], 0)())
+
+
+@pytest.mark.parametrize("name", ["pytorch_mppi", "pytorch_icem"])
+@pytest.mark.parametrize("make", [lqr, obstacles])
+def test_others_plan_as_well_and_leave_the_global_generator_alone(name: str, make: Any) -> None:
+    pytest.importorskip(name, reason="an optional peer: pip install loopwm-robot[peers]")
+    solver = {"pytorch_mppi": solvers.mppi_peer, "pytorch_icem": solvers.icem_peer}[name]()
+    counted: list[int] = []
+    problem = make(0)
+    watched = timing.replace(problem, dynamics=lambda x, u: counted.append(len(x)) or problem.dynamics(x, u))
+    before = torch.get_rng_state()
+    with solvers.seeded(0):
+        plan = solver.make(watched, 40, 3, solver.grid[1], 0)
+        actions = plan()
+    assert actions.shape == (problem.horizon, 2) and actions.abs().max() <= 1
+    assert sum(counted) == 3 * 40 * problem.horizon
+    assert torch.equal(torch.get_rng_state(), before)
+    costs = [quality.plan_cost(solver, problem, 100, 1000, solver.grid[1], 0) for _ in range(2)]
+    assert max(costs) < -float(problem.score(torch.zeros(1, problem.horizon, 2)))
+    assert costs[0] == costs[1] or name == "pytorch_icem"  # whose noise has no seed
+
+
+def test_peers_that_are_not_installed_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_mppi", None)
+    monkeypatch.setitem(sys.modules, "pytorch_icem", None)
+    found, versions = solvers.available()
+    assert found == list(solvers.OURS) and set(versions.values()) == {"not installed"}
+    text = " ".join(planning.notes(versions, found))
+    assert "pip install pytorch-mppi pytorch-icem" in text and "none installed" in text
+
+
+def test_time_inside_the_model_is_no_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only the problem's functions move, nothing is left for the planner."""
+    now = 0.0
+
+    def slow(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        nonlocal now
+        now += 0.25
+        return x
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(timing, "nothing", lambda nu, horizon: timing.replace(nothing(nu, horizon), dynamics=slow))
+    for name in ("cem", "gradient"):
+        assert timing.overhead_times(ours(name), 8, 3, 0) == pytest.approx([0, 0, 0], abs=1e-9)
+    assert now == 2 * (timing.WARM_UP + 3) * timing.ITERATIONS * timing.HORIZON * 0.25
+
+
+def test_the_setting_is_chosen_on_other_seeds_than_those_reported() -> None:
+    assert not set(quality.TUNING) & set(PlanningBench().seeds)
+    made = []
+
+    def make(seed: int) -> Any:
+        made.append(seed)
+        return lqr(seed)
+
+    chosen = quality.tuned(ours("predictive_sampling"), make, 20, 100)
+    assert chosen in ours("predictive_sampling").grid and made == list(quality.TUNING)
+    assert quality.tuned(ours("random_shooting"), make, 20, 100) == solvers.STD
+
+
+def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
+    assert main(["bench", "planning", *TINY, f"out={tmp_path}"]) == 0
+    values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in values["rows"]:
+        tables.setdefault(row["table"].split(",")[0].split(":")[0], []).append(row)
+    names = ["overhead of one plan", "planner's share of a plan with LoopWM", "linear-quadratic", "obstacle field"]
+    assert list(tables) == [*names, "deadlines"]
+    assert all(row["overhead_s_median"] > 0 for row in tables["overhead of one plan"])
+    assert 0 < tables["planner's share of a plan with LoopWM"][0]["planner_fraction"] < 1
+    for name in ("linear-quadratic", "obstacle field"):
+        lines = tables[name]
+        assert set(ALGORITHMS) <= {row["planner"] for row in lines}
+        assert [row["median"] for row in lines] == sorted(row["median"] for row in lines)
+        assert all(-1e-4 < row["least"] <= row["median"] <= row["largest"] for row in lines)
+    kept, fixed = tables["deadlines"]
+    assert (kept["planner"], kept["plans"], fixed["plans"]) == ("with deadline", 3, 2)
+    assert kept["plans_not_valid"] == 0 and kept["plan_time_s_p50"] <= kept["plan_time_s_max"]
+    claims = [claim["claim"].split(":")[0] for claim in values["claims"]]
+    assert claims[1:4] == ["cem", "icem", "mppi"] and "late plans" in claims[-2] and "without a valid" in claims[-1]
+    page = (tmp_path / "planning.md").read_text(encoding="utf-8")
+    assert "images/planning_planners.png" in page and (tmp_path / "images" / "planning_planners.png").is_file()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_can_be_measured_alone(part: str, tmp_path: Path, quick_tuning: None) -> None:
+    assert main(["bench", "planning", *TINY, f"parts=[{part}]", f"out={tmp_path}"]) == 0
+    values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))
+    assert values["rows"] and len(values["figures"]) == (part in ("overhead", "quality"))
+
+
+def test_another_process_can_be_kept_busy_and_is_gone_afterwards() -> None:
+    import multiprocessing
+
+    with timing.busy_process():
+        assert len(multiprocessing.active_children()) == 1
+    assert not multiprocessing.active_children()
+
+
+def test_claims_compare_like_with_like() -> None:
+    times = {("mppi", 512): [[1.0], [3.0]], ("pytorch_mppi", 512): [[2.0], [2.0]], ("icem", 512): [[1.0], [1.0]]}
+    (claim,) = planning.overhead_claims({key: np.array(value) for key, value in times.items()})
+    assert (claim.value, claim.spread, claim.met) == (1.5, 1.0, False)
+    late = [
+        {"planner": planner, "machine": machine, "late_fraction": share, "plans_not_valid": 0}
+        for planner, machine, share in (
+            ("with deadline", timing.IDLE, 0.0005),
+            ("with deadline", timing.BUSY, 0.5),
+            ("fixed iterations", timing.IDLE, 1.0),
+        )
+    ]
+    share, valid = planning.deadline_claims(late)  # type: ignore[arg-type]
+    assert share.value == pytest.approx(0.05) and share.met and valid.met
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("parts=[speed]", "parts has 'speed', allowed overhead, share, quality, deadline"),
+        ("seeds=[1,1]", "seeds is [1, 1], allowed one or more different ones"),
+        ("seeds=[]", "seeds is []"),
+        ("repeats=0", "repeats is 0, allowed >= 1"),
+        ("candidates=[4]", "candidates is [4], allowed one or more, each >= 8"),
+        ("evaluations=[]", "evaluations is []"),
+        ("deadlines=[0]", "deadlines is [0.0]"),
+        ("deadline_plans=1", "deadline_plans is 1, allowed >= 2"),
+    ],
+)
+def test_a_wrong_request_gives_one_line(change: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "planning", change]) == 2
+    assert line in capsys.readouterr().err
