@@ -171,7 +171,8 @@ class SamplingPlanner(ABC):
                     f"all {len(scores)} candidates have non-finite scores; the model or the objective diverged: "
                     "check the observation and the checkpoint"
                 )
-            top = torch.topk(torch.where(finite, scores, -torch.inf), min(self.elites(num), valid))
+            ranked = scores if valid == len(scores) else torch.where(finite, scores, -torch.inf)
+            top = torch.topk(ranked, min(self.elites(num), valid))
             elites = candidates[top.indices]
             search = replace(search, chosen=top.indices)
             if (highest := float(top.values[0])) > search.best_score:
