@@ -45,6 +45,8 @@ class CEM(SamplingPlanner):
     def update(self, search: Search, candidates: Tensor, scores: Tensor) -> Search:
         """Refit the Gaussian to the elites."""
         c = self.config
-        mean = torch.lerp(candidates.mean(0), search.mean, c.momentum)
-        std = torch.lerp(candidates.std(0, correction=0), search.std, c.momentum).clamp_(c.min_std, c.max_std)
+        mean = candidates.mean(0)
+        std = (candidates - mean).square_().mean(0).sqrt_()  # several times faster than torch.std
+        mean = torch.lerp(mean, search.mean, c.momentum)
+        std = torch.lerp(std, search.std, c.momentum).clamp_(c.min_std, c.max_std)
         return replace(search, mean=mean, std=std, kept=candidates[: c.keep_elites], score=float(scores.mean()))

@@ -6,6 +6,7 @@ al. 2022, section 3.1).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -27,10 +28,12 @@ class MPPI(CEM):
     def update(self, search: Search, candidates: Tensor, scores: Tensor) -> Search:
         """Weighted refit."""
         c = self.config
-        spread = scores.std(correction=0).clamp_min(1e-12)
+        spread = (scores - scores.mean()).norm().div_(math.sqrt(len(scores))).clamp_min_(1e-12)
         weight = torch.softmax((scores - scores[0]) / (c.temperature * spread), 0)  # (E,)
-        mean = torch.einsum("e,ekn->kn", weight, candidates)
-        variance = torch.einsum("e,ekn->kn", weight, (candidates - mean).square())
-        mean = torch.lerp(mean, search.mean, c.momentum).clamp_(-1, 1)
-        std = torch.lerp(variance.sqrt(), search.std, c.momentum).clamp_(c.min_std, c.max_std)
+        flat = candidates.flatten(1)  # (E, K nu)
+        mean = weight @ flat
+        variance = weight @ (flat - mean).square()
+        shape = search.mean.shape
+        mean = torch.lerp(mean.view(shape), search.mean, c.momentum).clamp_(-1, 1)
+        std = torch.lerp(variance.sqrt_().view(shape), search.std, c.momentum).clamp_(c.min_std, c.max_std)
         return replace(search, mean=mean, std=std, kept=candidates[: c.keep_elites], score=float(weight @ scores))

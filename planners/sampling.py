@@ -279,6 +279,8 @@ class SamplingPlanner(ABC):
         valid = int(finite.sum())
         tally.scored += len(scores)
         tally.num_invalid += len(scores) - valid
+        if valid == len(scores):
+            return scores
         return torch.where(finite, scores, -torch.inf) if valid else None
 
     def _told(self, prior: Prior | None) -> Tensor | None:

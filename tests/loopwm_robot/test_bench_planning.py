@@ -83,7 +83,7 @@ def test_ours_plan_with_the_number_of_evaluations_that_is_asked_for(name: str) -
     first = solver.make(watched, 20, 3, solver.grid[-1], 0)()
     assert first.shape == (8, 2) and first.abs().max() <= 1
     evaluations = sum(counted) / problem.horizon
-    assert evaluations <= 60 and (name == "icem" or evaluations == 60)  # iCEM takes fewer in later iterations
+    assert evaluations == 60 if name != "icem" else 57 <= evaluations <= 60  # rounded in each iteration
     assert torch.equal(first, solver.make(problem, 20, 3, solver.grid[-1], 0)())
 
 

@@ -121,9 +121,9 @@ def notes(versions: dict[str, str], found: list[Solver]) -> list[str]:
     lines = [
         "Overhead is the time of a plan that is not spent in the functions of the model and the cost. The others own "
         "the loop over the steps; for ours the loop that the benchmark adds counts too.",
-        "Quality: every planner has 100 candidates an iteration and an initial deviation of 0.5. Its one setting is "
-        "chosen from a small grid on five seeds that are not reported. For gradient an evaluation has a backward pass "
-        "as well, which the others do not pay for.",
+        "Quality: every planner has 100 candidates an iteration (icem on average, as it begins with more) and an "
+        "initial deviation of 0.5. Its one setting is chosen from a small grid on five seeds that are not reported. "
+        "For gradient an evaluation has a backward pass as well, which the others do not pay for.",
         f"Other packages: {', '.join(there) if there else 'none installed'}. The noise of pytorch_icem cannot be "
         "seeded: its quality differs a little from run to run.",
     ]

@@ -92,7 +92,7 @@ def quality_rows(solvers: Sequence[Solver], above: dict[Key, np.ndarray], settin
 
 
 def icem_against_cem(solvers: Sequence[Solver], config: PlanningBench) -> dict[int, list[float]]:
-    """Cost of iCEM with 100 candidates over that of CEM with 300, for each seed, by iterations; both tuned."""
+    """Cost of iCEM with 100 candidates an iteration over that of CEM with 300, by iterations; both tuned."""
     by_name = {solver.name: solver for solver in solvers}
     found: dict[int, list[float]] = {}
     for iterations in sorted({max(1, evaluations // SAMPLES) for evaluations in config.evaluations}):

@@ -48,6 +48,8 @@ def ours(algorithm: str, setting: str, grid: tuple[float, ...]) -> Solver:
     def make(problem: Problem, samples: int, iterations: int, value: float, seed: int) -> Plan:
         elites = max(2, samples // 8)
         values: dict[str, Any] = {setting: value}
+        if algorithm == "icem":
+            samples = first_iteration(samples, iterations, elites)
         config = SamplingConfig(
             horizon=problem.horizon,
             num_samples=samples,
@@ -61,6 +63,15 @@ def ours(algorithm: str, setting: str, grid: tuple[float, ...]) -> Solver:
         return lambda: planner.plan(problem.score).actions
 
     return Solver(algorithm, make, setting, grid)
+
+
+def first_iteration(samples: int, iterations: int, elites: int) -> int:
+    """Candidates that iCEM has to begin with to have `samples` an iteration on average, as it takes fewer later."""
+    decay, most = SamplingConfig().decay, samples * iterations
+    begin = samples
+    while sum(max(2 * elites, round((begin + 1) * decay**i)) for i in range(iterations)) <= most:
+        begin += 1
+    return begin
 
 
 def mppi_peer() -> Solver:
