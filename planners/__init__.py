@@ -2,39 +2,58 @@
 
 from .algorithms import ALGORITHMS, make_planner
 from .cem import CEM
+from .composite import Composite
 from .config import SamplingConfig
 from .icem import ICEM
 from .interfaces import Objective, Planner, RolloutModel, Scorer, Trajectory
 from .knots import interpolation_matrix
 from .mppi import MPPI
-from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum
+from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum, TerminalValue
 from .plan import Plan
+from .risk import ModelSet, Risk, cvar
 from .rollout import TrajectoryScorer
 from .sampling import PlanningError, SamplingPlanner, Search
 from .shooting import PredictiveSampling, RandomShooting
+from .terms import AvoidSphere, KeepSpeed, Reach, SmoothActions, StayInBox, Term, Uncertainty, make_terms
+from .view import EnsembleTrajectory, View
 
 __all__ = [
     "ALGORITHMS",
     "CEM",
     "ICEM",
     "MPPI",
+    "AvoidSphere",
+    "Composite",
+    "EnsembleTrajectory",
     "KeepPosture",
+    "KeepSpeed",
     "LearnedReward",
+    "ModelSet",
     "Objective",
     "Plan",
     "Planner",
     "PlanningError",
     "PredictiveSampling",
     "RandomShooting",
+    "Reach",
     "ReachPoint",
+    "Risk",
     "RolloutModel",
     "SamplingConfig",
     "SamplingPlanner",
     "Scorer",
     "Search",
+    "SmoothActions",
+    "StayInBox",
     "Sum",
+    "Term",
+    "TerminalValue",
     "Trajectory",
     "TrajectoryScorer",
+    "Uncertainty",
+    "View",
+    "cvar",
     "interpolation_matrix",
     "make_planner",
+    "make_terms",
 ]

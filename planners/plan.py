@@ -21,6 +21,8 @@ class Plan:
         iterations: number of optimiser iterations done.
         num_invalid: candidates that were dropped because their score was not finite.
         wall_time: time spent planning [s].
+        violation: by how much `actions` break the objective's hard constraints; 0 where they break none. Above 0 no
+            candidate was feasible, and `actions` violate least.
     """
 
     actions: Tensor
@@ -30,6 +32,12 @@ class Plan:
     iterations: int
     num_invalid: int
     wall_time: float
+    violation: float = 0.0
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every hard constraint holds."""
+        return self.violation == 0
 
     @property
     def horizon(self) -> int:
