@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners import Objective, Plan, Planner, RolloutModel, TrajectoryScorer
+from planners import Objective, Plan, Planner, RolloutModel, TrajectoryScorer, Watch
 
 from .memory import Memory
 from .types import Float32, Obs, Observed, Seen
@@ -45,6 +45,7 @@ class MPCAgent:
         memory: what was seen and done, for models with context.
         last_plan: the plan behind the last action; None before the first.
         timings: seconds spent in each control step, for each episode step since construction.
+        watch: is shown every iteration of each plan: trajectories, actions and scores; see `planners.TrajectoryScorer`.
     """
 
     def __init__(self, model: EncodingModel, planner: Planner, make_objective: ObjectiveFactory) -> None:
@@ -52,6 +53,7 @@ class MPCAgent:
         self.memory = Memory(int(getattr(model, "context", 0)))
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
+        self.watch: Watch | None = None
         self._goal = torch.zeros(0)
         self._objective: Objective | None = None
 
@@ -104,7 +106,8 @@ class MPCAgent:
         if self._objective is None:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
-        self.last_plan = self.planner.plan(TrajectoryScorer(self.model, state, self._objective), warm_start, executed)
+        score = TrajectoryScorer(self.model, state, self._objective, self.watch)
+        self.last_plan = score.settle(self.planner.plan(score, warm_start, executed))
         return self.last_plan
 
     def propose(self, obs: Seen) -> Float32:

@@ -10,8 +10,8 @@ from .knots import interpolation_matrix
 from .mppi import MPPI
 from .objectives import KeepPosture, LearnedReward, ReachPoint, Sum, TerminalValue
 from .plan import Plan
-from .risk import ModelSet, Risk, cvar
-from .rollout import TrajectoryScorer
+from .risk import MEASURES, ModelSet, Risk, cvar
+from .rollout import TrajectoryScorer, Watch
 from .sampling import PlanningError, SamplingPlanner, Search
 from .shooting import PredictiveSampling, RandomShooting
 from .terms import AvoidSphere, KeepSpeed, Reach, SmoothActions, StayInBox, Term, Uncertainty, make_terms
@@ -21,6 +21,7 @@ __all__ = [
     "ALGORITHMS",
     "CEM",
     "ICEM",
+    "MEASURES",
     "MPPI",
     "AvoidSphere",
     "Composite",
@@ -52,6 +53,7 @@ __all__ = [
     "TrajectoryScorer",
     "Uncertainty",
     "View",
+    "Watch",
     "cvar",
     "interpolation_matrix",
     "make_planner",

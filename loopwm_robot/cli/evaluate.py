@@ -15,12 +15,12 @@ SCHEMA = EvaluateCommand
 def run(overrides: list[str]) -> int:
     """Evaluate into a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    from ..build import check_objective
     from ..evaluation import evaluate_checkpoint, write_evaluation
+    from ..objective import check_objective
     from .checkpoints import open_checkpoint
 
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env, config.device)
-    check_objective(checkpoint.spaces, config.planner)
+    check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
     with RunFolder.create("evaluate", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()
