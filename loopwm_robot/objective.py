@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from envs.observation import OBJECT_SIZES, object_groups, observation_groups, observation_size
-from planners import Composite, KeepPosture, LearnedReward, Objective, ReachPoint, Risk, Sum, Uncertainty
+from planners import Composite, KeepPosture, LearnedReward, Objective, ReachPoint, Risk, Sum, Term, Uncertainty
 
 from .checkpoint import Spaces
 from .config import PlannerConfig
@@ -81,7 +81,9 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
         spaces: what is observed.
         config: the planner; `check_objective` says whether it fits.
     """
-    home, layout, terms = torch.tensor(spaces.home), observation_layout(spaces), config.terms
+    home, layout = torch.tensor(spaces.home), observation_layout(spaces)
+    shared = [term for term in config.terms if isinstance(term, Uncertainty)]  # about all models, hence beside the risk
+    own = [term for term in config.terms if not isinstance(term, Uncertainty)]
 
     def base(goal: Tensor) -> Objective | None:
         if config.objective == "none":
@@ -96,10 +98,17 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
         return Sum(reach, KeepPosture(spaces.joint_columns, home.to(goal.device), config.posture_weight))
 
     def make(goal: Tensor) -> Objective:
-        objective = base(goal)
-        if terms or objective is None:
+        def composite(terms: Sequence[Term], base: Objective | None) -> Objective:
             known = goal if len(goal) else None
-            objective = Composite(terms, layout, spaces.ctrl_dt, known, objective, config.discount)
-        return objective if config.risk == "none" else Risk(objective, config.risk, config.risk_alpha)
+            return Composite(terms, layout, spaces.ctrl_dt, known, base, config.discount)
+
+        objective = base(goal)
+        if own:
+            objective = composite(own, objective)
+        if objective is not None and config.risk != "none":
+            objective = Risk(objective, config.risk, config.risk_alpha)
+        if shared or objective is None:
+            objective = composite(shared, objective)
+        return objective
 
     return make

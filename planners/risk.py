@@ -43,7 +43,8 @@ class Risk:
     """Judges candidates by their scores in all models of an ensemble: mean, CVaR or worst case.
 
     The same measure of the violations decides about hard constraints. With each of them a candidate is feasible only
-    if it is in every model.
+    if it is in every model. What is about all models together, `Uncertainty`, stands outside:
+    Composite([Uncertainty("q")], ..., base=Risk(objective)).
 
     Args:
         objective: scores what one model imagines.
