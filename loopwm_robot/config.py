@@ -313,6 +313,8 @@ class EvaluateConfig:
         simulator_episodes: for the same planner on the true model (slow), at least 0.
         held_out: random episodes for the open-loop errors, at least 1.
         threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
+        plan_picture: draw what was considered for one plan into plots/plan.png, for our arms.
+        film_episodes: to film with the candidates of every plan, into video/plans.mp4; at least 0.
     """
 
     episodes: int = 100
@@ -321,8 +323,11 @@ class EvaluateConfig:
     simulator_episodes: int = 0
     held_out: int = 20
     threads: int = 1
+    plan_picture: bool = True
+    film_episodes: int = 0
 
     def __post_init__(self) -> None:
+        _number("evaluate.film_episodes", self.film_episodes, 0, 1000)
         _number("evaluate.episodes", self.episodes, 1, 100_000)
         _number("evaluate.held_out", self.held_out, 1, 100_000)
         for name in ("random_episodes", "untrained_episodes", "simulator_episodes"):

@@ -14,7 +14,8 @@ from .risk import MEASURES, ModelSet, Risk, cvar
 from .rollout import TrajectoryScorer, Watch
 from .sampling import PlanningError, SamplingPlanner, Search
 from .shooting import PredictiveSampling, RandomShooting
-from .terms import AvoidSphere, KeepSpeed, Reach, SmoothActions, StayInBox, Term, Uncertainty, make_terms
+from .term import OnGroup, Term
+from .terms import AvoidSphere, KeepSpeed, Reach, SmoothActions, StayInBox, Uncertainty, make_terms
 from .view import EnsembleTrajectory, View
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "LearnedReward",
     "ModelSet",
     "Objective",
+    "OnGroup",
     "Plan",
     "Planner",
     "PlanningError",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .interfaces import Objective, Trajectory
 from .objectives import check_discount, discount_weights
-from .terms import Layout, Term
+from .term import Layout, Term
 from .view import View
 
 INFEASIBLE = -1e9

@@ -7,96 +7,15 @@ paid for, `weight` for each unit and step. Hard terms are constraints: no excess
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from .term import Layout, OnGroup, Term, keep, number, numbers
 from .view import View, members_of
-
-Layout = Mapping[str, slice]
-"""Columns of an observation by the name of their group."""
-WHEN = ("always", "terminal")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term(ABC):
-    """Base of the costs.
-
-    Attributes:
-        weight: price of one unit of excess in one step, at least 0; of a hard term its weight beside other violations.
-        hard: whether it is a constraint: candidates that break one rank below all that do not.
-        tolerance: excess that is forgiven, at least 0, in the unit of the term.
-        when: always, or terminal: only the last state of a plan counts, and nothing else is decoded for it.
-    """
-
-    weight: float = 1.0
-    hard: bool = False
-    tolerance: float = 0.0
-    when: str = "always"
-
-    spans_steps: ClassVar[bool] = False
-    """Whether it compares steps, so that the last state alone says nothing."""
-
-    def __post_init__(self) -> None:
-        for name in ("weight", "tolerance"):
-            value = _number(self.name(name), getattr(self, name))
-            if value < 0:
-                raise ValueError(f"{self.name(name)} is {value}, allowed finite numbers >= 0")
-        if not isinstance(self.hard, bool):
-            raise ValueError(f"{self.name('hard')} is {self.hard!r}, allowed true or false")
-        if self.hard and not self.weight:
-            raise ValueError(f"{self.name('weight')} is 0 with hard, allowed > 0; leave the constraint out instead")
-        if self.when not in WHEN:
-            raise ValueError(f"{self.name('when')} is {self.when!r}, allowed {', '.join(WHEN)}")
-        if self.spans_steps and self.when == "terminal":
-            raise ValueError(f"{self.name('when')} is 'terminal', allowed always: it compares one step with the next")
-
-    @classmethod
-    def name(cls, field: str = "") -> str:
-        """How messages and YAML call the term, or one of its fields."""
-        kind = next((kind for kind, term in TERMS.items() if term is cls), cls.__name__)
-        return f"{kind}.{field}" if field else kind
-
-    def check(self, layout: Layout, goal: Tensor | None) -> None:
-        """Refuse names and sizes that do not fit the observation and the goal.
-
-        Raises:
-            ValueError: says which, and what there is.
-        """
-        return None
-
-    @abstractmethod
-    def excess(self, view: View) -> Tensor:
-        """By how much the states are not as wished (N, K), at least 0; K is H, or H - 1 where steps are compared."""
-
-
-@dataclass(frozen=True)
-class OnGroup(Term):
-    """Base of the costs on one group of observed numbers x.
-
-    Attributes:
-        of: the group by name, for example ee_pos [m] or q [rad].
-    """
-
-    of: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.of, str):
-            raise ValueError(f"{self.name('of')} is {self.of!r}, allowed the name of a group such as ee_pos")
-
-    def check(self, layout: Layout, goal: Tensor | None) -> None:
-        if self.of not in layout:
-            raise ValueError(f"{self.name('of')} is {self.of!r}, allowed {', '.join(layout)}")
-
-    def _fits(self, field: str, size: int, layout: Layout) -> None:
-        width = layout[self.of].stop - layout[self.of].start
-        if size != width:
-            raise ValueError(f"{self.name(field)} has {size} numbers, allowed {width}, as {self.of} has")
 
 
 @dataclass(frozen=True)
@@ -107,18 +26,20 @@ class Reach(OnGroup):
         target: of x; none is the episode's goal.
     """
 
+    kind: ClassVar[str] = "reach"
+
     target: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.target is not None:
-            _keep(self, "target", _numbers(self.name("target"), self.target))
+            keep(self, "target", numbers(self.name("target"), self.target))
 
     def check(self, layout: Layout, goal: Tensor | None) -> None:
         super().check(layout, goal)
         if self.target is None and goal is None:
             raise ValueError(f"{self.name('target')} is none without a goal, allowed numbers; give a target or a goal")
-        self._fits("target", len(goal) if self.target is None and goal is not None else len(self.target or ()), layout)
+        self.fits("target", len(goal) if self.target is None and goal is not None else len(self.target or ()), layout)
 
     def excess(self, view: View) -> Tensor:
         x = view.group(self.of)
@@ -135,6 +56,8 @@ class StayInBox(OnGroup):
         high: upper bounds.
     """
 
+    kind: ClassVar[str] = "stay_in_box"
+
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
 
@@ -142,7 +65,7 @@ class StayInBox(OnGroup):
         super().__post_init__()
         for name, unbounded in (("low", -math.inf), ("high", math.inf)):
             if (bound := getattr(self, name)) is not None:
-                _keep(self, name, _numbers(self.name(name), bound, unbounded))
+                keep(self, name, numbers(self.name(name), bound, unbounded))
         if self.low is None and self.high is None:
             raise ValueError(f"{self.name('low')} and high are none, allowed numbers; give at least one of them")
         pairs = zip(self.low or (), self.high or (), strict=False)
@@ -153,7 +76,7 @@ class StayInBox(OnGroup):
         super().check(layout, goal)
         for name in ("low", "high"):
             if (bound := getattr(self, name)) is not None:
-                self._fits(name, len(bound), layout)
+                self.fits(name, len(bound), layout)
 
     def excess(self, view: View) -> Tensor:
         x = view.group(self.of)
@@ -174,6 +97,8 @@ class KeepSpeed(OnGroup):
         high: highest speed, at least low; none has no limit. low = high keeps one speed.
     """
 
+    kind: ClassVar[str] = "keep_speed"
+
     low: float = 0.0
     high: float | None = None
 
@@ -181,8 +106,8 @@ class KeepSpeed(OnGroup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low = _number(self.name("low"), self.low)
-        high = math.inf if self.high is None else _number(self.name("high"), self.high)
+        low = number(self.name("low"), self.low)
+        high = math.inf if self.high is None else number(self.name("high"), self.high)
         if not 0 <= low <= high:
             raise ValueError(f"{self.name('low')} is {low} with high {high}, allowed 0 <= low <= high")
 
@@ -201,18 +126,20 @@ class AvoidSphere(OnGroup):
         radius: of the sphere, with the size of what must not touch it, above 0.
     """
 
+    kind: ClassVar[str] = "avoid_sphere"
+
     centre: Sequence[float]
     radius: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _keep(self, "centre", _numbers(self.name("centre"), self.centre))
-        if not _number(self.name("radius"), self.radius) > 0:
+        keep(self, "centre", numbers(self.name("centre"), self.centre))
+        if not number(self.name("radius"), self.radius) > 0:
             raise ValueError(f"{self.name('radius')} is {self.radius}, allowed > 0")
 
     def check(self, layout: Layout, goal: Tensor | None) -> None:
         super().check(layout, goal)
-        self._fits("centre", len(self.centre), layout)
+        self.fits("centre", len(self.centre), layout)
 
     def excess(self, view: View) -> Tensor:
         x = view.group(self.of)
@@ -228,6 +155,7 @@ class AvoidSphere(OnGroup):
 class SmoothActions(Term):
     """Change actions little: e = mean_i (a_k,i - a_(k-1),i)^2, without unit."""
 
+    kind: ClassVar[str] = "smooth_actions"
     spans_steps: ClassVar[bool] = True
 
     def excess(self, view: View) -> Tensor:
@@ -238,6 +166,8 @@ class SmoothActions(Term):
 class Uncertainty(OnGroup):
     """Stay where the members of an ensemble agree: e = |standard deviation of x over them|, in the unit of x."""
 
+    kind: ClassVar[str] = "uncertainty"
+
     def excess(self, view: View) -> Tensor:
         members = members_of(view.trajectory, f"a cost '{self.name()}'")
         x = torch.stack([member.observations(view.layout[self.of]) for member in members])
@@ -245,12 +175,7 @@ class Uncertainty(OnGroup):
 
 
 TERMS: dict[str, type[Term]] = {
-    "reach": Reach,
-    "stay_in_box": StayInBox,
-    "keep_speed": KeepSpeed,
-    "avoid_sphere": AvoidSphere,
-    "smooth_actions": SmoothActions,
-    "uncertainty": Uncertainty,
+    term.kind: term for term in (Reach, StayInBox, KeepSpeed, AvoidSphere, SmoothActions, Uncertainty)
 }
 """Costs by the name that configurations use."""
 
@@ -281,21 +206,3 @@ def make_terms(entries: Sequence[Mapping[str, Any]], path: str = "costs") -> tup
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
     return tuple(terms)
-
-
-def _keep(term: Term, name: str, value: tuple[float, ...]) -> None:
-    object.__setattr__(term, name, value)  # how a frozen dataclass tidies its own fields
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}, allowed a finite number")
-    return float(value)
-
-
-def _numbers(name: str, values: Any, none: float | None = None) -> tuple[float, ...]:
-    """Finite numbers; `none` stands for those that are left out, where any may be."""
-    given = values.tolist() if hasattr(values, "tolist") else values
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f"{name} is {values!r}, allowed a list of numbers such as [0.4, 0.0, 0.3]")
-    return tuple(none if none is not None and v in (None, none) else _number(name, v) for v in given)
