@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners import Objective, Plan, Planner, RolloutModel, TrajectoryScorer
+from planners import Objective, Plan, Planner, RolloutModel, SamplingPlanner, TrajectoryScorer, Watch
 
 from .memory import Memory
 from .types import Float32, Obs, Observed, Seen
@@ -46,6 +46,7 @@ class MPCAgent:
         memory: what was seen and done, for models with context.
         last_plan: the plan behind the last action; None before the first.
         timings: seconds spent in each control step, for each episode step since construction.
+        watch: is shown every iteration of each plan: trajectories, actions and scores; see `planners.TrajectoryScorer`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class MPCAgent:
         self.memory = Memory(int(getattr(model, "context", 0)))
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
+        self.watch: Watch | None = None
         self._goal = torch.zeros(0)
         self._objective: Objective | None = None
 
@@ -111,8 +113,11 @@ class MPCAgent:
         if self._objective is None:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
-        score = TrajectoryScorer(self.model, state, self._objective, self.shallow)
-        self.last_plan = self.planner.plan(score, warm_start, executed)
+        score = TrajectoryScorer(self.model, state, self._objective, self.watch, self.shallow)
+        plan = self.planner.plan(score, warm_start, executed)
+        self.last_plan = score.settle(plan)
+        if self.last_plan.actions is not plan.actions and isinstance(self.planner, SamplingPlanner):
+            self.planner.follow(self.last_plan.actions)
         return self.last_plan
 
     def propose(self, obs: Seen) -> Float32:

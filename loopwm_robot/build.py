@@ -10,7 +10,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
 
 import envs
 from envs.action import CartesianDelta
@@ -19,7 +18,7 @@ from envs.exploration import PushExplorer
 from envs.observation import observation_groups
 from envs.pixels import PixelObservation
 from envs.tasks.push import PushEnv
-from planners import KeepPosture, LearnedReward, Objective, ReachPoint, Sum, make_planner
+from planners import make_planner
 
 from .agent import EncodingModel, MPCAgent
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
@@ -29,7 +28,10 @@ from .device import find_device, seeded
 from .errors import RequestError
 from .models.loopwm import LoopWM
 from .models.simulator import SimulatorModel
+from .models.simulator_beliefs import BelievingSimulator
+from .models.simulator_config import SimulatorConfig
 from .models.tokens import TokenLayout
+from .objective import check_objective, objective_factory
 from .training.metrics import HORIZONS
 from .types import Observed
 
@@ -130,20 +132,6 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
     return anywhere
 
 
-def check_objective(spaces: Spaces, config: PlannerConfig) -> None:
-    """The planner's objective can be computed from the observations.
-
-    Raises:
-        RequestError: the analytic objective is asked for where the observation has no position that fits the goal.
-    """
-    width = spaces.position[1] - spaces.position[0]
-    if config.objective == "analytic" and (width == 0 or width != spaces.n_goal):
-        raise RequestError(
-            f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no position "
-            "to compare with the goal; use planner.objective=learned_reward"
-        )
-
-
 def check_model(env: gym.Env[Any, Any], spaces: Spaces, config: ModelConfig, chunks: Sequence[int] = (1,)) -> None:
     """The model can be built for the environment, trained on its episodes and measured.
 
@@ -207,23 +195,11 @@ def make_agent(
         RequestError: the objective cannot be computed from the observation, see `check_objective`.
     """
     check_objective(spaces, config)
-    home = torch.tensor(spaces.home)
-
-    def objective(goal: Tensor) -> Objective:
-        if config.objective == "learned_reward":
-            return LearnedReward(config.discount)
-        reach = ReachPoint(
-            spaces.position_columns, goal, config.discount, config.terminal_weight, config.action_weight
-        )
-        if not (config.posture_weight and spaces.home):
-            return reach
-        return Sum(reach, KeepPosture(spaces.joint_columns, home.to(goal.device), config.posture_weight))
-
     planner = make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator)
     shallow = None
     if config.depth == "staged" and isinstance(model, LoopWM):
         shallow = model.at_depth(config.shallow_loops)
-    return MPCAgent(model, planner, objective, shallow)
+    return MPCAgent(model, planner, objective_factory(spaces, config), shallow)
 
 
 def load_agent(
@@ -262,7 +238,18 @@ def planning_agent(
     It plans where its model is: the true one on the CPU, the learned one wherever the checkpoint was moved.
     """
     if config.model == "simulator":
-        generator = torch.Generator().manual_seed(seed)
-        return make_agent(SimulatorModel(env, os.cpu_count() or 1), checkpoint.spaces, config, generator)
+        return make_agent(
+            simulator_model(env, config.simulator), checkpoint.spaces, config, torch.Generator().manual_seed(seed)
+        )
     generator = seeded(checkpoint.model.device, seed)
     return make_agent(checkpoint.model, checkpoint.spaces, config, generator)
+
+
+def simulator_model(env: gym.Env[Any, Any], config: SimulatorConfig) -> SimulatorModel:
+    """The simulator that a configuration asks for, with a thread for each core.
+
+    Raises:
+        ValueError: env is not one of our arm environments.
+    """
+    threads = os.cpu_count() or 1
+    return SimulatorModel(env, threads) if config.true else BelievingSimulator(env, config, threads)

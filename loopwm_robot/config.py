@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from planners import ALGORITHMS, SamplingConfig
+from planners import ALGORITHMS, MEASURES, SamplingConfig, Term, make_terms
 
 from .device import check_device
 from .models.block import FORMS, GAINS, NORMS
@@ -18,6 +19,7 @@ from .models.images import ImageConfig
 from .models.latent_mlp import LatentMLPConfig
 from .models.loop_control import DEPTHS
 from .models.rssm import RSSMConfig
+from .models.simulator_config import SimulatorConfig
 from .models.tokens import TOKEN_SCHEMES
 from .training.gate import GateConfig
 from .training.trainer import UpdateConfig
@@ -184,13 +186,19 @@ class PlannerConfig(SamplingConfig):
     Attributes:
         algorithm: cem, icem, mppi, cma_es, sep_cma_es, gradient, predictive_sampling or random_shooting.
         model: learned (that of the checkpoint) or simulator (the true MuJoCo model).
-        objective: analytic (distance to the goal of the decoded position, of the end effector or the object) or
-            learned_reward (the reward head).
+        objective: analytic (distance to the goal of the decoded position, of the end effector or the object),
+            learned_reward (the reward head) or none (the costs alone).
         discount: of later steps, in (0, 1].
         terminal_weight: extra weight of the last step's distance, at least 0.
         action_weight: price of large actions, times their mean square [m], at least 0; it keeps the arm calm.
         posture_weight: price of leaving the home posture, for each step [m/rad^2], at least 0; it keeps the joints
             that the goal leaves free from drifting into the arm's limits or the table.
+        costs: further costs and constraints, a list such as [{cost: avoid_sphere, of: ee_pos, centre: [0.5, 0, 0.3],
+            radius: 0.1, hard: true}]; see docs/objectives.md.
+        risk: over several models (an ensemble, or randomised simulators): mean, cvar or worst of the scores; none
+            scores their mean prediction.
+        risk_alpha: of cvar: share of the models that counts, the worst ones, in (0, 1].
+        simulator: what planner.model=simulator believes.
     """
 
     algorithm: str = "cem"
@@ -200,16 +208,29 @@ class PlannerConfig(SamplingConfig):
     terminal_weight: float = 0.0
     action_weight: float = 0.5
     posture_weight: float = 0.1
+    costs: tuple[dict[str, Any], ...] = ()
+    risk: str = "none"
+    risk_alpha: float = 0.25
+    simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _choice("planner.algorithm", self.algorithm, tuple(ALGORITHMS))
         _choice("planner.model", self.model, ("learned", "simulator"))
-        _choice("planner.objective", self.objective, ("analytic", "learned_reward"))
+        _choice("planner.objective", self.objective, ("analytic", "learned_reward", "none"))
         _number("planner.discount", self.discount, 1e-6, 1)
         _number("planner.terminal_weight", self.terminal_weight, 0)
         _number("planner.action_weight", self.action_weight, 0)
         _number("planner.posture_weight", self.posture_weight, 0)
+        _choice("planner.risk", self.risk, ("none", *MEASURES))
+        _number("planner.risk_alpha", self.risk_alpha, 1e-6, 1)
+        if not self.terms and self.objective == "none":
+            raise ValueError("planner.objective is 'none' without planner.costs, allowed analytic, learned_reward")
+        if self.model != "simulator" and not self.simulator.true:
+            raise ValueError(
+                f"planner.simulator is set with planner.model '{self.model}', allowed with simulator; "
+                "set planner.model=simulator"
+            )
         if self.model == "simulator" and ALGORITHMS[self.algorithm].needs_gradient:
             raise ValueError(
                 f"planner.algorithm is '{self.algorithm}' with planner.model 'simulator', which has no gradient; "
@@ -220,6 +241,11 @@ class PlannerConfig(SamplingConfig):
                 "planner.objective is 'learned_reward' with planner.model 'simulator', which has no learned reward; "
                 "set planner.objective=analytic"
             )
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The costs, ready for `planners.Composite`."""
+        return make_terms(self.costs, "planner.costs")
 
 
 @dataclass(frozen=True)
@@ -292,6 +318,8 @@ class EvaluateConfig:
         simulator_episodes: for the same planner on the true model (slow), at least 0.
         held_out: random episodes for the open-loop errors, at least 1.
         threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
+        plan_picture: draw what was considered for one plan into plots/plan.png, for our arms.
+        film_episodes: to film with the candidates of every plan, into video/plans.mp4; at least 0.
     """
 
     episodes: int = 100
@@ -300,8 +328,11 @@ class EvaluateConfig:
     simulator_episodes: int = 0
     held_out: int = 20
     threads: int = 1
+    plan_picture: bool = True
+    film_episodes: int = 0
 
     def __post_init__(self) -> None:
+        _number("evaluate.film_episodes", self.film_episodes, 0, 1000)
         _number("evaluate.episodes", self.episodes, 1, 100_000)
         _number("evaluate.held_out", self.held_out, 1, 100_000)
         for name in ("random_episodes", "untrained_episodes", "simulator_episodes"):

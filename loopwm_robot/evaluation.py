@@ -24,6 +24,7 @@ from .models.build import build_model
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
 from .models.simulator import SimulatorModel
+from .models.simulator_config import SimulatorConfig
 from .progress import progress
 from .report.control import distance_plot, timing_plot
 from .report.predictions import depth_plot, horizon_plot, prediction_plot
@@ -144,7 +145,7 @@ def evaluate_checkpoint(
         loops, step = None, {}
         if isinstance(model, LoopWM):
             loops = mean_loops(model, results[kind].episodes)
-            agent = planning_agent(checkpoint, replace(planner, model="learned"), env, seed)
+            agent = planning_agent(checkpoint, moved(planner, "learned"), env, seed)
             step = profile_control_step(agent, held_out[0].seen(0), held_out[0].goal)
     has_position = checkpoint.spaces.position[1] > checkpoint.spaces.position[0]
     return Evaluation(kind, results, held_out, table, loops, step, has_position)
@@ -160,12 +161,23 @@ def depths(checkpoint: Checkpoint) -> list[int] | None:
 def untrained_agent(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
     """The same planner on an untrained model."""
     model = untrained_copy(checkpoint, seed)
-    return make_agent(model, checkpoint.spaces, planner, seeded(model.device, seed))
+    several = checkpoint.config.kind == "ensemble"
+    return make_agent(model, checkpoint.spaces, moved(planner, "learned", several), seeded(model.device, seed))
 
 
 def simulator_agent(checkpoint: Checkpoint, planner: PlannerConfig, env: gym.Env[Any, Any], seed: int) -> MPCAgent:
-    """The same planner on the true model."""
-    return planning_agent(checkpoint, replace(planner, model="simulator", objective="analytic"), env, seed)
+    """The same planner on the true model, which learned no reward."""
+    if planner.objective == "learned_reward":
+        planner = replace(planner, objective="analytic")
+    return planning_agent(checkpoint, moved(planner, "simulator"), env, seed)
+
+
+def moved(planner: PlannerConfig, model: str, several: bool = False) -> PlannerConfig:
+    """The planner on another model, which believes no wrong dynamics; what only several models can say is left out."""
+    planner = replace(planner, model=model, simulator=SimulatorConfig())
+    if several:
+        return planner
+    return replace(planner, risk="none", costs=tuple(cost for cost in planner.costs if cost["cost"] != "uncertainty"))
 
 
 @torch.inference_mode()

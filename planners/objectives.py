@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,12 +26,39 @@ class LearnedReward:
     """
 
     def __init__(self, discount: float = 1.0) -> None:
-        _check_discount(discount)
+        check_discount(discount)
         self.discount = discount
 
     def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
         rewards = trajectory.rewards()  # (N, H)
         return rewards @ discount_weights(rewards.shape[1], self.discount, rewards)
+
+
+class TerminalValue:
+    """The model's own estimate of what comes after the plan: discount^H V(x_H).
+
+    For models whose trajectories have `terminal_value() -> (N,)`.
+
+    Args:
+        discount: in (0, 1].
+
+    Raises:
+        ValueError: discount is out of range; when called: the model has no value.
+    """
+
+    def __init__(self, discount: float = 1.0) -> None:
+        check_discount(discount)
+        self.discount = discount
+
+    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+        value: Any = getattr(trajectory, "terminal_value", None)
+        if value is None:
+            raise ValueError(
+                f"{type(trajectory).__name__} has no terminal_value(), allowed models that learned a value; "
+                "leave TerminalValue out of the objective"
+            )
+        learned: Tensor = value()
+        return learned * self.discount ** actions.shape[1]
 
 
 class ReachPoint:
@@ -58,7 +87,7 @@ class ReachPoint:
         terminal_weight: float = 0.0,
         action_weight: float = 0.0,
     ) -> None:
-        _check_discount(discount)
+        check_discount(discount)
         for name, value in (("terminal_weight", terminal_weight), ("action_weight", action_weight)):
             if not value >= 0:
                 raise ValueError(f"{name} is {value}, allowed >= 0; choose a non-negative weight")
@@ -122,6 +151,11 @@ def _check_target(name: str, target: Tensor, columns: slice) -> None:
         raise ValueError(f"{name} is {target.tolist()}, allowed finite numbers; check where it comes from")
 
 
-def _check_discount(discount: float) -> None:
+def check_discount(discount: float) -> None:
+    """Refuse a discount outside (0, 1].
+
+    Raises:
+        ValueError: it is.
+    """
     if not 0 < discount <= 1:
         raise ValueError(f"discount is {discount}, allowed (0, 1]; 1 weighs all steps equally")

@@ -23,6 +23,8 @@ class Plan:
         wall_time: time spent planning [s].
         scored: candidates that the scorer was asked about.
         scored_shallow: candidates that its cheap version was asked about, see `planner.depth`.
+        violation: by how much `actions` break the objective's hard constraints; 0 where they break none. Above 0 no
+            candidate was feasible, and `actions` violate least.
     """
 
     actions: Tensor
@@ -34,6 +36,12 @@ class Plan:
     wall_time: float
     scored: int = 0
     scored_shallow: int = 0
+    violation: float = 0.0
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every hard constraint holds."""
+        return self.violation == 0
 
     @property
     def horizon(self) -> int:

@@ -96,6 +96,10 @@ class SamplingPlanner(ABC):
         """A plan begins without a warm start: earlier plans say nothing about it."""
         self._past.forget()
 
+    def follow(self, actions: Tensor) -> None:
+        """Not the last plan but other actions (H, nu) are carried out: limits on rate and jerk follow on these."""
+        self._past.remember(self._before, actions)
+
     # -- all share -------------------------------------------------------------
 
     def plan(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..build import check_model, check_objective, make_env, spaces_of
+from ..build import check_model, make_env, spaces_of
 from ..demo import DemoConfig, describe, run_demo
 from ..device import find_device
+from ..objective import check_objective
 from ..runs import RunFolder
 from .checks import check_arm
 from .compose import compose
@@ -20,7 +21,7 @@ def run(overrides: list[str]) -> int:
     if config.resume is None:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
-        check_objective(spaces, config.planner)
+        check_objective(spaces, config.planner, config.model.kind)
         find_device(config.device)
         check_model(env, spaces, config.model, config.train.update.chunks)
         check_arm(spaces, env, config.arm, config.deploy.allow_motion)

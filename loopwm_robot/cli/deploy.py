@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from ..build import check_objective
 from ..config import MAX_SEED, EnvConfig, PlannerConfig
 from ..deploy.arm_config import ArmConfig
 from ..deploy.run import DeployConfig, deploy_checkpoint
+from ..objective import check_objective
 from ..runs import RunFolder
 from .checkpoints import open_checkpoint
 from .checks import check_arm
@@ -51,7 +51,7 @@ def run(overrides: list[str]) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
     check_arm(checkpoint.spaces, env, config.arm, config.deploy.allow_motion)
-    check_objective(checkpoint.spaces, config.planner)
+    check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
     with RunFolder.create("deploy", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from ..config import EvaluateCommand
 from ..runs import RunFolder
 from .compose import compose
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 CONFIG_NAME = "evaluate"
 SCHEMA = EvaluateCommand
@@ -15,17 +19,24 @@ SCHEMA = EvaluateCommand
 def run(overrides: list[str]) -> int:
     """Evaluate into a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    from ..build import check_objective
     from ..evaluation import evaluate_checkpoint, write_evaluation
+    from ..objective import check_objective
+    from ..plan_pictures import picture_plan
+    from ..threads import torch_threads
     from .checkpoints import open_checkpoint
 
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env, config.device)
-    check_objective(checkpoint.spaces, config.planner)
+    check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
     with RunFolder.create("evaluate", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()
         evaluation = evaluate_checkpoint(checkpoint, env, config.planner, config.evaluate, config.seed)
         write_evaluation(evaluation, checkpoint, folder.path)
+        if config.evaluate.plan_picture:
+            with torch_threads(config.evaluate.threads):
+                picture_plan(checkpoint, env, config.planner, config.seed, folder.path / "plots" / "plan.png")
+        if config.evaluate.film_episodes:
+            film(config, checkpoint, folder)
         summary = {
             **evaluation.summary(),
             "parameters": checkpoint.parameters,
@@ -43,3 +54,17 @@ def run(overrides: list[str]) -> int:
         folder.log.info(report)
         print(report)
     return 0
+
+
+def film(config: EvaluateCommand, checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Film some episodes; a machine that cannot draw goes on without."""
+    from ..plan_pictures import film_plans
+    from ..report.video import VideoError
+    from ..threads import torch_threads
+
+    episodes, path = config.evaluate.film_episodes, folder.file("video/plans.mp4")
+    try:
+        with torch_threads(config.evaluate.threads):
+            film_plans(checkpoint, config.env, config.planner, config.seed, episodes, path)
+    except VideoError as error:
+        folder.log.warning("no video: %s", error)

@@ -17,9 +17,10 @@ SCHEMA = TrainCommand
 def run(overrides: list[str]) -> int:
     """Train into a new run folder, or go on with an interrupted one."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    from ..build import check_model, check_objective, make_env, spaces_of
+    from ..build import check_model, make_env, spaces_of
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
+    from ..objective import check_objective
     from ..report.curves import learning_curve
     from ..training.online import TrainingRun
     from .checks import check_episodes
@@ -27,7 +28,7 @@ def run(overrides: list[str]) -> int:
     if config.resume is None:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
-        check_objective(spaces, config.planner)
+        check_objective(spaces, config.planner, config.model.kind)
         find_device(config.device)
         check_model(env, spaces, config.model, config.train.update.chunks)
         if config.data is not None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import History, LatentState, LoopInfo, Obs, SequenceBatch
-from .dynamics import DynamicsModel, Unroll, Unrolled
+from .dynamics import DynamicsModel, LatentTrajectory, Unroll, Unrolled
 from .mlp import check_ranges
 from .tokens import GroupedLinear
 
@@ -45,6 +45,19 @@ class EnsembleConfig:
 
     def __post_init__(self) -> None:
         check_ranges("model.ensemble", self, ("members", 1, 256), ("hidden", 1, 8192), ("layers", 1, 16))
+
+
+class MemberTrajectories(LatentTrajectory):
+    """Trajectories of all members; read as one they are their mean."""
+
+    def members(self) -> list[LatentTrajectory]:
+        """What each member imagines."""
+        alone = self.h.split(1, dim=-2)  # the mean of one member is what it says
+        return [LatentTrajectory(self.model, h, self.goal, self.loops) for h in alone]
+
+    def terminal(self) -> MemberTrajectories:
+        """Only the last states."""
+        return MemberTrajectories(self.model, self.h[:, -1:], self.goal, self.loops[:, -1:])
 
 
 class Ensemble(DynamicsModel):
@@ -80,6 +93,11 @@ class Ensemble(DynamicsModel):
                 mean = mean + noise * (0.5 * log_var).exp()
             h = self._moved(h, mean)
         return LatentState(h, state.goal), LoopInfo.fixed(len(h), 1, h.device)
+
+    def rollout(self, state: LatentState, actions: Tensor, chunk: int = 1) -> MemberTrajectories:
+        """Imagine action sequences with every member; see DynamicsModel."""
+        imagined = super().rollout(state, actions, chunk)
+        return MemberTrajectories(self, imagined.h, imagined.goal, imagined.loops)
 
     def decode_normalised(self, h: Tensor, columns: slice | None = None) -> Tensor:
         """Mean observation of the members in normalised units: (..., M, n_obs) -> (..., n)."""

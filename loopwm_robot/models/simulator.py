@@ -11,6 +11,7 @@ from torch import Tensor
 
 from envs.arm_env import ArmEnv
 from envs.stepping import EnvState
+from planners import Trajectory
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class SimulatorModel:
         """End the physics threads."""
         self._simulator.close()
 
-    def rollout(self, state: EnvState, actions: Tensor) -> SimulatedTrajectory:
+    def rollout(self, state: EnvState, actions: Tensor) -> Trajectory:
         """Simulate action sequences (N, H, nu)."""
         observations = self._simulator.rollout(
             state.physics, state.ref, actions.cpu().numpy(), self._env.action_mode, state.warmstart, state.pending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -26,10 +27,13 @@ class Captions:
     Args:
         title: text of this reach.
         width: of the finished pictures [pixels]; None keeps theirs.
+        further: more lines that the pictures hold: what they mean, and their colour.
     """
 
-    def __init__(self, title: str, width: int | None = None) -> None:
-        self.title, self.width = title, width
+    def __init__(
+        self, title: str, width: int | None = None, further: Sequence[tuple[str, Colour]] = ()
+    ) -> None:
+        self.title, self.width, self.further = title, width, further
 
     def add(self, picture: Frame, time: float, distance: float, plan_time: float, success: bool) -> Frame:
         """Write into a copy of a picture.
@@ -61,7 +65,7 @@ class Captions:
         )
         for share, text, font, colour in fields:
             draw.text((share * image.width, strip // 2), text, font=font, fill=colour, anchor="lm")
-        legend = (("planned path", PLANNED), ("travelled", TRAVELLED))
+        legend = (("planned path", PLANNED), ("travelled", TRAVELLED), *self.further)
         for row, (text, colour) in enumerate(legend):
             y, x = strip + int((1.3 + 1.7 * row) * size), 0.03 * image.width
             draw.line((x, y, x + 1.6 * size, y), fill=colour, width=max(2, size // 5))

@@ -15,15 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from envs import Polyline, observation_groups
+from planners import AvoidSphere
 
 from ..agent import MPCAgent
 from ..data.collect import split_observation
+from .candidates import CandidateWatch, Scene, ball
 from .captions import Captions
 
 Frame = NDArray[np.uint8]
 
 PLANNED = (1.0, 0.50, 0.04, 1.0)
 TRAVELLED = (0.10, 0.47, 0.80, 0.55)
+CONSIDERED = (("high score", (253, 231, 37)), ("low score", (68, 1, 84)))
+"""Legend of the candidates: the ends of `candidates.COLOURS`."""
 HOLD_STEPS = 12
 """Control steps shown after the goal has been reached, before the next reach begins."""
 
@@ -68,6 +72,8 @@ def record_reaches(
     width: int | None = None,
     columns: slice | None = None,
     hold_steps: int | None = HOLD_STEPS,
+    candidates: int = 0,
+    obstacles: Sequence[AvoidSphere] = (),
 ) -> ReachVideo:
     """Film one reach for each seed; a `poster.png` goes beside the video.
 
@@ -81,6 +87,8 @@ def record_reaches(
             edges. None keeps the environment's size.
         columns: of the end-effector position in the observation; None takes them from the arm.
         hold_steps: control steps to show once the goal is reached and held; None shows whole episodes.
+        candidates: paths to draw of those that each plan was chosen from, coloured by score; 0 draws none.
+        obstacles: spheres to draw.
 
     Returns:
         what was filmed.
@@ -98,11 +106,13 @@ def record_reaches(
     best: Moment | None = None
     frames = successes = 0
     writer: Encoder | None = None
+    before, watch = agent.watch, CandidateWatch(agent, columns) if candidates else None
+    scene = Scene(columns, watch, candidates, [ball(sphere) for sphere in obstacles])
     try:
         for index, seed in enumerate(seeds):
-            captions = Captions(f"Goal {index + 1} of {len(seeds)}", width)
+            captions = Captions(f"Goal {index + 1} of {len(seeds)}", width, CONSIDERED if watch else ())
             moment = None
-            for moment in _reach(env, agent, seed, columns, captions, hold_steps):
+            for moment in _reach(env, agent, seed, scene, captions, hold_steps):
                 if writer is None:
                     writer = Encoder(temporary, moment.picture.shape[1], moment.picture.shape[0], fps)
                 writer.write(moment.picture)
@@ -115,6 +125,7 @@ def record_reaches(
         writer.close()
         temporary.replace(path)
     finally:
+        agent.watch = before
         if writer is not None:
             writer.close()
         temporary.unlink(missing_ok=True)
@@ -163,7 +174,7 @@ def _reach(
     env: gym.Env[Any, Any],
     agent: MPCAgent,
     seed: int,
-    columns: slice,
+    scene: Scene,
     captions: Captions,
     hold_steps: int | None,
 ) -> Iterator[Moment]:
@@ -176,10 +187,12 @@ def _reach(
     done, held, step = False, 0, 0
     while not done and (hold_steps is None or held <= hold_steps):
         state = agent.state(obs)
+        scene.begin()
         action = agent.act(obs)
-        planned = np.vstack([achieved, planned_path(agent, state, columns)])
+        planned = np.vstack([achieved, planned_path(agent, state, scene.columns)])
         passed = np.asarray(travelled)
-        picture = draw(env, [Polyline(passed, TRAVELLED, 0.004), Polyline(planned, PLANNED, 0.006)])
+        paths = [Polyline(passed, TRAVELLED, 0.004), Polyline(planned, PLANNED, 0.006)]
+        picture = draw(env, [*scene.overlay(obs, state), *paths])
         raw, _, terminated, truncated, after = env.step(action)
         yield Moment(
             captions.add(picture, step * dt, float(info["distance"]), agent.timings[-1], bool(info["is_success"])),

@@ -89,7 +89,7 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     [
         ("demo planner.horizn=3", "unknown key 'planner.horizn'; did you mean 'planner.horizon'?"),
         ("train train.update.learning_rat=1", "did you mean 'train.update.learning_rate'?"),
-        ("evaluate evaluate.episods=1", "did you mean 'evaluate.episodes'?"),
+        ("evaluate evaluate.episods=1", "did you mean 'evaluate.episodes'"),
         ("deploy deploy.gaols=1", "did you mean 'deploy.goals'?"),
         ("demo seed=-1", "seed is -1, allowed [0, 4294967295]"),
         ("deploy seed=-1", "seed is -1, allowed [0, 4294967295]"),

@@ -199,3 +199,14 @@ def test_a_negative_number_of_executed_actions_is_refused():
 def test_a_limit_is_above_zero(field):
     with pytest.raises(ValueError, match=rf"planner\.{field} is 0"):
         SamplingConfig(**{field: 0})
+
+
+def test_limits_follow_on_what_is_carried_out_in_place_of_a_plan():
+    config = SamplingConfig(horizon=4, num_samples=16, num_elites=4, keep_elites=2, iterations=2, rate_limit=0.1)
+    planner = make_planner("cem", config, 2, 0.05, torch.Generator().manual_seed(0))
+    plan = planner.plan(lambda a: a.sum((1, 2)))
+    other = torch.full((4, 2), -0.5)
+    planner.follow(other)
+    later = planner.plan(lambda a: a.sum((1, 2)), plan.shift())
+    assert float((later.actions[0] - other[0]).abs().max()) <= 0.1 + 1e-6
+    assert float(later.actions[0].max()) < -0.3
