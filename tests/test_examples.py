@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -85,6 +86,19 @@ def test_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     times, distances = zip(*(re.findall(r"[\d.]+", line) for line in lines), strict=True)
     assert float(times[1]) == spaces.ctrl_dt
     assert len(set(distances)) > 1 and all(math.isfinite(float(d)) for d in distances)
+
+
+def test_planning(capsys: pytest.CaptureFixture[str]) -> None:
+    """The point goes around the sphere and arrives; a plain function is planned for, too."""
+    load("planning").main()
+    out = capsys.readouterr().out
+    way = [(0.0, 0.0), *((float(x), float(y)) for x, y in re.findall(r"x (\S+) m  y (\S+) m", out))]
+    assert len(way) == 16 and "infeasible" not in out
+    points = [torch.lerp(*map(torch.tensor, ends), s / 10) for ends in pairwise(way) for s in range(11)]
+    assert min(float((p - torch.tensor([0.5, 0.05])).norm()) for p in points) > 0.19  # printed to 1 cm, radius 20 cm
+    assert math.dist(way[-1], (1.0, 0.0)) < 0.05
+    sums = [float(x) for x in re.findall(r"[\d.]+", out.splitlines()[-1])]
+    assert len(sums) == 3 and all(abs(x - 3) < 0.5 for x in sums)
 
 
 def test_the_package_is_light_and_hands_out_its_model() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from loopwm_robot.models.simulator_config import SimulatorConfig
 from loopwm_robot.objective import check_objective, objective_factory, observation_layout
 from loopwm_robot.schema import plain
 from planners import AvoidSphere, Composite, ReachPoint, Risk, Sum, Uncertainty
+from planners.terms import TERMS
 
 FAST = PlannerConfig(horizon=3, num_samples=16, num_elites=4, iterations=1, keep_elites=2)
 SPHERE = {"cost": "avoid_sphere", "of": "ee_pos", "centre": [0.5, 0.0, 0.3], "radius": 0.1, "hard": True}
@@ -166,6 +169,19 @@ def test_the_comparisons_leave_out_what_one_model_cannot_say():
     assert type(agent.model) is SimulatorModel
     agent.model.close()
     env.close()
+
+
+def test_the_page_lists_the_costs_and_its_examples_are_right():
+    page = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.*?) \|", page, re.M)
+    assert {name: kind for name, kind, _ in rows} == {name: term.__name__ for name, term in TERMS.items()}
+    for name, _, listed in rows:
+        own = [field.name for field in fields(TERMS[name]) if field.kw_only is not True]
+        assert re.findall(r"`(\w+)`", listed) == own
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    (line,) = re.findall(r"'planner.costs=(\[.*hard: true.*\])'", page)
+    for costs in (yaml.safe_load(example)["costs"], yaml.safe_load(line)):
+        check_objective(reach_spaces(), replace(FAST, costs=tuple(costs)))
 
 
 SEEDS = range(10)
