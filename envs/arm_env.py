@@ -19,6 +19,7 @@ from .randomize import Dynamics, DynamicsRanges, find_ranges
 from .rendering import Marker, Polyline, SceneRenderer
 from .simulator import BatchSimulator
 from .stepping import NUM_HOLDS, PHYSICS_STATE, EnvState, hold_fractions, substeps_per_hold
+from .workspace import find_workspace
 
 FloatArray = NDArray[np.float64]
 Observation = dict[str, NDArray[np.float32]]
@@ -51,7 +52,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Load the arm.
 
         Args:
-            arm: name of an arm, see `known_arms`.
+            arm: name of an arm, see `known_arms`, or the path of a YAML file that describes one.
             control_mode: `joint_delta` (action (n,), joint displacements) or `cartesian_delta` (action (3,),
                 displacement of the tool centre point).
             render_mode: None or `rgb_array`.
@@ -79,6 +80,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         if not 0.0 <= start_noise <= 1.0:
             raise ValueError(f"start_noise is {start_noise} rad, allowed [0, 1] rad")
         self.arm: Arm = load_arm(arm)
+        self.workspace = find_workspace(self.arm)
         self.control_mode = control_mode
         self.render_mode = render_mode
         self.ctrl_dt = float(ctrl_dt)

@@ -122,7 +122,8 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
         seen = split_observation(env.observation_space.sample())[0]
         if not len(seen):  # nobody can read off a picture where the object is
             return anywhere
-        pushes: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale)
+        area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
+        pushes: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
         if isinstance(seen, Observed):
             pushes = NumbersOnly(pushes)
         return MixedPolicy(pushes, anywhere, ANYWHERE, rng)

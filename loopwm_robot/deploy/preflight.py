@@ -77,7 +77,7 @@ def make_bridge(
     kwargs = dict(config.driver_kwargs)
     if config.driver == SIMULATED:
         built_in = {
-            "mjcf_path": str(load_arm(config.name).xml),
+            "mjcf_path": str(load_arm(config.name).compiled_file()),
             "joint_names": list(config.joint_names),
             "home": list(config.home),
         }
