@@ -74,6 +74,14 @@ class ArmKinematics:
         mujoco.mj_collision(self._model, self._data)
         return int(self._data.ncon) == 0
 
+    def touching(self, q: ArrayLike) -> str:
+        """Names of a pair of geoms, or of their bodies, that touch in pose q (n,) [rad]; empty where none do."""
+        if self.collision_free(q):
+            return ""
+        pair = self._data.contact[0].geom
+        geoms = [self._model.geom(int(i)) for i in pair]
+        return " and ".join(geom.name or self._model.body(int(geom.bodyid[0])).name for geom in geoms)
+
     def solve_position(
         self,
         target: ArrayLike,

@@ -72,6 +72,11 @@ def find_workspace(arm: Arm) -> Workspace:
     about, kinematics = arm.about, ArmKinematics(arm)
     scale = _scale(kinematics) if about.scale is None else about.scale
     home = kinematics.ee_pos(arm.home)
+    if touching := kinematics.touching(arm.home):
+        raise ValueError(
+            f"arm {arm.name!r}: {touching} touch in the home pose {np.round(arm.home, 4).tolist()} rad; choose another "
+            "home, raise base_pos, or exclude the pair in the model"
+        )
     if about.reach_low is not None and about.reach_high is not None:
         reach_low, reach_high = np.array(about.reach_low), np.array(about.reach_high)
     else:

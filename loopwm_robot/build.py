@@ -61,6 +61,8 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
         raise RequestError(
             f"env.id '{config.id}' refuses its arguments ({error}); clear env.control_mode and env.reward"
         ) from error
+    except ValueError as error:
+        raise RequestError(str(error)) from error
     if config.obs_mode != "vector":
         try:
             env = PixelObservation(env, config.obs_mode, config.image_size)

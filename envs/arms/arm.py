@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .description import Description, read_description
-from .robot import EE, GRIPPER_PREFIX, open_spec, robot_spec
+from .robot import EE, GRIPPER_PREFIX, adopt_options, open_spec, robot_spec
 
 FloatArray = NDArray[np.float64]
 
@@ -39,6 +39,7 @@ class Arm:
         ddq_max: acceleration limits (n,) [rad/s^2].
         tau_max: torque limits (n,) [N m].
         source: where the limits are published.
+        fingers: joints of the gripper in the model's order, each with its position when closed and open [m or rad].
     """
 
     name: str
@@ -52,20 +53,12 @@ class Arm:
     ddq_max: FloatArray
     tau_max: FloatArray
     source: str
+    fingers: dict[str, tuple[float, float]]
 
     @property
     def n(self) -> int:
         """Number of joints."""
         return len(self.joint_names)
-
-    @property
-    def fingers(self) -> dict[str, tuple[float, float]]:
-        """Joints of the gripper by their names in the scene, with their positions when closed and open [m or rad]."""
-        hand = self.about.gripper
-        if hand is None:
-            return {}
-        prefix = "" if hand.model is None else GRIPPER_PREFIX
-        return {prefix + name: ends for name, ends in hand.joints.items()}
 
     def load_model(
         self,
@@ -161,13 +154,24 @@ def _load(path: Path) -> Arm:
         ddq_max=_frozen(about.ddq_max, n),
         tau_max=_frozen(model.actuator_forcerange[:n, 1], n),
         source=about.source,
+        fingers=_fingers(about),
     )
+
+
+def _fingers(about: Description) -> dict[str, tuple[float, float]]:
+    if about.gripper is None:
+        return {}
+    prefix = "" if about.gripper.model is None else GRIPPER_PREFIX
+    ends = {prefix + name: pair for name, pair in about.gripper.joints.items()}
+    model = _compile(about, visuals=False, gripper=True)
+    return {model.joint(i).name: ends[model.joint(i).name] for i in range(len(about.joints), model.njnt)}
 
 
 def _scene(about: Description, *, gripper: bool) -> mujoco.MjSpec:
     """The robot on the table."""
     spec = open_spec(SCENE)
     robot = robot_spec(about, gripper=gripper)
+    adopt_options(spec, robot)
     turn = np.array([np.cos(about.base_yaw / 2), 0.0, 0.0, np.sin(about.base_yaw / 2)])
     spec.attach(robot, prefix="", frame=spec.worldbody.add_frame(pos=about.base_pos, quat=turn))
     # The predictor reads this sensor, and only this one.

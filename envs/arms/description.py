@@ -121,7 +121,7 @@ def read_description(path: Path) -> Description:
             values[name] = _numbers(path, name, value, (1,))[0]
         else:
             allowed = (_LENGTHS[name],) if name in _LENGTHS else (len(joints),)
-            values[name] = _numbers(path, name, value, (1, *allowed) if name.endswith("q_max") else allowed)
+            values[name] = _numbers(path, name, value, (1, *allowed) if name.endswith("_max") else allowed)
     for name in ("dq_max", "ddq_max", "tau_max", "scale"):
         if name in values and not np.all(np.asarray(values[name]) > 0):
             raise ValueError(f"arm file {path}: {name} is {raw[name]}, must be positive")

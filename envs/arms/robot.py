@@ -31,7 +31,8 @@ def robot_spec(about: Description, *, gripper: bool = False) -> mujoco.MjSpec:
 
     Returns:
         Model with the joints of the arm and then those of the gripper, one position servo for each in this order, and
-        the site `ee`. Every other joint of the file is frozen, and its lights, planes, sensors and keyframes are gone.
+        the site `ee`. Every other joint of the file is frozen, and its scenery is gone: other bodies, planes, lights,
+        cameras, sensors, keyframes.
 
     Raises:
         ValueError: the file cannot be read, or lacks something that the description names.
@@ -40,11 +41,15 @@ def robot_spec(about: Description, *, gripper: bool = False) -> mujoco.MjSpec:
     hand = about.gripper
     if gripper and hand is None:
         raise ValueError(f"arm {about.name!r} has no gripper, which the task needs; describe one in its file")
-    _strip(spec)
+    _strip(spec, about)
     moving: dict[str, tuple[float, float]] = {}
     if hand is not None:
         names = _attach(spec, about, hand, gripper)
-        moving = names if gripper else {}
+        if gripper or hand.fixed is None:
+            for name in names:
+                _joint(spec, about, name)
+        order = [joint.name for joint in spec.joints]
+        moving = {name: names[name] for name in sorted(names, key=order.index)} if gripper else {}
         if not gripper and hand.fixed is None:
             for name, (closed, opened) in names.items():
                 _freeze(spec, _joint(spec, about, name), closed + hand.hold * (opened - closed))
@@ -62,10 +67,33 @@ def robot_spec(about: Description, *, gripper: bool = False) -> mujoco.MjSpec:
 
 
 def open_spec(path: Path) -> mujoco.MjSpec:
-    """Model of an MJCF or URDF file, to which others can be attached."""
+    """Model of an MJCF or URDF file, to which others can be attached; bodies and sites are turned by quaternions."""
     spec = mujoco.MjSpec.from_file(str(path))
     spec.copy_during_attach = True  # without it MuJoCo 3.11 frees what is attached twice
+    plain = mujoco.mjtOrientation.mjORIENTATION_QUAT
+    for element in (*spec.bodies, *spec.sites):
+        if int(element.alt.type) != int(plain):
+            element.quat = _quaternion(spec, element)
+            element.alt.type = plain
     return spec
+
+
+def _quaternion(spec: mujoco.MjSpec, element: mujoco.MjsBody | mujoco.MjsSite) -> FloatArray:
+    """How an element is turned that says so by angles or axes, whose meaning depends on its model's settings."""
+    other = mujoco.MjSpec()
+    other.compiler.degree, other.compiler.eulerseq = spec.compiler.degree, spec.compiler.eulerseq
+    site = other.worldbody.add_site()
+    for name in ("type", "axisangle", "xyaxes", "zaxis", "euler"):
+        setattr(site.alt, name, getattr(element.alt, name))
+    return np.array(other.compile().site_quat[0])
+
+
+def adopt_options(parent: mujoco.MjSpec, child: mujoco.MjSpec) -> None:
+    """Give a model the physics settings of the one it is about to be attached to; MuJoCo warns where they differ."""
+    for name in dir(parent.option):
+        value = getattr(parent.option, name)
+        if not name.startswith("_") and not callable(value):
+            setattr(child.option, name, value)
 
 
 def _load(about: Description) -> mujoco.MjSpec:
@@ -75,12 +103,17 @@ def _load(about: Description) -> mujoco.MjSpec:
         raise ValueError(f"model {about.model} of arm {about.name!r} cannot be read: {error}") from error
 
 
-def _strip(spec: mujoco.MjSpec) -> None:
-    """Remove what belongs to a scene."""
+def _strip(spec: mujoco.MjSpec, about: Description) -> None:
+    """Remove what belongs to a scene: all but the body that carries the joints, and for URDF the geoms of its base."""
     for element in (*spec.keys, *spec.sensors, *spec.lights, *spec.cameras):
         spec.delete(element)
+    carriers = {_joint(spec, about, name).parent.name for name in about.joints}
+    for body in list(spec.worldbody.bodies):
+        if not carriers & {body.name, *(below.name for below in body.find_all("body"))}:
+            spec.delete(body)
+    urdf = about.model.suffix == ".urdf"  # there the base is fused with the world
     for geom in list(spec.worldbody.geoms):
-        if int(geom.type) == int(mujoco.mjtGeom.mjGEOM_PLANE):
+        if not urdf or int(geom.type) == int(mujoco.mjtGeom.mjGEOM_PLANE):
             spec.delete(geom)
 
 
@@ -94,7 +127,9 @@ def _attach(
     site = spec.site(about.flange)
     if site is None:
         raise ValueError(f"model {about.model} has no site {about.flange!r} for the gripper; name one in 'flange'")
-    spec.attach(open_spec(file), prefix=GRIPPER_PREFIX, site=site)
+    gripper = open_spec(file)
+    adopt_options(spec, gripper)
+    spec.attach(gripper, prefix=GRIPPER_PREFIX, site=site)
     return {GRIPPER_PREFIX + name: ends for name, ends in hand.joints.items()}
 
 
@@ -175,18 +210,8 @@ def _mark_tip(spec: mujoco.MjSpec, about: Description) -> None:
             f"arm {about.name!r}: site {name!r} for the tool centre point is not in {about.model.name}, sites there: "
             f"{known}; name one in 'ee', or a body in 'ee' with the point in 'ee_pos'"
         )
-    if int(site.alt.type) != int(mujoco.mjtOrientation.mjORIENTATION_QUAT):
-        site.quat = _turn_of(spec, name)
-        site.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
     if site.name != EE:
         site.name = EE
-
-
-def _turn_of(spec: mujoco.MjSpec, site: str) -> FloatArray:
-    """Quaternion of a site in its body, where the file says it in another way."""
-    copy = spec.copy()
-    copy.compiler.fusestatic = False
-    return np.array(copy.compile().site(site).quat)
 
 
 def _turn_z(direction: FloatArray) -> FloatArray:
