@@ -26,7 +26,7 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PushEnv, ReachEnv
+from .tasks import PickAndPlaceEnv, PushEnv, ReachEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "JointDelta",
     "JointReference",
     "Marker",
+    "PickAndPlaceEnv",
     "PixelObservation",
     "Polyline",
     "PushEnv",
@@ -74,6 +75,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("Reach", "envs.tasks.reach:ReachEnv", 60, {}),
     ("ReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
+    ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
 )
 
 for _arm in known_arms():

@@ -18,6 +18,7 @@ from envs.arm_env import ArmEnv
 from envs.exploration import PushExplorer
 from envs.observation import observation_groups
 from envs.pixels import PixelObservation
+from envs.tasks.pick_and_place import PickAndPlaceEnv, PickScript
 from envs.tasks.push import PushEnv
 from planners import KeepPosture, LearnedReward, Objective, ReachPoint, Sum, make_planner
 
@@ -35,7 +36,9 @@ from .types import Observed
 gym.register_envs(envs)
 
 ANYWHERE = 0.25
-"""Share of the exploring episodes in which the arm moves at random although there is an object to push."""
+"""Share of the exploring episodes in which the arm moves at random although there is an object."""
+PICK_NOISE = 0.15
+"""Standard deviation of the noise on the script that grasps."""
 
 
 def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -110,7 +113,7 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
 
 
 def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: np.random.Generator) -> Policy:
-    """What explores an environment before there is a model: random motion; where there is an object, mostly pushes.
+    """What explores an environment before there is a model: random motion; where there is an object, mostly a script.
 
     Args:
         env: to be explored.
@@ -125,10 +128,12 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
         if not len(seen):  # nobody can read off a picture where the object is
             return anywhere
         area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
-        pushes: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
+        script: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
+        if isinstance(base, PickAndPlaceEnv):
+            script = PickScript(base, rng, noise=PICK_NOISE)
         if isinstance(seen, Observed):
-            pushes = NumbersOnly(pushes)
-        return MixedPolicy(pushes, anywhere, ANYWHERE, rng)
+            script = NumbersOnly(script)
+        return MixedPolicy(script, anywhere, ANYWHERE, rng)
     return anywhere
 
 

@@ -222,8 +222,9 @@ def _turn_z(direction: FloatArray) -> FloatArray:
 
 
 def _let_touch(spec: mujoco.MjSpec, joints: tuple[str, ...]) -> None:
-    """What hangs on the finger joints touches objects."""
+    """What hangs on the finger joints touches objects, and so does the body that carries them."""
     for name in joints:
-        for geom in spec.joint(name).parent.find_all("geom"):
+        body = spec.joint(name).parent
+        for geom in (*body.find_all("geom"), *body.parent.geoms):
             if int(geom.contype) or int(geom.conaffinity):
                 geom.conaffinity = int(geom.conaffinity) | OBJECT_BIT

@@ -155,7 +155,7 @@ class GoalEnv(ArmEnv):
 
     def markers(self) -> Sequence[Marker]:
         """The goal, as a sphere."""
-        return (Marker(self._goal),)
+        return (Marker(self._goal, radius=0.025 * self.workspace.scale),)
 
     def task_goal(self) -> FloatArray:
         """Goal of the episode (3,) [m]."""

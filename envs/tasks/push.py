@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arm_env import FloatArray
-from ..observation import object_groups, object_observation, observation_size
+from ..observation import object_groups, object_observation
 from ..randomize import Dynamics
 from .goal import GoalEnv
 from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object
@@ -67,8 +67,8 @@ class PushEnv(GoalEnv):
             ValueError: a name is unknown or a number is out of range.
         """
         super().__init__(arm, control_mode, reward, render_mode, **options)
-        self._object_qpos = self.data.qpos[self.arm.n :]
-        self._object_qvel = self.data.qvel[self.arm.n :]
+        self._object_qpos = self.data.qpos[self.arm.n + self.fingers.n :]
+        self._object_qvel = self.data.qvel[self.arm.n + self.fingers.n :]
         space = self.workspace
         self.object_low, self.object_high = space.on_table(OBJECT_LOW, OBJECT_HIGH)
         self.goal_low, self.goal_high = space.table_low, space.table_high
@@ -93,11 +93,11 @@ class PushEnv(GoalEnv):
     @property
     def goal_columns(self) -> slice:
         """Columns of the object's position."""
-        return object_groups(observation_size(self.arm.n))["object_pos"]
+        return object_groups(self.robot_columns)["object_pos"]
 
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns that belong together: the joints, `ee` and `object`."""
-        groups = object_groups(observation_size(self.arm.n)).values()
+        groups = object_groups(self.robot_columns).values()
         columns = tuple(column for group in groups for column in range(group.start, group.stop))
         return {**super().observation_tokens(), "object": columns}
 
@@ -109,7 +109,7 @@ class PushEnv(GoalEnv):
         return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def vector_observation(self) -> NDArray[np.float32]:
-        """Observation vector of the present state, a new array (4 n + 12,)."""
+        """Observation vector of the present state, a new array; for seven joints (40,)."""
         return np.concatenate(
             [super().vector_observation(), object_observation(self._object_qpos, self._object_qvel)]
         )
