@@ -26,7 +26,7 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PickAndPlaceEnv, PushEnv, ReachEnv
+from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Polyline",
     "PushEnv",
     "PushExplorer",
+    "ReachAvoidEnv",
     "ReachEnv",
     "SceneRenderer",
     "Workspace",
@@ -74,6 +75,7 @@ _LETTERS = {"fr3": "FR3", "so101": "SO101", "ur5e": "UR5e", "xarm7": "XArm7"}
 _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("Reach", "envs.tasks.reach:ReachEnv", 60, {}),
     ("ReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
+    ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
 )

@@ -17,6 +17,7 @@ from .dynamics import ModelDynamics, add_payload
 from .fingers import GRIPPER_UNITS, Fingers
 from .kinematics import ArmKinematics
 from .observation import arm_observation, observation_groups, observation_size, observation_tokens
+from .pickling import Pickled
 from .randomize import Dynamics, DynamicsRanges, find_ranges
 from .rendering import Marker, Polyline, SceneRenderer
 from .simulator import BatchSimulator
@@ -29,7 +30,7 @@ Observation = dict[str, NDArray[np.float32]]
 CONTROL_MODES = ("joint_delta", "cartesian_delta")
 
 
-class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
+class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     """Base of the arm tasks: physics, action modes, start poses, observation vector, pictures, state."""
 
     gripper: ClassVar[bool] = False

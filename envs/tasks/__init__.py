@@ -3,5 +3,6 @@
 from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
+from .reach_avoid import ReachAvoidEnv
 
-__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachEnv"]
+__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv"]
