@@ -26,7 +26,8 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PushEnv, ReachEnv
+from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .workspace import Workspace, find_workspace
 
 __all__ = [
     "DYNAMICS_UNITS",
@@ -46,14 +47,18 @@ __all__ = [
     "JointDelta",
     "JointReference",
     "Marker",
+    "PickAndPlaceEnv",
     "PixelObservation",
     "Polyline",
     "PushEnv",
     "PushExplorer",
+    "ReachAvoidEnv",
     "ReachEnv",
     "SceneRenderer",
+    "Workspace",
     "arm_observation",
     "distance",
+    "find_workspace",
     "interpolate",
     "known_arms",
     "load_arm",
@@ -65,15 +70,18 @@ __all__ = [
     "reach_reward",
 ]
 
-for _name, _entry, _steps, _options in (
-    ("PandaReach", "envs.tasks.reach:ReachEnv", 60, {}),
-    ("PandaReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
-    ("PandaPush", "envs.tasks.push:PushEnv", 100, {}),
-):
-    if f"LoopWM/{_name}-v0" not in gym.registry:
-        gym.register(
-            id=f"LoopWM/{_name}-v0",
-            entry_point=_entry,
-            max_episode_steps=_steps,
-            kwargs={"arm": "panda", **_options},
-        )
+_LETTERS = {"fr3": "FR3", "so101": "SO101", "ur5e": "UR5e", "xarm7": "XArm7"}
+"""How an arm is written in an id, where capitalising its first letter is not enough."""
+_TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
+    ("Reach", "envs.tasks.reach:ReachEnv", 60, {}),
+    ("ReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
+    ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
+    ("Push", "envs.tasks.push:PushEnv", 100, {}),
+    ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
+)
+
+for _arm in known_arms():
+    for _task, _entry, _steps, _options in _TASKS:
+        _id = f"LoopWM/{_LETTERS.get(_arm, _arm.capitalize())}{_task}-v0"
+        if _id not in gym.registry and (_task != "ReachHidden" or _arm == "panda"):
+            gym.register(id=_id, entry_point=_entry, max_episode_steps=_steps, kwargs={"arm": _arm, **_options})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import gymnasium as gym
 import mujoco
@@ -13,12 +14,15 @@ from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm, load_arm
 from .checks import check_rates, checked_action, checked_start
 from .dynamics import ModelDynamics, add_payload
+from .fingers import GRIPPER_UNITS, Fingers
 from .kinematics import ArmKinematics
 from .observation import arm_observation, observation_groups, observation_size, observation_tokens
+from .pickling import Pickled
 from .randomize import Dynamics, DynamicsRanges, find_ranges
 from .rendering import Marker, Polyline, SceneRenderer
 from .simulator import BatchSimulator
 from .stepping import NUM_HOLDS, PHYSICS_STATE, EnvState, hold_fractions, substeps_per_hold
+from .workspace import find_workspace
 
 FloatArray = NDArray[np.float64]
 Observation = dict[str, NDArray[np.float32]]
@@ -26,9 +30,11 @@ Observation = dict[str, NDArray[np.float32]]
 CONTROL_MODES = ("joint_delta", "cartesian_delta")
 
 
-class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
+class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     """Base of the arm tasks: physics, action modes, start poses, observation vector, pictures, state."""
 
+    gripper: ClassVar[bool] = False
+    """Whether the fingers move: one more action, from closed (-1) to open (1), and two more columns to observe."""
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (declared as an instance variable by gym.Env)
 
     def __init__(
@@ -51,7 +57,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Load the arm.
 
         Args:
-            arm: name of an arm, see `known_arms`.
+            arm: name of an arm, see `known_arms`, or the path of a YAML file that describes one.
             control_mode: `joint_delta` (action (n,), joint displacements) or `cartesian_delta` (action (3,),
                 displacement of the tool centre point).
             render_mode: None or `rgb_array`.
@@ -79,12 +85,13 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         if not 0.0 <= start_noise <= 1.0:
             raise ValueError(f"start_noise is {start_noise} rad, allowed [0, 1] rad")
         self.arm: Arm = load_arm(arm)
+        self.workspace = find_workspace(self.arm)
         self.control_mode = control_mode
         self.render_mode = render_mode
         self.ctrl_dt = float(ctrl_dt)
         self.start_noise = float(start_noise)
         self.randomize = find_ranges(randomize)
-        self.model = self.arm.load_model(edit=self.edit_scene)
+        self.model = self.arm.load_model(edit=self.edit_scene, gripper=self.gripper)
         self.data = mujoco.MjData(self.model)
         self.n_substeps = substeps_per_hold(self.model, self.ctrl_dt) * NUM_HOLDS
         check_rates(action_scale, ctrl_dt, ddq_max, self.arm)
@@ -95,18 +102,24 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
             self.action_mode = CartesianDelta(
                 self.joint_delta, self.kinematics, self.posture, action_scale=cartesian_scale
             )
-        self._action_names = self.arm.joint_names if control_mode == "joint_delta" else ("x", "y", "z")
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_mode.nu,), np.float32)
+        self.fingers = Fingers(self.arm, self.gripper)
+        names = self.arm.joint_names if control_mode == "joint_delta" else ("x", "y", "z")
+        self._action_names = (*names, "gripper") if self.gripper else names
+        self.nu = len(self._action_names)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (self.nu,), np.float32)
         self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
         self._model_dynamics = None if self.randomize is None else ModelDynamics(self.model, self.arm)
         self._dynamics = Dynamics()
-        self._pending = np.zeros((0, self.action_mode.nu))
+        self._pending = np.zeros((0, self.nu))
 
         self._hold_substeps = self.n_substeps // NUM_HOLDS
         self._fractions = hold_fractions()
         # Views into MuJoCo's own memory: attribute access on MjData makes a new array each time.
-        self._qpos, self._qvel = self.data.qpos[: self.arm.n], self.data.qvel[: self.arm.n]
-        self._ctrl = self.data.ctrl
+        n = self.arm.n
+        self._qpos, self._qvel, self._ctrl = self.data.qpos[:n], self.data.qvel[:n], self.data.ctrl[:n]
+        hand = slice(n, n + self.fingers.n)
+        self._hand_qpos, self._hand_qvel = self.data.qpos[hand], self.data.qvel[hand]
+        self._hand_ctrl = self.data.ctrl[hand]
         self._ee_pos = self.data.site_xpos[int(self.model.site(self.arm.ee_site).id)]
         self._picture = (int(width), int(height), camera)
         self._samples = int(samples)
@@ -116,6 +129,9 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def edit_scene(self, spec: mujoco.MjSpec) -> None:
         """Add to the arm's MJCF before it is compiled; tasks add their objects after calling this one."""
+        if self.workspace.scale != 1.0:  # the same view of a smaller arm
+            camera = spec.camera("main")
+            camera.pos = self.workspace.scale * np.array(camera.pos)
         if self.randomize is not None:
             add_payload(spec, self.arm)
 
@@ -126,6 +142,11 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def after_hold(self) -> None:
         """Called after the physics steps of each set-point, `NUM_HOLDS` times per control step."""
+
+    @property
+    def robot_columns(self) -> int:
+        """Columns of the observation that describe the robot; those of objects follow."""
+        return observation_size(self.arm.n) + (len(GRIPPER_UNITS) if self.gripper else 0)
 
     def vector_space(self) -> gym.spaces.Box:
         """Bounds of the observation vector.
@@ -143,11 +164,16 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         high[groups["ee_pos"]] = 2.0
         for name in ("dq", "q_error", "ref_dq", "ee_pos"):
             low[groups[name]] = -high[groups[name]]
+        if self.gripper:
+            low, high = np.concatenate([low, [-0.5, -50.0]]), np.concatenate([high, [1.5, 50.0]])
         return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def vector_observation(self) -> NDArray[np.float32]:
-        """Observation vector of the present state, a new array (4 n + 3,)."""
-        return arm_observation(self._qpos, self._qvel, self.ref, self._ee_pos)
+        """Observation vector of the present state, a new array (4 n + 3,), or two more with a gripper."""
+        arm = arm_observation(self._qpos, self._qvel, self.ref, self._ee_pos)
+        if not self.gripper:
+            return arm
+        return np.concatenate([arm, self.fingers.observe(self._hand_qpos, self._hand_qvel)])
 
     def advance(self, action: ArrayLike) -> None:
         """Run the physics for one control step.
@@ -160,11 +186,13 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         Raises:
             ValueError: the action has another shape or is not finite.
         """
-        a = checked_action(action, self.action_mode.nu, self.control_mode, self._action_names)
+        a = checked_action(action, self.nu, self.control_mode, self._action_names)
         if len(self._pending):
             self._pending = np.concatenate([self._pending, a[None]])
             a, self._pending = self._pending[0], self._pending[1:]
-        ref = self.action_mode.advance(self.ref, a)
+        if self.gripper:
+            self._hand_ctrl[:] = self.fingers.targets(a[-1])
+        ref = self.action_mode.advance(self.ref, a[: self.action_mode.nu])
         for target in interpolate(self.ref, ref, self._fractions, self.ctrl_dt):
             self._ctrl[:] = target
             mujoco.mj_step(self.model, self.data, self._hold_substeps)
@@ -191,6 +219,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[:] = pose
         self._ctrl[:] = pose
+        self._hand_qpos[:] = self._hand_ctrl[:] = self.fingers.opened
         self.place_objects()
         self.ref = JointReference(pose, np.zeros(self.arm.n))
         mujoco.mj_forward(self.model, self.data)
@@ -224,7 +253,11 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns of the observation vector that belong together, see `envs.observation.observation_tokens`."""
-        return observation_tokens(self.arm.n)
+        tokens = observation_tokens(self.arm.n)
+        if self.gripper:
+            start = observation_size(self.arm.n)
+            tokens["gripper"] = (start, start + 1)
+        return tokens
 
     @property
     def dynamics(self) -> Dynamics:
@@ -233,7 +266,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def simulator(self, nthread: int = 1) -> BatchSimulator:
         """Predictor that shares this environment's model, hence also the dynamics of its episode."""
-        return BatchSimulator(self.arm, nthread, self.ctrl_dt, self.model)
+        return BatchSimulator(self.arm, nthread, self.ctrl_dt, self.model, gripper=self.gripper)
 
     def get_state(self) -> EnvState:
         """Copy the state; `set_state` goes back to it."""
@@ -274,7 +307,7 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
                 self.arm,
                 *self._picture,
                 samples=self._samples,
-                model=self.arm.load_model(visuals=True, edit=self.edit_scene),
+                model=self.arm.load_model(visuals=True, edit=self.edit_scene, gripper=self.gripper),
             )
         return self._renderer.render(self.data.qpos, overlay, self.markers())
 
@@ -297,4 +330,4 @@ class ArmEnv(gym.Env[Observation, NDArray[np.float32]]):
                 "e.g. randomize='training'"
             )
         self._dynamics = dynamics
-        self._pending = np.zeros((dynamics.delay, self.action_mode.nu))
+        self._pending = np.zeros((dynamics.delay, self.nu))

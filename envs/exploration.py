@@ -11,8 +11,10 @@ from .observation import object_groups, observation_groups, observation_size
 
 FloatArray = NDArray[np.float64]
 
-WORKSPACE_LOW, WORKSPACE_HIGH = (0.37, -0.26), (0.68, 0.26)
-"""Where pushes should end, x and y [m]."""
+TABLE_LOW, TABLE_HIGH = (0.40, -0.22), (0.65, 0.22)
+"""Area of the goals of the Panda, x and y [m]."""
+MARGIN = (0.03, 0.04)
+"""By which pushes may leave that area, for a large arm as all lengths here [m]."""
 HEIGHTS = (0.050, 0.066)
 """Of the tool centre point while pushing [m]."""
 CLEARANCE = 0.12
@@ -41,6 +43,9 @@ class PushExplorer:
         n: int = 7,
         cartesian_scale: float = 0.02,
         *,
+        low: ArrayLike = TABLE_LOW,
+        high: ArrayLike = TABLE_HIGH,
+        size: float = 1.0,
         noise: float = 0.25,
         goal_share: float = 0.2,
         wander_share: float = 0.08,
@@ -51,6 +56,9 @@ class PushExplorer:
             rng: source of randomness.
             n: joints of the arm, which decide where the columns of the observation lie.
             cartesian_scale: that of the environment [m].
+            low: lower corner of the area of the goals (2,) [m].
+            high: upper corner (2,) [m].
+            size: of the arm, `Workspace.scale`; all lengths go with it.
             noise: standard deviation added to the actions.
             goal_share: share of pushes towards the goal; the others go anywhere in the workspace.
             wander_share: share of plans that move to a random point instead of pushing.
@@ -63,7 +71,13 @@ class PushExplorer:
                 raise ValueError(f"{name} is {share}, allowed [0, 1]")
         if not 0.0 <= noise <= 1.0:
             raise ValueError(f"noise is {noise}, allowed [0, 1]")
-        self.rng, self.scale, self.noise = rng, cartesian_scale, noise
+        if not size > 0.0:
+            raise ValueError(f"size is {size}, must be positive")
+        self.rng, self.noise = rng, noise
+        # All lengths inside are in units of the arm's size.
+        self.size, self.scale = size, cartesian_scale / size
+        self._low = np.round(np.asarray(low, dtype=np.float64) / size - MARGIN, 6)
+        self._high = np.round(np.asarray(high, dtype=np.float64) / size + MARGIN, 6)
         self.goal_share, self.wander_share = goal_share, wander_share
         self._q_error = observation_groups(n)["q_error"]
         self._ee = observation_groups(n)["ee_pos"]
@@ -73,7 +87,7 @@ class PushExplorer:
     def reset(self, goal: ArrayLike) -> None:
         """Begin an episode. Args: goal: of the object (3,) [m]; an empty one counts as none."""
         goal = np.asarray(goal, dtype=np.float64)
-        self._goal = goal[:2].copy() if goal.size else None
+        self._goal = goal[:2] / self.size if goal.size else None
         self._noise = self.rng.normal(size=3)
         self._steps_left = 0  # the first action makes a plan
         self._pushing = self._steering = False
@@ -90,7 +104,7 @@ class PushExplorer:
             Action (3,) in [-1, 1].
         """
         obs = np.asarray(obs, dtype=np.float64)
-        ee, thing = obs[self._ee], obs[self._object]
+        ee, thing = obs[self._ee] / self.size, obs[self._object] / self.size
         if self._steps_left <= 0 or (self._pushing and math.dist(thing[:2], self._origin) > self._length):
             self._plan(ee, thing[:2])
         if float(np.abs(obs[self._q_error]).max()) > STUCK:
@@ -113,8 +127,8 @@ class PushExplorer:
         self._origin = thing.copy()
         self._pushing = self._steering = False
         self._target = None
-        if rng.random() < self.wander_share or not _inside(thing, 0.08):
-            self._target = np.array([*rng.uniform(WORKSPACE_LOW, WORKSPACE_HIGH), rng.uniform(HEIGHTS[1], 0.22)])
+        if rng.random() < self.wander_share or not self._inside(thing, 0.08):
+            self._target = np.array([*rng.uniform(self._low, self._high), rng.uniform(HEIGHTS[1], 0.22)])
             self._steps_left = int(rng.integers(5, 16))
             return
         self._speed = rng.uniform(0.25, 1.0)
@@ -131,9 +145,9 @@ class PushExplorer:
         for _ in range(20):
             angle = away + rng.normal(scale=1.0)
             self._heading = np.array([math.cos(angle), math.sin(angle)])
-            if _inside(thing + self._length * self._heading, 0.0):
+            if self._inside(thing + self._length * self._heading, 0.0):
                 return
-        inward = np.add(WORKSPACE_LOW, WORKSPACE_HIGH) / 2.0 - thing
+        inward = (self._low + self._high) / 2.0 - thing
         self._heading = inward / max(float(np.linalg.norm(inward)), 1e-6)
 
     def _steer(self, thing: FloatArray) -> bool:
@@ -176,6 +190,5 @@ class PushExplorer:
         height = CLEARANCE if not self._pushing and distance < NEAR and ee[2] > HEIGHTS[1] + 0.02 else self._height
         return np.array([*planar, np.clip((height - ee[2]) / self.scale * 0.5, -1.0, 1.0)])
 
-
-def _inside(xy: FloatArray, margin: float) -> bool:
-    return bool((xy > np.subtract(WORKSPACE_LOW, margin)).all() and (xy < np.add(WORKSPACE_HIGH, margin)).all())
+    def _inside(self, xy: FloatArray, margin: float) -> bool:
+        return bool((xy > self._low - margin).all() and (xy < self._high + margin).all())

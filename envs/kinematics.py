@@ -26,7 +26,9 @@ class ArmKinematics:
         self._site = int(self._model.site(arm.ee_site).id)
         self._qpos = self._data.qpos
         self._pos = self._data.site_xpos[self._site]
+        self._mat = self._data.site_xmat[self._site]
         self._jac = np.zeros((3, self._model.nv))
+        self._turn = np.zeros((3, self._model.nv))
 
     def ee_pos(self, q: ArrayLike) -> FloatArray:
         """Position of the tool centre point in the base frame.
@@ -72,6 +74,14 @@ class ArmKinematics:
         mujoco.mj_collision(self._model, self._data)
         return int(self._data.ncon) == 0
 
+    def touching(self, q: ArrayLike) -> str:
+        """Names of a pair of geoms, or of their bodies, that touch in pose q (n,) [rad]; empty where none do."""
+        if self.collision_free(q):
+            return ""
+        pair = self._data.contact[0].geom
+        geoms = [self._model.geom(int(i)) for i in pair]
+        return " and ".join(geom.name or self._model.body(int(geom.bodyid[0])).name for geom in geoms)
+
     def solve_position(
         self,
         target: ArrayLike,
@@ -101,6 +111,54 @@ class ArmKinematics:
                 return q
             jac = self.jacobian(q)
             step = jac.T @ np.linalg.solve(jac @ jac.T + 1e-3 * np.eye(3), error)
+            step /= max(1.0, float(np.abs(step).max()) / 0.2)
+            q = np.clip(q + step, self.arm.q_min, self.arm.q_max)
+        return None
+
+    def tool_axis(self, q: ArrayLike) -> FloatArray:
+        """Direction in which the tool points (3,), the z axis of its site, in pose q (n,) [rad]."""
+        self._qpos[:] = self._checked(q)
+        mujoco.mj_kinematics(self._model, self._data)
+        return self._mat.reshape(3, 3)[:, 2].copy()
+
+    def solve_pointing(
+        self,
+        target: ArrayLike,
+        direction: ArrayLike,
+        q0: ArrayLike | None = None,
+        *,
+        tolerance: float = 1e-3,
+        iterations: int = 200,
+    ) -> FloatArray | None:
+        """Like `solve_position`, with the tool pointing in a direction; it may turn about that direction.
+
+        Args:
+            target: position (3,) [m].
+            direction: of the tool (3,).
+            q0: where to begin (n,) [rad]; the home pose by default.
+            tolerance: accepted distance [m], and ten times as many radians.
+            iterations: how many steps to try.
+
+        Returns:
+            Joint positions (n,) [rad], or None when no solution was found.
+        """
+        target, wanted = np.asarray(target, dtype=np.float64), np.array(direction, dtype=np.float64)
+        wanted /= np.linalg.norm(wanted)
+        q = np.array(self.arm.home if q0 is None else q0, dtype=np.float64)
+        for _ in range(iterations):
+            jac = self.jacobian(q)
+            mujoco.mj_jacSite(self._model, self._data, None, self._turn, self._site)
+            axis = self._mat.reshape(3, 3)[:, 2]
+            turn = np.cross(axis, wanted)
+            if float(axis @ wanted) < 0.0:  # beyond a right angle the sine shrinks again
+                turn /= max(float(np.linalg.norm(turn)), 1e-3)
+            shift = target - self._pos
+            if np.linalg.norm(shift) < tolerance and np.linalg.norm(turn) < 10 * tolerance:
+                return q
+            # Rotation counts a fifth of a metre per radian; that about the axis itself is free.
+            both = np.concatenate([jac, 0.2 * (np.eye(3) - np.outer(axis, axis)) @ self._turn])
+            error = np.concatenate([shift, 0.2 * turn])
+            step = both.T @ np.linalg.solve(both @ both.T + 1e-4 * np.eye(6), error)
             step /= max(1.0, float(np.abs(step).max()) / 0.2)
             q = np.clip(q + step, self.arm.q_min, self.arm.q_max)
         return None

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm
+from .fingers import Fingers
 from .observation import arm_observation, object_observation
 from .stepping import NUM_HOLDS, PHYSICS_STATE, hold_fractions, substeps_per_hold
 
@@ -26,6 +27,8 @@ class BatchSimulator:
         nthread: int = 1,
         ctrl_dt: float = 0.05,
         model: mujoco.MjModel | None = None,
+        *,
+        gripper: bool = False,
     ) -> None:
         """Load the model and start the threads.
 
@@ -35,6 +38,7 @@ class BatchSimulator:
             ctrl_dt: control step [s].
             model: of the arm and what surrounds it; not copied: each call uses the values it has then. None
                 takes the arm alone.
+            gripper: the model's fingers move, and actions have one more entry for them.
 
         Raises:
             ValueError: a number is out of range.
@@ -43,6 +47,7 @@ class BatchSimulator:
             raise ValueError(f"nthread is {nthread}, must be at least 1")
         self.arm = arm
         self.ctrl_dt = float(ctrl_dt)
+        self.fingers = Fingers(arm, gripper)
         self._model = arm.load_model() if model is None else model
         self._data = [mujoco.MjData(self._model) for _ in range(nthread)]
         self._hold_substeps = substeps_per_hold(self._model, self.ctrl_dt)
@@ -84,7 +89,7 @@ class BatchSimulator:
         Args:
             state: full physics state at the start, `EnvState.physics` or from `physics_state`.
             ref: reference at the start, (n,).
-            actions: candidates (N, H, nu) in [-1, 1].
+            actions: candidates (N, H, nu) in [-1, 1]; nu is one more than that of the mode with a gripper.
             action_mode: what an action means; its control step must be that of the simulator.
             warmstart: of the contact solver (nv,), `EnvState.warmstart`; only matters in contact.
             pending: actions executed before the first candidate's (delay, nu), `EnvState.pending`; the last
@@ -100,8 +105,9 @@ class BatchSimulator:
         if state.shape != (self._state_size,):
             raise ValueError(f"physics state has shape {state.shape}, need ({self._state_size},)")
         actions = np.asarray(actions, dtype=np.float64)
-        if actions.ndim != 3 or actions.shape[-1] != action_mode.nu:
-            raise ValueError(f"actions have shape {actions.shape}, need (N, H, {action_mode.nu})")
+        nu = action_mode.nu + (self.fingers.n > 0)
+        if actions.ndim != 3 or actions.shape[-1] != nu:
+            raise ValueError(f"actions have shape {actions.shape}, need (N, H, {nu})")
         joints = action_mode.joints if isinstance(action_mode, CartesianDelta) else action_mode
         if joints.ctrl_dt != self.ctrl_dt:
             raise ValueError(f"action mode has ctrl_dt {joints.ctrl_dt} s, the simulator {self.ctrl_dt} s")
@@ -109,18 +115,23 @@ class BatchSimulator:
         if pending is not None and len(queue := np.asarray(pending, dtype=np.float64)):
             delayed = np.broadcast_to(queue, (num, *queue.shape))
             actions = np.concatenate([delayed, actions], axis=1)[:, :horizon]
-        n = self.arm.n
+        n, moving = self.arm.n, self.arm.n + self.fingers.n
 
-        refs = action_mode.rollout(ref, actions)  # (N, H, n)
+        refs = action_mode.rollout(ref, actions[..., : action_mode.nu])  # (N, H, n)
         start = JointReference(_shifted(ref.q, refs.q), _shifted(ref.dq, refs.dq))
         per_step = NUM_HOLDS * self._hold_substeps
         ctrl, states, ee = self._allocate(num, horizon * per_step + 1)
         # (N, H, 1, n) by (holds, 1) -> (N, H, holds, 1, n), repeated over the substeps of each hold
         targets = interpolate(_expanded(start), _expanded(refs), self._fractions, self.ctrl_dt)
-        ctrl[:, :-1].reshape(num, horizon, NUM_HOLDS, self._hold_substeps, n)[:] = targets[:, :, :, None]
+        holds = ctrl[:, :-1].reshape(num, horizon, NUM_HOLDS, self._hold_substeps, moving)
+        holds[..., :n] = targets[:, :, :, None]
         # One more substep: sensors describe the state before a substep, so the first reading of the next
         # control step is the one that belongs to the end of this step.
-        ctrl[:, -1] = refs.q[:, -1]
+        ctrl[:, -1, :n] = refs.q[:, -1]
+        if moving > n:
+            fingers = self.fingers.targets(actions[..., -1])  # (N, H, fingers)
+            holds[..., n:] = fingers[:, :, None, None]
+            ctrl[:, -1, n:] = fingers[:, -1]
         warm = None if warmstart is None else np.tile(np.asarray(warmstart, np.float64), (num, 1))
         self._pool.rollout(
             self._model,
@@ -135,9 +146,12 @@ class BatchSimulator:
         nq, nv = int(self._model.nq), int(self._model.nv)
         qpos, qvel = ends[..., 1 : 1 + nq], ends[..., 1 + nq : 1 + nq + nv]
         obs = arm_observation(qpos[..., :n], qvel[..., :n], refs, ee[:, per_step::per_step])
-        if nq == n:
-            return obs
-        return np.concatenate([obs, object_observation(qpos[..., n:], qvel[..., n:])], axis=-1)
+        parts = [obs]
+        if moving > n:
+            parts.append(self.fingers.observe(qpos[..., n:moving], qvel[..., n:moving]))
+        if nq > moving:
+            parts.append(object_observation(qpos[..., moving:], qvel[..., moving:]))
+        return np.concatenate(parts, axis=-1) if len(parts) > 1 else obs
 
     def close(self) -> None:
         """Stop the threads."""
@@ -146,7 +160,7 @@ class BatchSimulator:
     def _allocate(self, num: int, steps: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Controls, states, sensor readings; kept, because a planner asks for the same sizes again."""
         if self._buffers is None or self._buffers[0].shape[:2] != (num, steps):
-            sizes = (self.arm.n, self._state_size, int(self._model.nsensordata))
+            sizes = (self.arm.n + self.fingers.n, self._state_size, int(self._model.nsensordata))
             control, states, sensors = (np.empty((num, steps, size)) for size in sizes)
             self._buffers = control, states, sensors
         return self._buffers

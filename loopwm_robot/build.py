@@ -17,6 +17,7 @@ from envs.arm_env import ArmEnv
 from envs.exploration import PushExplorer
 from envs.observation import observation_groups
 from envs.pixels import PixelObservation
+from envs.tasks.pick_and_place import PickAndPlaceEnv, PickScript
 from envs.tasks.push import PushEnv
 from planners import make_planner
 
@@ -38,7 +39,9 @@ from .types import Observed
 gym.register_envs(envs)
 
 ANYWHERE = 0.25
-"""Share of the exploring episodes in which the arm moves at random although there is an object to push."""
+"""Share of the exploring episodes in which the arm moves at random although there is an object."""
+PICK_NOISE = 0.15
+"""Standard deviation of the noise on the script that grasps."""
 
 
 def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -64,6 +67,8 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
         raise RequestError(
             f"env.id '{config.id}' refuses its arguments ({error}); clear env.control_mode and env.reward"
         ) from error
+    except ValueError as error:
+        raise RequestError(str(error)) from error
     if config.obs_mode != "vector":
         try:
             env = PixelObservation(env, config.obs_mode, config.image_size)
@@ -111,7 +116,7 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
 
 
 def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: np.random.Generator) -> Policy:
-    """What explores an environment before there is a model: random motion; where there is an object, mostly pushes.
+    """What explores an environment before there is a model: random motion; where there is an object, mostly a script.
 
     Args:
         env: to be explored.
@@ -125,10 +130,13 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
         seen = split_observation(env.observation_space.sample())[0]
         if not len(seen):  # nobody can read off a picture where the object is
             return anywhere
-        pushes: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale)
+        area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
+        script: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
+        if isinstance(base, PickAndPlaceEnv):
+            script = PickScript(base, rng, noise=PICK_NOISE)
         if isinstance(seen, Observed):
-            pushes = NumbersOnly(pushes)
-        return MixedPolicy(pushes, anywhere, ANYWHERE, rng)
+            script = NumbersOnly(script)
+        return MixedPolicy(script, anywhere, ANYWHERE, rng)
     return anywhere
 
 

@@ -66,6 +66,7 @@ class EnvConfig:
         obs_mode: vector (what the environment gives, which may be pictures where it is not ours), or of ours image
             (pictures instead of the vector) or mixed (both).
         image_size: pixels of a side of these pictures, an even number from 16 to 512.
+        arm: path of a YAML file that describes an arm of your own, to take the place of the id's; empty for that arm.
     """
 
     id: str = "LoopWM/PandaReach-v0"
@@ -73,6 +74,7 @@ class EnvConfig:
     reward: str = "dense"
     obs_mode: str = "vector"
     image_size: int = 64
+    arm: str = ""
 
     def __post_init__(self) -> None:
         _choice("env.obs_mode", self.obs_mode, OBS_MODES)
@@ -84,7 +86,7 @@ class EnvConfig:
 
     def kwargs(self) -> dict[str, str]:
         """Keyword arguments of gymnasium.make."""
-        named = {"control_mode": self.control_mode, "reward": self.reward}
+        named = {"arm": self.arm, "control_mode": self.control_mode, "reward": self.reward}
         return {key: value for key, value in named.items() if value}
 
 

@@ -1,6 +1,8 @@
 """Tasks for the arms."""
 
+from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
+from .reach_avoid import ReachAvoidEnv
 
-__all__ = ["PushEnv", "ReachEnv"]
+__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv"]

@@ -33,7 +33,7 @@ class GoalEnv(ArmEnv):
         reward: str = "dense",
         render_mode: str | None = None,
         *,
-        threshold: float = 0.05,
+        threshold: float | None = None,
         **arm_options: Any,
     ) -> None:
         """Load the arm.
@@ -43,7 +43,7 @@ class GoalEnv(ArmEnv):
             control_mode: `joint_delta` or `cartesian_delta`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
-            threshold: radius of success [m].
+            threshold: radius of success [m]; None takes 0.05 m for a large arm, less for a small one.
             **arm_options: see `ArmEnv`.
 
         Raises:
@@ -52,6 +52,8 @@ class GoalEnv(ArmEnv):
         super().__init__(arm, control_mode, render_mode, **arm_options)
         if reward not in REWARD_KINDS:
             raise ValueError(f"reward {reward!r} is unknown, known rewards: {', '.join(REWARD_KINDS)}")
+        if threshold is None:
+            threshold = 0.05 * self.workspace.scale
         if not (np.isfinite(threshold) and threshold > 0):
             raise ValueError(f"threshold is {threshold} m, must be positive")
         self.reward_kind = reward
@@ -153,7 +155,7 @@ class GoalEnv(ArmEnv):
 
     def markers(self) -> Sequence[Marker]:
         """The goal, as a sphere."""
-        return (Marker(self._goal),)
+        return (Marker(self._goal, radius=0.025 * self.workspace.scale),)
 
     def task_goal(self) -> FloatArray:
         """Goal of the episode (3,) [m]."""

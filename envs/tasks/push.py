@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arm_env import FloatArray
-from ..observation import object_groups, object_observation, observation_size
+from ..observation import object_groups, object_observation
 from ..randomize import Dynamics
 from .goal import GoalEnv
-from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object, find_setup
+from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object
 
-OBJECT_LOW, OBJECT_HIGH = (0.42, -0.18), (0.60, 0.18)
-"""Box of the object's start in the base frame, x and y [m]."""
-GOAL_LOW, GOAL_HIGH = (0.40, -0.22), (0.65, 0.22)
-"""Box of the goals, x and y [m]."""
+OBJECT_LOW, OBJECT_HIGH = (0.08, 1 / 11), (0.8, 10 / 11)
+"""Box of the object's start, in shares of the arm's area of the table; goals lie anywhere in that area."""
 GOAL_DISTANCE = 0.10
-"""Least distance from the object's start to the goal [m]."""
+"""Least distance from the object's start to the goal, for a large arm as all lengths here [m]."""
 START_DISTANCE = (0.08, 0.18)
 """Distance from the object's centre to the tool centre point at the start, in the plane [m]."""
 PUSH_HEIGHT = (0.050, 0.064)
@@ -68,11 +66,15 @@ class PushEnv(GoalEnv):
         Raises:
             ValueError: a name is unknown or a number is out of range.
         """
-        self._setup = find_setup(arm)
         super().__init__(arm, control_mode, reward, render_mode, **options)
-        self._object_qpos = self.data.qpos[self.arm.n :]
-        self._object_qvel = self.data.qvel[self.arm.n :]
-        self._object_start = np.array([0.5, 0.0, 0.0])
+        self._object_qpos = self.data.qpos[self.arm.n + self.fingers.n :]
+        self._object_qvel = self.data.qvel[self.arm.n + self.fingers.n :]
+        space = self.workspace
+        self.object_low, self.object_high = space.on_table(OBJECT_LOW, OBJECT_HIGH)
+        self.goal_low, self.goal_high = space.table_low, space.table_high
+        self.rest_height = REST_HEIGHT * space.scale
+        self.push_height = (PUSH_HEIGHT[0] * space.scale, PUSH_HEIGHT[1] * space.scale)
+        self._object_start = np.array([*(self.goal_low + self.goal_high) / 2.0, 0.0])
         self._probe = ContactProbe(self.model)
         self._contact_steps = 0
 
@@ -81,21 +83,21 @@ class PushEnv(GoalEnv):
     def edit_scene(self, spec: mujoco.MjSpec) -> None:
         """Add the object."""
         super().edit_scene(spec)
-        add_object(spec, self.arm)
+        add_object(spec, self.workspace.scale)
 
     @property
     def posture(self) -> FloatArray:
         """A pose with the hand pointing down (n,) [rad]."""
-        return np.array(self._setup.posture)
+        return self.workspace.posture.copy()
 
     @property
     def goal_columns(self) -> slice:
         """Columns of the object's position."""
-        return object_groups(observation_size(self.arm.n))["object_pos"]
+        return object_groups(self.robot_columns)["object_pos"]
 
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns that belong together: the joints, `ee` and `object`."""
-        groups = object_groups(observation_size(self.arm.n)).values()
+        groups = object_groups(self.robot_columns).values()
         columns = tuple(column for group in groups for column in range(group.start, group.stop))
         return {**super().observation_tokens(), "object": columns}
 
@@ -107,7 +109,7 @@ class PushEnv(GoalEnv):
         return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def vector_observation(self) -> NDArray[np.float32]:
-        """Observation vector of the present state, a new array (4 n + 12,)."""
+        """Observation vector of the present state, a new array; for seven joints (40,)."""
         return np.concatenate(
             [super().vector_observation(), object_observation(self._object_qpos, self._object_qvel)]
         )
@@ -115,7 +117,7 @@ class PushEnv(GoalEnv):
     def begin(self, options: dict[str, Any], dynamics: Dynamics | None) -> FloatArray:
         """Draw and place an episode; see `GoalEnv.begin`."""
         # All are drawn in any case, so that fixing one leaves the others as the seed decides.
-        x, y = self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH)
+        x, y = self.np_random.uniform(self.object_low, self.object_high)
         start = np.array([x, y, self.np_random.uniform(-math.pi, math.pi)])
         goal = self._random_goal(start[:2])
         if "object" in options:
@@ -130,9 +132,10 @@ class PushEnv(GoalEnv):
     def random_start(self) -> FloatArray:
         """Draw a pose (n,) [rad] with the peg low beside the object, in which the arm touches nothing."""
         for _ in range(100):
-            angle, radius = self.np_random.uniform(-math.pi, math.pi), self.np_random.uniform(*START_DISTANCE)
+            angle = self.np_random.uniform(-math.pi, math.pi)
+            radius = self.workspace.scale * self.np_random.uniform(*START_DISTANCE)
             x, y = self._object_start[:2] + radius * np.array([math.cos(angle), math.sin(angle)])
-            q = self.kinematics.solve_position((x, y, self.np_random.uniform(*PUSH_HEIGHT)), self.posture)
+            q = self.kinematics.solve_position((x, y, self.np_random.uniform(*self.push_height)), self.posture)
             if q is not None and self._is_free(q):
                 return q
         raise RuntimeError(
@@ -143,7 +146,7 @@ class PushEnv(GoalEnv):
     def place_objects(self) -> None:
         """Put the object at rest on the table."""
         x, y, yaw = self._object_start
-        self._object_qpos[:] = x, y, REST_HEIGHT, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+        self._object_qpos[:] = x, y, self.rest_height, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
 
     def advance(self, action: ArrayLike) -> None:
         """Run the physics for one control step; see `ArmEnv.advance`."""
@@ -162,9 +165,9 @@ class PushEnv(GoalEnv):
 
     def _random_goal(self, start: FloatArray) -> FloatArray:
         while True:  # at least two thirds of the box are far enough from any start
-            x, y = self.np_random.uniform(GOAL_LOW, GOAL_HIGH)
-            if math.hypot(x - start[0], y - start[1]) >= GOAL_DISTANCE:
-                return np.array([x, y, REST_HEIGHT])
+            x, y = self.np_random.uniform(self.goal_low, self.goal_high)
+            if math.hypot(x - start[0], y - start[1]) >= GOAL_DISTANCE * self.workspace.scale:
+                return np.array([x, y, self.rest_height])
 
     def _is_free(self, q: FloatArray) -> bool:
         """Whether the arm in pose q (n,) [rad] touches nothing with the object at its start."""
@@ -186,17 +189,17 @@ class PushEnv(GoalEnv):
         goal = np.array(value, dtype=np.float64)
         if goal.shape != (3,) or not np.isfinite(goal).all():
             raise ValueError(f"goal {value!r} is not a point: need three finite coordinates in metres")
-        if abs(goal[2] - REST_HEIGHT) > 0.005:
+        if abs(goal[2] - self.rest_height) > 0.005:
             raise ValueError(
-                f"goal is at a height of {goal[2]:.4g} m, allowed {REST_HEIGHT} m: the object's centre on the table"
+                f"goal is at a height of {goal[2]:.4g} m, allowed {self.rest_height:g} m: the object's centre at rest"
             )
         self._check_reach("goal", goal[:2])
         return goal
 
     def _check_reach(self, name: str, xy: FloatArray) -> None:
-        q = self.kinematics.solve_position((*xy, PUSH_HEIGHT[1]), self.posture)
+        q = self.kinematics.solve_position((*xy, self.push_height[1]), self.posture)
         if q is None or not self.kinematics.collision_free(q):
             raise ValueError(
                 f"{name} at {np.round(xy, 4).tolist()} m is out of reach of arm {self.arm.name!r}; "
-                f"choose x and y within {list(GOAL_LOW)} to {list(GOAL_HIGH)} m"
+                f"choose x and y within {self.goal_low.tolist()} to {self.goal_high.tolist()} m"
             )

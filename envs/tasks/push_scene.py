@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arms.arm import Arm
+from ..arms.robot import EE, OBJECT_BIT
 
 OBJECT_BODY = "object"
 HALF_SIZE = (0.035, 0.035, 0.025)
-"""Half edges of the box [m]: low enough to slide rather than tip."""
+"""Half edges of the box for a large arm [m]: low enough to slide rather than tip."""
 MASS = 0.5
-"""[kg]"""
+"""[kg]; it goes with the volume."""
 FRICTION = 0.4
 """Sliding friction with the table and the peg."""
 PEG = "peg"
@@ -22,83 +20,70 @@ PEG_RADIUS = 0.02
 """[m]; as wide as the opening of the fingers that hold it."""
 PEG_LENGTH = 0.04
 """From the tool centre point to the tip [m]: keeps the palm above the object, also where the hand tilts."""
+PEG_GRIP = 0.0184
+"""From the tool centre point back to where the peg begins [m]."""
 OBJECT_RGBA = (0.93, 0.50, 0.13, 1.0)
 PEG_RGBA = (0.30, 0.33, 0.38, 1.0)
-CONTACT_BIT = 4
-"""Only the table and the peg touch the object. The arm's own classes of geoms use bits 1 and 2."""
 
 
-@dataclass(frozen=True)
-class PushSetup:
-    """What pushing needs to know about an arm.
-
-    Attributes:
-        posture: pose with the hand pointing down, the tool centre point low over the middle of the workspace [rad].
-        hand: body that holds the peg along its z axis.
-        grip: where the peg begins, on the z axis of the hand [m].
-        tool: where the tool centre point is, on the z axis of the hand [m].
-    """
-
-    posture: tuple[float, ...]
-    hand: str
-    grip: float
-    tool: float
-
-
-SETUPS: dict[str, PushSetup] = {
-    "panda": PushSetup(
-        posture=(0.0, 0.4266, 0.0, -2.3131, 0.0, 2.7397, 0.7854),  # at (0.52, 0, 0.055) m
-        hand="hand",
-        grip=0.085,
-        tool=0.1034,
-    )
-}
-
-
-def find_setup(arm: str) -> PushSetup:
-    """Setup of an arm.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if arm not in SETUPS:
-        raise ValueError(f"arm {arm!r} has no setup for pushing, known arms: {', '.join(SETUPS)}; add one to SETUPS")
-    return SETUPS[arm]
-
-
-def add_object(spec: mujoco.MjSpec, arm: Arm) -> None:
+def add_object(spec: mujoco.MjSpec, scale: float = 1.0) -> None:
     """Put the box on the table and the peg into the hand.
 
     Args:
-        spec: the arm's, from `Arm.load_model(edit=...)`.
-        arm: the arm.
+        spec: arm on its table, from `Arm.load_model(edit=...)`.
+        scale: size of the arm, see `envs.workspace.Workspace`.
     """
-    body = spec.worldbody.add_body(name=OBJECT_BODY, pos=(0.5, 0.0, HALF_SIZE[2]))
-    body.add_freejoint(name=OBJECT_BODY)
+    add_box(spec, OBJECT_BODY, scale)
+    add_peg(spec, scale)
+
+
+def add_box(spec: mujoco.MjSpec, name: str, scale: float, friction: float = FRICTION) -> None:
+    """Put a box that moves freely on the table.
+
+    Args:
+        spec: arm on its table.
+        name: of body, joint and geom.
+        scale: size of the arm.
+        friction: sliding friction with everything.
+    """
+    body = spec.worldbody.add_body(name=name, pos=(0.5, 0.0, HALF_SIZE[2] * scale))
+    body.add_freejoint(name=name)
     body.add_geom(
-        name=OBJECT_BODY,
+        name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=HALF_SIZE,
-        mass=MASS,
-        friction=(FRICTION, 0.005, 0.0001),
+        size=np.array(HALF_SIZE) * scale,
+        mass=MASS * scale**3,
+        friction=(friction, 0.005, 0.0001),
         priority=1,  # its friction counts, not the larger one of the pair
-        contype=CONTACT_BIT,
+        contype=OBJECT_BIT,
         conaffinity=0,
         rgba=OBJECT_RGBA,
     )
-    setup = find_setup(arm.name)
-    hand = next(body for body in spec.bodies if body.name == setup.hand)
-    hand.add_geom(
+    table = spec.geom("table")
+    table.conaffinity = int(table.conaffinity) | OBJECT_BIT
+
+
+def add_peg(spec: mujoco.MjSpec, scale: float) -> None:
+    """Put a peg into the hand, along the axis of the tool.
+
+    Args:
+        spec: arm on its table.
+        scale: size of the arm.
+    """
+    site, radius = spec.site(EE), PEG_RADIUS * scale
+    axis = np.zeros(3)
+    mujoco.mju_rotVecQuat(axis, np.array([0.0, 0.0, 1.0]), np.array(site.quat))
+    start, tip = np.array(site.pos) - PEG_GRIP * scale * axis, np.array(site.pos) + PEG_LENGTH * scale * axis
+    site.parent.add_geom(
         name=PEG,
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-        size=(PEG_RADIUS, 0.0, 0.0),
-        fromto=(0.0, 0.0, setup.grip + PEG_RADIUS, 0.0, 0.0, setup.tool + PEG_LENGTH - PEG_RADIUS),
+        size=(radius, 0.0, 0.0),
+        fromto=(*(start + radius * axis), *(tip - radius * axis)),
+        mass=0.0,
         contype=2,  # as the other geoms of the hand: table, base and upper arm
-        conaffinity=1 | CONTACT_BIT,
+        conaffinity=1 | OBJECT_BIT,
         rgba=PEG_RGBA,
     )
-    table = next(geom for geom in spec.geoms if geom.name == "table")
-    table.conaffinity = int(table.conaffinity) | CONTACT_BIT
 
 
 class ContactProbe:

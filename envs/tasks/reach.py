@@ -13,10 +13,6 @@ from ..observation import observation_groups
 from ..randomize import Dynamics
 from .goal import GoalEnv
 
-GOAL_LOW = (0.35, -0.30, 0.15)
-GOAL_HIGH = (0.65, 0.30, 0.60)
-"""Box of the goals in the base frame [m]."""
-
 
 class ReachEnv(GoalEnv):
     """Bring the tool centre point to a goal and hold it there.
@@ -35,8 +31,8 @@ class ReachEnv(GoalEnv):
         reward: str = "dense",
         render_mode: str | None = None,
         *,
-        goal_low: ArrayLike = GOAL_LOW,
-        goal_high: ArrayLike = GOAL_HIGH,
+        goal_low: ArrayLike | None = None,
+        goal_high: ArrayLike | None = None,
         **options: Any,
     ) -> None:
         """Load the arm and check that the goal box can be reached.
@@ -46,7 +42,7 @@ class ReachEnv(GoalEnv):
             control_mode: `joint_delta` or `cartesian_delta`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
-            goal_low: lower corner of the box of goals (3,) [m].
+            goal_low: lower corner of the box of goals in the base frame (3,) [m]; None takes that of the arm.
             goal_high: upper corner (3,) [m].
             **options: `threshold` (radius of success [m], 0.05) and those of `ArmEnv`.
 
@@ -54,8 +50,9 @@ class ReachEnv(GoalEnv):
             ValueError: a name is unknown, a number out of range, or a corner of the box out of reach.
         """
         super().__init__(arm, control_mode, reward, render_mode, **options)
-        self.goal_low = np.array(goal_low, dtype=np.float64)
-        self.goal_high = np.array(goal_high, dtype=np.float64)
+        space = self.workspace
+        self.goal_low = np.array(space.reach_low if goal_low is None else goal_low, dtype=np.float64)
+        self.goal_high = np.array(space.reach_high if goal_high is None else goal_high, dtype=np.float64)
         shapes = (self.goal_low.shape, self.goal_high.shape)
         if shapes != ((3,), (3,)) or not (self.goal_low <= self.goal_high).all():
             raise ValueError(
@@ -84,6 +81,6 @@ class ReachEnv(GoalEnv):
         if self.kinematics.solve_position(point) is None:
             raise ValueError(
                 f"goal {np.round(point, 4).tolist()} m is out of reach of arm {self.arm.name!r}; "
-                f"choose one within {list(GOAL_LOW)} to {list(GOAL_HIGH)} m"
+                f"choose one within {self.workspace.reach_low.tolist()} to {self.workspace.reach_high.tolist()} m"
             )
         return point

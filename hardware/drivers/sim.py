@@ -77,7 +77,7 @@ class SimArmDriver:
     """A MuJoCo arm with position actuators.
 
     Args:
-        mjcf_path: model file.
+        mjcf_path: model file, MJCF or compiled (MJB).
         joint_names: joints to drive, in the order of all vectors; other actuators keep their first target.
         home: start pose: name of a keyframe, positions (n,) [rad], or None for the keyframe "home" or the
             first, if any.
@@ -125,9 +125,10 @@ class SimArmDriver:
         self._mj = mj = _mujoco()
         if not self._path.is_file():
             raise DriverUnavailable(
-                f"simulated arm: model '{self._path}' is not a file; give the path of an MJCF file"
+                f"simulated arm: model '{self._path}' is not a file; give the path of an MJCF or MJB file"
             )
-        self._model = model = mj.MjModel.from_xml_path(str(self._path))
+        load = mj.MjModel.from_binary_path if self._path.suffix == ".mjb" else mj.MjModel.from_xml_path
+        self._model = model = load(str(self._path))
         self._data = mj.MjData(model)
         self._locate()
         self._go_home()

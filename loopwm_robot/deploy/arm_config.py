@@ -28,7 +28,7 @@ class ArmConfig:
     """One arm.
 
     Attributes:
-        name: arm of `envs.arms` that describes its kinematics.
+        name: arm of `envs.arms` that describes its kinematics, or the path of the YAML file of another.
         joint_names: joints in the order of all lists here.
         q_min: lower position limits [rad].
         q_max: upper position limits [rad].

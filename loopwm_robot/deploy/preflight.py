@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +78,7 @@ def make_bridge(
     kwargs = dict(config.driver_kwargs)
     if config.driver == SIMULATED:
         built_in = {
-            "mjcf_path": str(load_arm(config.name).xml),
+            "mjcf_path": str(load_arm(config.name).compiled_file()),
             "joint_names": list(config.joint_names),
             "home": list(config.home),
         }
@@ -105,7 +106,8 @@ def _compare_spaces(spaces: Spaces, n: int, ctrl_dt: float) -> list[str]:
 
 
 def _compare_arm(config: ArmConfig, arm: Arm) -> list[str]:
-    if config.name != arm.name:
+    own = config.name.endswith((".yaml", ".yml"))  # the file of an arm of the user's
+    if (Path(config.name).stem if own else config.name) != arm.name:
         return [f"arm.name is '{config.name}', the environment's arm is '{arm.name}'"]
     if config.joint_names != arm.joint_names:
         names = f"{list(config.joint_names)}, the MJCF has {list(arm.joint_names)}"

@@ -58,7 +58,7 @@ def _dynamixel(arm: ArmConfig) -> list[str]:
     ]
     home = dict(zip(arm.joint_names, arm.home, strict=True))
     pose = [home[joint] for joint in calibration.joints]
-    description = {"mjcf_path": str(load_arm(arm.name).xml), "home": pose, "servos": servos}
+    description = {"mjcf_path": str(load_arm(arm.name).compiled_file()), "home": pose, "servos": servos}
     return ["--arm", json.dumps(description), "--link", str(arm.driver_kwargs["port"])]
 
 

@@ -60,7 +60,7 @@ class SimulatorModel:
     @property
     def nu(self) -> int:
         """Number of action dimensions."""
-        return self._env.action_mode.nu
+        return self._env.nu
 
     @property
     def ctrl_dt(self) -> float:

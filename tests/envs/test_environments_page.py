@@ -16,11 +16,17 @@ PAGE = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encodi
 
 def test_registered_environments() -> None:
     gym.register_envs(envs)
+    rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| `")]
     for name in (name for name in gym.registry if name.startswith("LoopWM/")):
-        line = next(line for line in PAGE.splitlines() if f"`{name}`" in line)
         made = gym.make(name)
-        options = [*made.unwrapped.reset_options, *(["dynamics"] if made.unwrapped.randomize else [])]
-        assert line.endswith(f"| {made.spec.max_episode_steps} | {', '.join(f'`{o}`' for o in options)} |")
+        env = made.unwrapped
+        arm = next(row for row in rows if row[0] == f"`{env.arm.name}`" and row[1].startswith("`"))
+        assert arm[2] == str(env.arm.n) and arm[4] == f"{env.workspace.scale:g}"
+        prefix = f"LoopWM/{arm[1].strip('`')}"
+        assert name.startswith(prefix)
+        task = next(row for row in rows if row[0] == f"`{name.removeprefix(prefix).removesuffix('-v0')}`")
+        options = [*env.reset_options, *(["dynamics"] if env.randomize else [])]
+        assert task[2:] == [str(made.spec.max_episode_steps), ", ".join(f"`{o}`" for o in options)]
         made.close()
 
 

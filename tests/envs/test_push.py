@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs import Dynamics, PushEnv, observation_size
-from envs.tasks.push import GOAL_DISTANCE, GOAL_HIGH, GOAL_LOW, OBJECT_HIGH, OBJECT_LOW, PUSH_HEIGHT, REST_HEIGHT
+from envs.tasks.push import GOAL_DISTANCE, PUSH_HEIGHT, REST_HEIGHT
 from envs.tasks.push_scene import FRICTION
 
 MODES = ("cartesian_delta", "joint_delta")
@@ -68,8 +68,8 @@ def test_starts_and_goals_lie_where_they_should(env: PushEnv) -> None:
     for seed in range(100):
         obs, info = env.reset(seed=seed)
         thing, goal, ee = obs["achieved_goal"], obs["desired_goal"], obs["observation"][28:31]
-        assert (thing[:2] >= OBJECT_LOW).all() and (thing[:2] <= OBJECT_HIGH).all()
-        assert (goal[:2] >= np.float32(GOAL_LOW)).all() and (goal[:2] <= np.float32(GOAL_HIGH)).all()
+        assert (thing[:2] >= np.float32(env.object_low)).all() and (thing[:2] <= np.float32(env.object_high)).all()
+        assert (goal[:2] >= np.float32(env.goal_low)).all() and (goal[:2] <= np.float32(env.goal_high)).all()
         assert np.linalg.norm(goal - thing) > GOAL_DISTANCE - 1e-6 and goal[2] == thing[2] == np.float32(REST_HEIGHT)
         assert PUSH_HEIGHT[0] - 2e-3 < ee[2] < PUSH_HEIGHT[1] + 2e-3  # the tolerance of the inverse kinematics
         assert 0.05 < np.linalg.norm(ee[:2] - thing[:2]) < 0.2
@@ -218,11 +218,6 @@ def test_options_replace_one_draw_and_leave_the_others(env: PushEnv) -> None:
 def test_wrong_reset_options_are_refused(env: PushEnv, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         env.reset(options=options)
-
-
-def test_arm_without_a_setup_is_refused() -> None:
-    with pytest.raises(ValueError, match="'pandora' has no setup for pushing, known arms: panda"):
-        PushEnv("pandora")
 
 
 def test_posture_points_the_hand_down(env: PushEnv) -> None:

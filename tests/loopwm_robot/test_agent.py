@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import yaml
 from point_env import PointEnv
 
+import envs
 from loopwm_robot.agent import MPCAgent
 from loopwm_robot.bench.profile import profile_control_step
 from loopwm_robot.build import load_agent, make_agent, make_env, planning_agent, spaces_of
@@ -17,6 +20,7 @@ from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, save_ch
 from loopwm_robot.closed_loop import evaluate
 from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
 from loopwm_robot.data.collect import UniformPolicy
+from loopwm_robot.errors import RequestError
 from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.simulator import SimulatorModel
@@ -130,6 +134,18 @@ def test_unknown_environments_and_arguments_are_refused():
         make_env(EnvConfig(id="LoopWM/PandaReech-v0"))
     with pytest.raises(ValueError, match="refuses its arguments"):
         make_env(EnvConfig(id="CartPole-v1"))
+    with pytest.raises(RequestError, match=r"arm file .*nowhere\.yaml cannot be read"):
+        make_env(EnvConfig(arm="nowhere.yaml"))
+
+
+def test_an_arm_of_the_users_takes_the_place_of_the_ids(tmp_path):
+    folder = Path(envs.__file__).parent / "arms"
+    about = yaml.safe_load((folder / "ur5e.yaml").read_text()) | {"model": str(folder / "ur5e.xml")}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(about))
+    config = EnvConfig(arm=str(tmp_path / "mine.yaml"))
+    env = make_env(config)
+    assert env.unwrapped.arm.name == "mine"
+    assert spaces_of(env, config).nu == 6
 
 
 def test_the_analytic_objective_needs_a_position():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+import envs
 from envs import JointDelta, load_arm, observation_groups, observation_size
 from hardware import FakeClock, Mode
 from loopwm_robot.checkpoint import Spaces
@@ -155,3 +156,24 @@ def test_the_simulated_arm_starts_at_home():
     with make_bridge(config(), lockstep=True, clock=FakeClock(10.0)) as bridge:
         np.testing.assert_allclose(bridge.observe().q, ARM.home, atol=1e-3)
         assert bridge.config.rate_hz == 250.0 and bridge.limits.names == ARM.joint_names
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*_sim.yaml")), ids=lambda path: path.stem)
+def test_every_simulated_arm_moves_through_the_bridge(file):
+    arm_config = build(ArmConfig, yaml.safe_load(file.read_text()), "arm")
+    clock = FakeClock(10.0)
+    with make_bridge(arm_config, lockstep=True, clock=clock) as bridge:
+        np.testing.assert_allclose(bridge.observe().q, arm_config.home, atol=1e-3)
+        assert bridge.limits.names == load_arm(arm_config.name).joint_names
+
+
+def test_an_arm_of_the_users_is_known_by_its_file(tmp_path, joint_delta):
+    path = tmp_path / "mine.yaml"
+    about = yaml.safe_load((Path(envs.__file__).parent / "arms/panda.yaml").read_text())
+    path.write_text(yaml.safe_dump(about | {"model": str(ARM.about.model)}))
+    own = config(name=str(path))
+    preflight(SPACES, own, load_arm(path), joint_delta)
+    with make_bridge(own, lockstep=True, clock=FakeClock(10.0)) as bridge:
+        np.testing.assert_allclose(bridge.observe().q, ARM.home, atol=1e-3)
+    with pytest.raises(RequestError, match=r"arm.name is '.*mine.yaml', the environment's arm is 'panda'"):
+        preflight(SPACES, own, ARM, joint_delta)
