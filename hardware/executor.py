@@ -17,7 +17,7 @@ from .limits import JointLimits
 from .plan_queue import PlanQueue
 from .records import Event, Sink, Snapshot, pack_text, record_dtype, snapshot_dtype
 from .safety import FilterOutput, SafetyFilter
-from .watch import Watch
+from .watch import Escalation, Watch
 
 _ACTIVE = (Mode.RUNNING, Mode.HOLDING)
 _CONFIRM_S = 1.0
@@ -52,6 +52,7 @@ class Executor:
         self.filter = SafetyFilter(limits, config.dt, guard=guard)
         self.plans = PlanQueue(limits.names, config)
         self.watch = Watch(limits, config)
+        self.escalation = Escalation(config)
         self._enabled = False
         self._written_off = False
         self._last_limited = -np.inf
@@ -109,6 +110,7 @@ class Executor:
             return
         self._require("start", Mode.ENABLED)
         self.plans.restart()
+        self.escalation.restart()
         self._enter(Mode.HOLDING, now, "started", "accepting plans")
 
     def submit(self, plan: ArmPlan, now: float) -> bool:
@@ -313,6 +315,9 @@ class Executor:
             # Braking would leave the command ahead of the arm, which would go on pressing on what blocks it.
             self._fault(now, "following_error", text)
             self._device_stop(now)
+        text = self.watch.effort(now)
+        if text is not None:
+            self._fault(now, "effort", text)
 
     def _write(self, q: Array, now: float) -> None:
         if self._written_off:
@@ -425,6 +430,12 @@ class Executor:
                 what = ", ".join(f"{joint}: {reason.name}" for joint, reason in why.items())
                 self._event(now, "limited", what, float(np.abs(out.q - requested).max()))
             self._last_limited = now
+        share = self.escalation.add(bool(limited.any()))
+        if share is not None and self.mode in _ACTIVE:
+            self.plans.clear()
+            self._rest_since = None
+            text = f"{share:.0%} of the requests of the last {self.config.escalate_s:g} s had to be changed"
+            self._enter(Mode.STOPPING, now, "escalated", f"{text}; brakes, then start() again", share)
         row = self._record
         row["tick"], row["t"], row["mode"], row["plan_id"] = (
             self.counts["ticks"],
