@@ -7,13 +7,16 @@ force.
 
 from .audit import Audit, audit
 from .bridge import ArmBridge
+from .chain import Chain
 from .clock import FakeClock, MonotonicClock
 from .config import BridgeConfig, DriverSpec
 from .errors import BridgeError
+from .guard import Guard
 from .interface import Applied, ArmDriver, ArmInfo, ArmPlan, ArmState, Mode, Reason
 from .limits import JointLimits
 from .records import Event, Snapshot
 from .safety import SafetyFilter
+from .scene import SceneConfig
 from .trajectory import braking_time, sample_plan
 
 __all__ = [
@@ -26,14 +29,17 @@ __all__ = [
     "Audit",
     "BridgeConfig",
     "BridgeError",
+    "Chain",
     "DriverSpec",
     "Event",
     "FakeClock",
+    "Guard",
     "JointLimits",
     "Mode",
     "MonotonicClock",
     "Reason",
     "SafetyFilter",
+    "SceneConfig",
     "Snapshot",
     "audit",
     "braking_time",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .audit import Audit, audit
+from .chain import Chain
 from .clock import FakeClock
 from .config import BridgeConfig, DriverSpec
 from .errors import BridgeError, JointMismatch, ModeError, SafetyStop, ShapeMismatch, StalePlan, StaleState
@@ -19,6 +20,7 @@ from .limits import JointLimits
 from .link import Link, LocalLink, ProcessLink
 from .memory import BridgeSpec, Command
 from .records import Event, Snapshot
+from .scene import SceneConfig
 
 
 class ArmBridge:
@@ -34,6 +36,8 @@ class ArmBridge:
         lockstep: run in this process on a fake clock; time passes only in ``sleep_until`` and ``advance``.
         clock: the fake clock of a lock-step bridge, to share it with a simulation.
         config: settings, or pass single ones as keywords (``rate_hz=500.0``).
+        chain: the arm as a chain, which a scene needs.
+        scene: what to keep clear of, where points may be and how fast; None looks at joint limits alone.
         settings: fields of ``BridgeConfig``.
     """
 
@@ -45,12 +49,16 @@ class ArmBridge:
         lockstep: bool = False,
         clock: FakeClock | None = None,
         config: BridgeConfig | None = None,
+        chain: Chain | None = None,
+        scene: SceneConfig | None = None,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
             raise ValueError(f"pass either config or single settings ({', '.join(settings)}), not both")
         config = BridgeConfig.from_mapping(settings) if config is None else config
-        spec = BridgeSpec(DriverSpec(driver) if isinstance(driver, str) else driver, limits, config)
+        driver = DriverSpec(driver) if isinstance(driver, str) else driver
+        spec = BridgeSpec(driver, limits, config, chain, scene or SceneConfig())
+        spec.guard()  # a scene that does not fit is refused here, not in the control process
         if clock is not None and not lockstep:
             raise ValueError(
                 "a clock can be given only to a lockstep bridge; the control process uses CLOCK_MONOTONIC"
@@ -65,7 +73,8 @@ class ArmBridge:
     def attach(cls, name: str) -> ArmBridge:
         """Join a running bridge from another process, by its ``name``. Closing then only lets go of it."""
         link = ProcessLink.attach(name)
-        bridge = cls(link.spec.driver, link.spec.limits, config=link.spec.config)
+        spec = link.spec
+        bridge = cls(spec.driver, spec.limits, config=spec.config, chain=spec.chain, scene=spec.scene)
         bridge._link, bridge._info = link, link.info()
         return bridge
 

@@ -20,6 +20,10 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "max_jump_rad": (1e-6, 10.0, "rad"),
     "following_error_rad": (1e-6, 10.0, "rad"),
     "following_error_s": (0.0, 10.0, "s"),
+    "max_effort": (0.0, 1.0, "of tau_max"),
+    "max_effort_s": (0.0, 10.0, "s"),
+    "escalate_share": (0.0, 1.0, "of the ticks"),
+    "escalate_s": (0.01, 60.0, "s"),
     "make_up_s": (0.0, 0.1, "s"),
     "stale_after_s": (0.0, 10.0, "s"),
     "disconnect_after_s": (1e-3, 60.0, "s"),
@@ -44,6 +48,11 @@ class BridgeConfig:
         max_jump_rad: a plan that starts further than this from the present command is refused [rad].
         following_error_rad: largest distance between command and measurement [rad] ..
         following_error_s: .. that may last this long [s] before the fault is latched.
+        max_effort: largest measured torque of a joint, as a share of its tau_max; 0 looks at none ..
+        max_effort_s: .. that may be exceeded this long [s] before the arm brakes and the fault is latched.
+        escalate_share: share of the ticks in which the filter may change the request; at more the arm brakes,
+            and plans are refused until ``start``; 0 means it may always ..
+        escalate_s: .. over so long [s].
         make_up_s: a late tick also computes the ticks missed before it, up to so long [s], and sends the
             last: the command keeps to its plan and to its limits in time, at the price of one larger step.
         stale_after_s: age from which a measurement is stale: brake, hold, no new plans [s]; 0 means the
@@ -67,6 +76,10 @@ class BridgeConfig:
     max_jump_rad: float = 0.1
     following_error_rad: float = 0.2
     following_error_s: float = 0.02
+    max_effort: float = 0.0
+    max_effort_s: float = 0.1
+    escalate_share: float = 0.0
+    escalate_s: float = 1.0
     make_up_s: float = 0.02
     stale_after_s: float = 0.0
     disconnect_after_s: float = 0.1

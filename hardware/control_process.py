@@ -41,7 +41,7 @@ class ControlLoop:
         spec = memory.spec
         self.config = spec.config
         self.executor = Executor(
-            spec.driver.create(clock), spec.limits, spec.config, MemorySinkShared(memory)
+            spec.driver.create(clock), spec.limits, spec.config, MemorySinkShared(memory), spec.guard()
         )
         self.ticker = Ticker(clock, spec.config.dt)
         self.cost = Histogram()

@@ -11,15 +11,17 @@ import numpy as np
 
 from .config import BridgeConfig
 from .errors import BridgeError, Disconnected, HardwareFault, ModeError, SafetyStop, StaleState
+from .guard import Guard
 from .interface import Applied, ArmDriver, ArmInfo, ArmPlan, ArmState, Array, Mode, Reason
 from .limits import JointLimits
 from .plan_queue import PlanQueue
 from .records import Event, Sink, Snapshot, pack_text, record_dtype, snapshot_dtype
 from .safety import FilterOutput, SafetyFilter
-from .watch import Watch
+from .watch import Escalation, Watch
 
 _ACTIVE = (Mode.RUNNING, Mode.HOLDING)
 _CONFIRM_S = 1.0
+_SCENE = int(Reason.COLLISION | Reason.WORKSPACE | Reason.POINT_SPEED)
 
 
 class Executor:
@@ -30,21 +32,31 @@ class Executor:
         limits: joint limits, same joints and order as the driver.
         config: settings; ``config.dt`` is the tick of the filter.
         sink: takes events and records.
+        guard: looks at the scene; None where there is nothing to look at.
     """
 
-    def __init__(self, driver: ArmDriver, limits: JointLimits, config: BridgeConfig, sink: Sink) -> None:
+    def __init__(
+        self,
+        driver: ArmDriver,
+        limits: JointLimits,
+        config: BridgeConfig,
+        sink: Sink,
+        guard: Guard | None = None,
+    ) -> None:
         self.driver, self.limits, self.config, self.sink = driver, limits, config, sink
         self.mode = Mode.CLOSED
         self.fault = ""
         self.counts = dict.fromkeys(
             ("ticks", "intervention_ticks", "plans_accepted", "plans_rejected", "plans_expired", "faults"), 0
         )
-        self.filter = SafetyFilter(limits, config.dt)
+        self.filter = SafetyFilter(limits, config.dt, guard=guard)
         self.plans = PlanQueue(limits.names, config)
         self.watch = Watch(limits, config)
+        self.escalation = Escalation(config)
         self._enabled = False
         self._written_off = False
         self._last_limited = -np.inf
+        self._limited_by = 0
         self._rest_since: float | None = None
         self._epoch = self._event_seq = 0
         self._snapshot = np.zeros((), dtype=snapshot_dtype(limits.n))
@@ -98,6 +110,7 @@ class Executor:
             return
         self._require("start", Mode.ENABLED)
         self.plans.restart()
+        self.escalation.restart()
         self._enter(Mode.HOLDING, now, "started", "accepting plans")
 
     def submit(self, plan: ArmPlan, now: float) -> bool:
@@ -302,6 +315,9 @@ class Executor:
             # Braking would leave the command ahead of the arm, which would go on pressing on what blocks it.
             self._fault(now, "following_error", text)
             self._device_stop(now)
+        text = self.watch.effort(now)
+        if text is not None:
+            self._fault(now, "effort", text)
 
     def _write(self, q: Array, now: float) -> None:
         if self._written_off:
@@ -355,6 +371,10 @@ class Executor:
                 "out_of_limits",
                 f"joint '{name}' rests outside its limits; only motion inwards is let through",
             )
+        close = [] if self.filter.guard is None else self.filter.guard.too_close(state.q)
+        if close:
+            text = f"{', '.join(close)}: closer than allowed; only motion away is let through"
+            self._event(now, "too_close", text, float(len(close)))
         return state
 
     def _seed(self, state: ArmState) -> None:
@@ -399,12 +419,23 @@ class Executor:
         limited = out.reasons & ~np.uint32(Reason.BRAKE)
         if limited.any():
             self.counts["intervention_ticks"] += 1
-            if now - self._last_limited > 1.0:  # the record has every tick; the log gets the onset
+            # The record has every tick; the log gets the onset, and what only joins in afterwards.
+            if now - self._last_limited > 1.0:
+                self._limited_by = 0
+            scene = int(np.bitwise_or.reduce(limited)) & _SCENE
+            if now - self._last_limited > 1.0 or scene & ~self._limited_by:
+                self._limited_by |= scene
                 applied = Applied(0, now, self.plans.plan_id, requested, out.q, out.dq, out.reasons)
                 why = applied.interventions(self.limits.names)
                 what = ", ".join(f"{joint}: {reason.name}" for joint, reason in why.items())
                 self._event(now, "limited", what, float(np.abs(out.q - requested).max()))
             self._last_limited = now
+        share = self.escalation.add(bool(limited.any()))
+        if share is not None and self.mode in _ACTIVE:
+            self.plans.clear()
+            self._rest_since = None
+            text = f"{share:.0%} of the requests of the last {self.config.escalate_s:g} s had to be changed"
+            self._enter(Mode.STOPPING, now, "escalated", f"{text}; brakes, then start() again", share)
         row = self._record
         row["tick"], row["t"], row["mode"], row["plan_id"] = (
             self.counts["ticks"],

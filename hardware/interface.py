@@ -42,6 +42,9 @@ class Reason(IntFlag):
     ACCELERATION = 16
     CATCH_UP = 32
     BRAKE = 64
+    COLLISION = 128
+    WORKSPACE = 256
+    POINT_SPEED = 512
 
 
 def frozen(value: ArrayLike, name: str, shape: tuple[int, ...] | None = None) -> Array:

@@ -53,7 +53,9 @@ class LocalLink:
     def __init__(self, spec: BridgeSpec, clock: FakeClock) -> None:
         self.spec, self.clock = spec, clock
         self.sink = MemorySink()
-        self.executor = Executor(spec.driver.create(clock), spec.limits, spec.config, self.sink)
+        self.executor = Executor(
+            spec.driver.create(clock), spec.limits, spec.config, self.sink, spec.guard()
+        )
         self._start, self._k = clock.now(), 0
 
     def connect(self) -> ArmInfo:

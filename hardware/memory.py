@@ -6,18 +6,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .chain import Chain
 from .config import BridgeConfig, DriverSpec
-from .errors import ControlProcessError
+from .errors import ControlProcessError, LimitsMismatch
+from .guard import Guard
 from .interface import ArmPlan
 from .limits import JointLimits
 from .records import EVENT_DTYPE, Event, record_dtype, snapshot_dtype
+from .scene import SceneConfig
 from .shm import Ring, Segment, Slot, aligned
 
 _WORDS = 64
@@ -70,11 +73,36 @@ class BridgeSpec:
     driver: DriverSpec
     limits: JointLimits
     config: BridgeConfig
+    chain: Chain | None = None
+    scene: SceneConfig = field(default_factory=SceneConfig)
+
+    def guard(self) -> Guard | None:
+        """What looks at the scene; None where the scene asks for nothing.
+
+        Raises:
+            LimitsMismatch: the scene needs a chain, or the chain has other joints.
+        """
+        if self.scene.empty:
+            return None
+        if self.chain is None:
+            raise LimitsMismatch("scene: it needs the chain of the arm; give chain=, or leave the scene empty")
+        if self.chain.names != self.limits.names:
+            raise LimitsMismatch(
+                f"scene: the chain has joints {list(self.chain.names)}, the limits {list(self.limits.names)}, "
+                "names and order must agree"
+            )
+        return Guard(self.chain, self.scene, self.config.dt)
 
     def to_bytes(self) -> bytes:
         """Encode as JSON."""
         driver = {"name": self.driver.name, "kwargs": self.driver.kwargs}
-        data = {"driver": driver, "limits": self.limits.to_mapping(), "config": self.config.to_mapping()}
+        data = {
+            "driver": driver,
+            "limits": self.limits.to_mapping(),
+            "config": self.config.to_mapping(),
+            "chain": None if self.chain is None else self.chain.to_mapping(),
+            "scene": self.scene.to_mapping(),
+        }
         return json.dumps(data).encode()
 
     @classmethod
@@ -82,7 +110,9 @@ class BridgeSpec:
         """Decode."""
         d = json.loads(data)
         limits = JointLimits.from_mapping(d["limits"])
-        return cls(DriverSpec(**d["driver"]), limits, BridgeConfig.from_mapping(d["config"]))
+        chain = None if d["chain"] is None else Chain.from_mapping(d["chain"])
+        scene = SceneConfig.from_mapping(d["scene"])
+        return cls(DriverSpec(**d["driver"]), limits, BridgeConfig.from_mapping(d["config"]), chain, scene)
 
 
 class BridgeMemory:

@@ -8,6 +8,12 @@ the next tick, whatever is asked.
 
 A request that keeps the limits passes unchanged: any curve with bounded speed and acceleration has first and
 second differences within the same bounds.
+
+The filter also holds the stop that follows its last command, pose by pose down to rest (``stop_path``). A
+command is taken only after it and the stop behind it were checked as a whole: position, speed, acceleration,
+and with a ``Guard`` workspace, speed of points and collision. Where the check fails, a command nearer to
+braking is tried, and last the stored stop goes on, which was checked before. So whatever comes, there is a
+checked way to rest.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import NonFinite, ShapeMismatch
+from .guard import Guard
 from .interface import Array, Reason
 from .limits import JointLimits
 from .trajectory import TICK_TOLERANCE, braking_time, stoppable_speed
@@ -30,6 +37,12 @@ CATCH_UP_S = 0.05
 
 _JOIN = 1e-9
 """Gap that counts as none [rad]."""
+
+_EASED = np.array([0.75, 0.5, 0.25])
+"""Shares of the wanted change, from braking to the request, that are tried where the whole of it may not be."""
+
+_ROUNDING = 1e-9
+"""What rounding may add to a position [rad] or, as a share, to a speed."""
 
 _SLACK = 1.0 + 5e-10
 """Speed and acceleration hold to this factor: a plan on a limit passes in spite of its rounding."""
@@ -52,12 +65,19 @@ class SafetyFilter:
         limits: joint limits.
         dt: tick [s].
         report_tolerance: deviation from the request that is reported as an intervention [rad].
+        guard: looks at obstacles, workspace and the speed of points; None leaves them out.
     """
 
-    def __init__(self, limits: JointLimits, dt: float, report_tolerance: float = REPORT_TOLERANCE) -> None:
+    def __init__(
+        self,
+        limits: JointLimits,
+        dt: float,
+        report_tolerance: float = REPORT_TOLERANCE,
+        guard: Guard | None = None,
+    ) -> None:
         if not (np.isfinite(dt) and dt > 0.0):
             raise ValueError(f"filter tick {dt} s, must be finite and above 0 s")
-        self.limits = limits
+        self.limits, self.guard = limits, guard
         self.dt = float(dt)
         self.report_tolerance = float(report_tolerance)
         self._step = limits.ddq_max * self.dt
@@ -68,6 +88,7 @@ class SafetyFilter:
         self._v: Array = np.zeros(limits.n)
         self._last_target: Array = np.zeros(limits.n)
         self._last_w: Array = np.zeros(limits.n)
+        self._stop: Array = np.zeros((0, 2, limits.n))
 
     def reset(self, q: ArrayLike) -> None:
         """Seed with a measured pose (..., n) [rad], at rest.
@@ -82,6 +103,7 @@ class SafetyFilter:
         self._q = array
         self._v = np.zeros_like(array)
         self._last_target, self._last_w = array.copy(), np.zeros_like(array)
+        self._stop = np.zeros((0, *array.shape[:-1], 2, self.limits.n))
 
     @property
     def q(self) -> Array:
@@ -99,6 +121,11 @@ class SafetyFilter:
     def at_rest(self) -> bool:
         """Whether the command stands still."""
         return bool((np.abs(self._v) <= TICK_TOLERANCE * self._step).all())
+
+    @property
+    def stop_path(self) -> Array:
+        """The stop in store, checked as a whole: poses of the ticks to come down to rest (ticks, ..., n) [rad]."""
+        return np.asarray(self._stop[..., 0, :])
 
     @property
     def stopping_time(self) -> float:
@@ -155,6 +182,8 @@ class SafetyFilter:
         if any_bad:
             v_new = np.where(bad, brake, v_new)
         q_new = np.where(v_new == direct, target, np.minimum(np.maximum(q + v_new * dt, q_lo), q_hi))
+        why = self._commit(q_new, v_new, q_lo, q_hi)
+        q_new, v_new = self.q, self._v
 
         reasons = np.zeros(q.shape, dtype=np.uint32)
         off = np.abs(q_new - r) > self.report_tolerance
@@ -164,10 +193,12 @@ class SafetyFilter:
             outside = (target != r) | (want > room_hi) | (want < room_lo)
             reasons |= np.where(outside, Reason.POSITION, 0).astype(np.uint32)
             reasons = np.where(off, np.where(reasons == 0, Reason.CATCH_UP, reasons), 0).astype(np.uint32)
+        if why is not None:
+            reasons = reasons | why[..., None]
         if any_bad:
             reasons = np.where(bad, np.uint32(Reason.NONFINITE | Reason.BRAKE), reasons)
             target = np.where(bad, q_new, target)
-        self._q, self._v, self._last_target, self._last_w = q_new, v_new, target, w
+        self._last_target, self._last_w = target, w
         return FilterOutput(q_new, v_new, reasons)
 
     def brake(self) -> FilterOutput:
@@ -183,17 +214,85 @@ class SafetyFilter:
         return np.asarray(side * np.where(size < corner, size / self._tau, fast))
 
     def _braked(self, reason: Reason) -> FilterOutput:
-        v = np.sign(self._v) * np.maximum(np.abs(self._v) - self._step, 0.0)
-        return self._move(v, reason | Reason.BRAKE)
-
-    def _move(self, v: Array, reason: Reason) -> FilterOutput:
-        q, moving = self.q, (np.abs(self._v) > TICK_TOLERANCE * self._step).any(axis=-1, keepdims=True)
-        lo, hi = np.minimum(self.limits.q_min, q), np.maximum(self.limits.q_max, q)
-        q_new = np.minimum(np.maximum(q + v * self.dt, lo), hi)
+        moving = (np.abs(self._v) > TICK_TOLERANCE * self._step).any(axis=-1, keepdims=True)
         always = bool(reason & ~Reason.BRAKE)
-        reasons = np.broadcast_to(np.where(always | moving, np.uint32(reason), np.uint32(0)), q.shape)
-        self._q, self._v, self._last_target, self._last_w = q_new, v, q_new, v
-        return FilterOutput(q_new, v, np.array(reasons))
+        bits = np.where(always | moving, np.uint32(reason | Reason.BRAKE), np.uint32(0))
+        self._take(self._stored())
+        q, v = self.q, self._v
+        self._last_target, self._last_w = q, v
+        return FilterOutput(q, v, np.array(np.broadcast_to(bits, q.shape)))
+
+    # The stop in store
+    # -------------------------------------------------------------------------------------------
+
+    def _stored(self) -> Array:
+        """The stop in store (ticks, ..., 2, n), at least the present pose."""
+        return self._stop if len(self._stop) else np.stack([self.q, np.zeros_like(self.q)], axis=-2)[None]
+
+    def _take(self, motion: Array) -> None:
+        """Make the first row the command, and what follows the stop in store."""
+        q = self.q
+        lo, hi = np.minimum(self.limits.q_min, q), np.maximum(self.limits.q_max, q)
+        # The clip takes off what rounding put on: the row was checked.
+        self._q, self._v = np.minimum(np.maximum(motion[0, ..., 0, :], lo), hi), motion[0, ..., 1, :]
+        self._stop = motion[1:]
+
+    def _motion(self, q: Array, v: Array) -> Array:
+        """A command (..., n) and the stop behind it: positions and velocities (1 + ticks, ..., 2, n)."""
+        ticks = int(np.max(np.ceil(np.abs(v) / self._step - TICK_TOLERANCE), initial=0.0))
+        k = np.arange(ticks + 1.0).reshape(-1, *[1] * v.ndim)
+        speeds = np.sign(v) * np.maximum(np.abs(v) - k * self._step, 0.0)
+        path = np.concatenate([q[None], q + np.cumsum(speeds[1:], axis=0) * self.dt])
+        return np.stack([path, speeds], axis=-2)
+
+    def _commit(self, q: Array, v: Array, lo: Array, hi: Array) -> NDArray[np.uint32] | None:
+        """Take a command if it and its stop pass, else one nearer to braking, else the stop in store.
+
+        Returns:
+            why it is not the command asked for (...), None where it is.
+        """
+        motion = self._motion(q, v)
+        why = self._objections(self.q, self._v, motion, lo, hi)
+        if not why.any():
+            self._take(motion)
+            return None
+        n, shape = self.limits.n, q.shape
+        held = np.flatnonzero(why)
+        motion, stored = (x.reshape(len(x), -1, 2, n) for x in (motion, self._stored()))
+        stored = stored[:, held]
+        now_q, now_v, low, high = (x.reshape(-1, n)[held] for x in (self.q, self._v, lo, hi))
+        back = stored[0, :, 1]
+        eased = back + _EASED[:, None, None] * (motion[0, held, 1] - back)  # (shares, held, n)
+        tried = self._motion(np.minimum(np.maximum(now_q + eased * self.dt, low), high), eased)
+        passed = self._objections(now_q, now_v, tried, low, high) == 0
+        some, share = passed.any(axis=0), passed.argmax(axis=0)
+        tried = tried[:, share, np.arange(len(held))]
+        ticks = max(len(motion), len(tried), len(stored))
+        motion = _lengthened(motion, ticks)
+        choice = some[:, None, None]
+        motion[:, held] = np.where(choice, _lengthened(tried, ticks), _lengthened(stored, ticks))
+        bits = why.reshape(-1).copy()
+        bits[held[~some]] |= np.uint32(Reason.BRAKE)
+        self._take(motion.reshape(ticks, *shape[:-1], 2, n))
+        return bits.reshape(why.shape)
+
+    def _objections(self, q: Array, v: Array, motion: Array, lo: Array, hi: Array) -> NDArray[np.uint32]:
+        """Why a motion (ticks, ..., 2, n) may not follow pose and velocity (..., n): bits (...), 0 if it may."""
+        path, speeds = motion[..., 0, :], motion[..., 1, :]
+        found = np.zeros(path.shape[1:-1], dtype=np.uint32)
+        for broken, reason in (
+            (np.abs(speeds[0]) > self._v_max * (1.0 + _ROUNDING), Reason.VELOCITY),
+            (np.abs(speeds[0] - v) > self._step_max * (1.0 + _ROUNDING), Reason.ACCELERATION),
+            ((path > hi + _ROUNDING).any(axis=0) | (path < lo - _ROUNDING).any(axis=0), Reason.POSITION),
+        ):
+            if broken.any():
+                found |= np.where(broken.any(axis=-1), np.uint32(reason), np.uint32(0))
+        return found if self.guard is None else found | self.guard.check(np.broadcast_to(q, path.shape[1:]), path)
+
+
+def _lengthened(motion: Array, ticks: int) -> Array:
+    """Let a motion (k, ..., 2, n) stay at its end, up to a number of ticks."""
+    return np.concatenate([motion, np.repeat(motion[-1:], ticks - len(motion), axis=0)])
 
 
 def _as_array(value: ArrayLike) -> Array | None:

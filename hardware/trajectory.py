@@ -53,7 +53,7 @@ def braking_time(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> float:
     speed, brake = np.abs(np.asarray(dq, dtype=np.float64)), np.asarray(ddq_max, dtype=np.float64)
     if dt <= 0.0:
         return float(np.max(speed / brake))
-    return float(np.max(np.ceil(speed / (brake * dt) - TICK_TOLERANCE)) * dt)
+    return float(np.max(np.ceil(speed / (brake * dt) - TICK_TOLERANCE)) * dt) + 0.0  # never -0
 
 
 def stoppable_speed(distance: Array, ddq_max: Array, dt: float) -> Array:

@@ -35,8 +35,9 @@ class Watch:
         self.settle()
 
     def settle(self) -> None:
-        """Start the following error afresh, after seeding."""
+        """Start following error and effort afresh, after seeding."""
         self._off_since: float | None = None
+        self._strained_since: float | None = None
 
     def accept(self, state: ArmState, now: float) -> str | None:
         """Take a measurement.
@@ -113,3 +114,53 @@ class Watch:
             f"joint '{self._limits.names[worst]}' is {error[worst]:.3f} rad from its command, "
             f"allowed {self._config.following_error_rad:g} rad for {self._config.following_error_s:g} s"
         )
+
+    def effort(self, now: float) -> str | None:
+        """Compare measured torques with their limits; a lasting excess is described in words.
+
+        An arm that cannot tell its torques, or limits without ``tau_max``, are not watched.
+        """
+        share, limit = self._config.max_effort, self._limits.tau_max
+        if share == 0.0 or limit is None or self.state is None or self.state.tau is None:
+            return None
+        load = np.abs(self.state.tau) / limit
+        worst = int(np.argmax(load))
+        if load[worst] <= share:
+            self._strained_since = None
+            return None
+        if self._strained_since is None:
+            self._strained_since = now
+        if now - self._strained_since < self._config.max_effort_s:
+            return None
+        return (
+            f"joint '{self._limits.names[worst]}' gives {self.state.tau[worst]:.3g} N m, allowed {share:.0%} of "
+            f"{limit[worst]:g} N m for {self._config.max_effort_s:g} s"
+        )
+
+
+class Escalation:
+    """Notices that the filter has to change too many of the latest requests.
+
+    Args:
+        config: ``escalate_share`` and ``escalate_s``.
+    """
+
+    def __init__(self, config: BridgeConfig) -> None:
+        self._share = config.escalate_share
+        self._recent = np.zeros(max(round(config.escalate_s / config.dt), 1), dtype=bool)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was."""
+        self._recent[:] = False
+        self._at = self._count = 0
+
+    def add(self, changed: bool) -> float | None:
+        """Take one tick; return the share of changed ones if it is more than allowed, else None."""
+        if self._share == 0.0:
+            return None
+        self._count += int(changed) - int(self._recent[self._at])
+        self._recent[self._at] = changed
+        self._at = (self._at + 1) % len(self._recent)
+        share = self._count / len(self._recent)
+        return share if share > self._share else None

@@ -8,5 +8,6 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "demo": ("loopwm_robot.bench.demo", "the whole demo for several seeds: success, precision, time, bridge"),
     "planning": ("loopwm_robot.bench.planning", "planners: overhead, quality at equal evaluations, deadlines"),
     "model": ("loopwm_robot.bench.model", "LoopWM, its ablations and its peers on four data sets"),
+    "safety": ("loopwm_robot.bench.safety", "the safety filter against hostile plans and faults, and without it"),
 }
 """Name: module and what it measures. A module has SCHEMA (dataclass), QUICK (changes for --quick), run(config)."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from hardware import BridgeConfig, JointLimits
+from hardware import BridgeConfig, Chain, JointLimits, SceneConfig
 
 Numbers = tuple[float, ...]
 
@@ -40,6 +40,8 @@ class ArmConfig:
         driver: registered driver or "package.module:Factory"; all but "sim" may move a real arm.
         driver_kwargs: further arguments of the driver.
         bridge: settings of the control process; bridge.rate_hz at least 100 Hz.
+        scene: what the arm must keep clear of beyond its joint limits; the default looks at nothing.
+        chain: links of the arm for the scene, as {joints, bodies, pairs}; empty takes those of the MJCF.
     """
 
     name: str
@@ -54,6 +56,8 @@ class ArmConfig:
     driver: str = "sim"
     driver_kwargs: dict[str, Any] = field(default_factory=dict)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    chain: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.joint_names)
@@ -75,6 +79,9 @@ class ArmConfig:
             raise ValueError("arm.driver is '', allowed a known driver such as sim, or package.module:Factory")
         if not self.bridge.rate_hz >= MIN_RATE_HZ:
             raise ValueError(f"arm.bridge.rate_hz is {self.bridge.rate_hz:g} Hz, allowed [{MIN_RATE_HZ:g}, 2000] Hz")
+
+        if self.chain:
+            Chain.from_mapping(self.chain)
 
     @property
     def n(self) -> int:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from envs import Arm, JointDelta, load_arm, observation_groups, observation_size
-from hardware import ArmBridge, DriverSpec, FakeClock
+from hardware import ArmBridge, Chain, DriverSpec, FakeClock
 
 from ..errors import RequestError
 from .arm_config import ArmConfig
+from .chain import chain_of, compare_chain
 
 if TYPE_CHECKING:
     from ..checkpoint import Spaces
@@ -84,7 +85,26 @@ def make_bridge(
         }
         kwargs = built_in | kwargs
     driver = DriverSpec(config.driver, kwargs)
-    return ArmBridge(driver, config.limits, lockstep=lockstep, clock=clock, config=config.bridge)
+    chain = None if config.scene.empty else arm_chain(config)
+    return ArmBridge(
+        driver, config.limits, lockstep=lockstep, clock=clock, config=config.bridge, chain=chain, scene=config.scene
+    )
+
+
+def arm_chain(config: ArmConfig) -> Chain:
+    """Links of an arm: those its file gives, if they agree with the MJCF, else those of the MJCF.
+
+    Raises:
+        RequestError: they disagree.
+    """
+    theirs = chain_of(config.name)
+    if not config.chain:
+        return theirs
+    ours = Chain.from_mapping(config.chain)
+    problems = compare_chain(ours, theirs)
+    if problems:
+        raise RequestError(f"arm '{config.name}': {'; '.join(problems)}")
+    return ours
 
 
 def _compare_spaces(spaces: Spaces, n: int, ctrl_dt: float) -> list[str]:
