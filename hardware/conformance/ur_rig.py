@@ -52,8 +52,8 @@ class UrRig(Rig):
         require_package()  # tell at once when the vendor's package is missing
         self.limits = arm_limits()
         self.host = loopback()
-        home = [str(q) for q in HOME]
-        settings = ("--host", self.host, "--rate", "125", "--unlock-after", "0.2", "--home", *home)
+        home = ",".join(str(q) for q in HOME)
+        settings = ("--host", self.host, "--rate", "125", "--unlock-after", "0.2", f"--home={home}")
         self.emulator = EmulatorProcess("ur", *settings)
 
     def make_driver(self) -> ArmDriver:

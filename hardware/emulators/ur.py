@@ -131,6 +131,13 @@ class UrEmulator:
             self.servers.publish()
 
 
+def _pose(text: str) -> list[float]:
+    numbers = [float(part) for part in text.split(",")]
+    if len(numbers) != 6:
+        raise argparse.ArgumentTypeError(f"'{text}' has {len(numbers)} numbers, allowed 6")
+    return numbers
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the emulator."""
     parser = argparse.ArgumentParser(prog="ur", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -139,7 +146,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=500.0, choices=(125.0, 500.0), help="control rate [Hz]")
     parser.add_argument("--mjcf", help="another simulated arm with six joints instead of the built-in one")
     parser.add_argument("--joints", nargs=6, default=JOINT_NAMES, help="its joints from base to tool")
-    parser.add_argument("--home", nargs=6, type=float, help="first pose [rad]")
+    parser.add_argument("--home", type=_pose, help="first pose [rad], such as --home=0,-1.5,1.5,-1.5,-1.5,0")
     parser.add_argument("--unlock-after", type=float, default=5.0, help="wait before a protective stop unlocks [s]")
     parser.add_argument("--off", action="store_true", help="start without power, as a controller does")
     parser.add_argument("--until-eof", action="store_true", help="end with the standard input")

@@ -47,8 +47,10 @@ def run(arguments: list[str]) -> int:
         raise RequestError(f"unknown emulator '{name}'; known: {', '.join(sorted(EMULATORS))}")
     own = any(text.startswith("-") for text in rest)
     if not own:
-        from ..deploy.rehearse import BUILDERS, emulator_arguments
+        from ..deploy.rehearse import BUILDERS, REHEARSED, emulator_arguments
 
         if rest or name in BUILDERS:
+            if name in REHEARSED and not any(text.startswith("arm=") for text in rest):
+                rest = [f"arm={REHEARSED[name]}", *rest]
             rest = emulator_arguments(name, compose(CONFIG, rest, EmulateCommand).arm)
     return load(name)(rest)

@@ -62,5 +62,16 @@ def _dynamixel(arm: ArmConfig) -> list[str]:
     return ["--arm", json.dumps(description), "--link", str(arm.driver_kwargs["port"])]
 
 
-BUILDERS: dict[str, Callable[[ArmConfig], list[str]]] = {"dynamixel": _dynamixel}
+def _ur(arm: ArmConfig) -> list[str]:
+    settings = arm.driver_kwargs
+    rate = 125.0 if settings.get("frequency_hz", 500.0) <= 125.0 else 500.0
+    arguments = ["--host", str(settings["host"]), "--model", str(settings.get("model", "ur5e")), "--rate", str(rate)]
+    # As one text: a negative number would look like another argument.
+    home = [f"--home={','.join(str(float(q)) for q in arm.home)}"]
+    return [*arguments, "--mjcf", str(load_arm(arm.name).compiled_file()), "--joints", *arm.joint_names, *home]
+
+
+BUILDERS: dict[str, Callable[[ArmConfig], list[str]]] = {"dynamixel": _dynamixel, "ur": _ur}
 """Emulator -> how its arguments follow from an arm."""
+REHEARSED = {"dynamixel": "panda_dynamixel", "ur": "ur5e"}
+"""Emulator -> the arm of configs/arm that it plays unless another is named."""

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from envs import ArmKinematics, JointDelta, JointReference, load_arm, observation_groups
+from envs import Arm, ArmKinematics, JointDelta, JointReference, load_arm, observation_groups
 from hardware import FakeClock, Mode, sample_plan
 from loopwm_robot.agent import MPCAgent
 from loopwm_robot.deploy import ArmConfig, ControlConfig, DeployError, make_bridge, run_reaches
@@ -70,24 +70,26 @@ class Imagined:
     positions: np.ndarray
 
     def observations(self, columns: slice) -> torch.Tensor:
-        assert columns == POSITION
+        assert columns.stop - columns.start == 3
         return torch.as_tensor(self.positions, dtype=torch.float32)
 
 
 class ExactModel:
     """Imagines the reference, which the measured arm follows closely."""
 
-    nu, ctrl_dt = ARM.n, CTRL_DT
+    ctrl_dt = CTRL_DT
 
-    def __init__(self, joint_delta: JointDelta, context: int = 0) -> None:
-        self.joint_delta, self.chain, self.context = joint_delta, Chain(), context
+    def __init__(self, joint_delta: JointDelta, context: int = 0, arm: Arm = ARM) -> None:
+        self.joint_delta, self.context, self.nu = joint_delta, context, arm.n
+        self.chain, self.columns = Chain() if arm is ARM else ArmKinematics(arm).ee_pos, observation_groups(arm.n)
         self.handed: list[tuple[np.ndarray, History]] = []
 
     def encode(self, obs: torch.Tensor, goal: torch.Tensor, history: History | None = None) -> JointReference:
         if history is not None:
             self.handed.append((obs[0].numpy().copy(), history))
         o = obs[0].double().numpy()
-        return JointReference(o[COLUMNS["q"]] + o[COLUMNS["q_error"]], o[COLUMNS["ref_dq"]])
+        columns = self.columns
+        return JointReference(o[columns["q"]] + o[columns["q_error"]], o[columns["ref_dq"]])
 
     def step(self, state: JointReference, action: torch.Tensor) -> tuple[JointReference, None]:
         return self.joint_delta.advance(state, action[0].double().numpy()), None
@@ -99,10 +101,11 @@ class ExactModel:
 class Agent(MPCAgent):
     """Plans, and can be told to be late: `delays[i]` [s] for the i-th plan after the warm-up."""
 
-    def __init__(self, joint_delta: JointDelta, seed: int = 0, context: int = 0) -> None:
+    def __init__(self, joint_delta: JointDelta, seed: int = 0, context: int = 0, arm: Arm = ARM) -> None:
         config = SamplingConfig(num_samples=64, num_elites=8, keep_elites=4, iterations=2)
-        planner = CEM(config, ARM.n, CTRL_DT, torch.Generator().manual_seed(seed))
-        super().__init__(ExactModel(joint_delta, context), planner, lambda goal: ReachPoint(POSITION, goal))
+        planner = CEM(config, arm.n, CTRL_DT, torch.Generator().manual_seed(seed))
+        position = observation_groups(arm.n)["ee_pos"]
+        super().__init__(ExactModel(joint_delta, context, arm), planner, lambda goal: ReachPoint(position, goal))
         self.delays: dict[int, float] = {}
         self.calls, self.executed, self.before, self.bridge = 0, [], {}, None
 
