@@ -327,6 +327,30 @@ class CollectCommand:
 
 
 @dataclass(frozen=True)
+class GalleryCommand:
+    """`loopwm gallery`: a picture of every arm in every task.
+
+    Attributes:
+        seed: of the episodes whose start is drawn, at least 0.
+        out: run folder; none makes runs/gallery/TIME.
+        robot: name of one arm, or the path of a YAML file that describes another; empty for all of ours.
+        width: of a picture, 32 to 2000 pixels.
+        height: of a picture, 32 to 2000 pixels.
+    """
+
+    seed: int = 1
+    out: str | None = None
+    robot: str = ""
+    width: int = 320
+    height: int = 240
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0, MAX_SEED)
+        _number("width", self.width, 32, 2000)
+        _number("height", self.height, 32, 2000)
+
+
+@dataclass(frozen=True)
 class TrainCommand(CollectCommand):
     """`loopwm train`: explore, then train in rounds.
 
