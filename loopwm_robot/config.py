@@ -313,8 +313,6 @@ class EvaluateConfig:
         simulator_episodes: for the same planner on the true model (slow), at least 0.
         held_out: random episodes for the open-loop errors, at least 1.
         threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
-        plan_picture: draw what was considered for one plan into plots/plan.png, for our arms.
-        film_episodes: to film with the candidates of every plan, into video/plans.mp4; at least 0.
     """
 
     episodes: int = 100
@@ -323,11 +321,8 @@ class EvaluateConfig:
     simulator_episodes: int = 0
     held_out: int = 20
     threads: int = 1
-    plan_picture: bool = True
-    film_episodes: int = 0
 
     def __post_init__(self) -> None:
-        _number("evaluate.film_episodes", self.film_episodes, 0, 1000)
         _number("evaluate.episodes", self.episodes, 1, 100_000)
         _number("evaluate.held_out", self.held_out, 1, 100_000)
         for name in ("random_episodes", "untrained_episodes", "simulator_episodes"):
@@ -392,6 +387,8 @@ class EvaluateCommand:
         planner: the planner.
         evaluate: how many episodes.
         device: cpu, cuda (a GPU), cuda:N, or auto (a GPU where there is one).
+        plan_picture: draw what was considered for one plan into plots/plan.png, for our arms.
+        film_episodes: to film with the candidates of every plan, into video/plans.mp4, 0 to 1000.
     """
 
     checkpoint: str = ""
@@ -401,7 +398,10 @@ class EvaluateCommand:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     device: str = "cpu"
+    plan_picture: bool = True
+    film_episodes: int = 0
 
     def __post_init__(self) -> None:
+        _number("film_episodes", self.film_episodes, 0, 1000)
         _number("seed", self.seed, 0, MAX_SEED)
         check_device(self.device)
