@@ -320,8 +320,6 @@ class EvaluateConfig:
         simulator_episodes: for the same planner on the true model (slow), at least 0.
         held_out: random episodes for the open-loop errors, at least 1.
         threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
-        plan_picture: draw what was considered for one plan into plots/plan.png, for our arms.
-        film_episodes: to film with the candidates of every plan, into video/plans.mp4; at least 0.
     """
 
     episodes: int = 100
@@ -330,11 +328,8 @@ class EvaluateConfig:
     simulator_episodes: int = 0
     held_out: int = 20
     threads: int = 1
-    plan_picture: bool = True
-    film_episodes: int = 0
 
     def __post_init__(self) -> None:
-        _number("evaluate.film_episodes", self.film_episodes, 0, 1000)
         _number("evaluate.episodes", self.episodes, 1, 100_000)
         _number("evaluate.held_out", self.held_out, 1, 100_000)
         for name in ("random_episodes", "untrained_episodes", "simulator_episodes"):
@@ -360,6 +355,30 @@ class CollectCommand:
 
     def __post_init__(self) -> None:
         _number("seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class GalleryCommand:
+    """`loopwm gallery`: a picture of every arm in every task.
+
+    Attributes:
+        seed: of the episodes whose start is drawn, at least 0.
+        out: run folder; none makes runs/gallery/TIME.
+        robot: name of one arm, or the path of a YAML file that describes another; empty for all of ours.
+        width: of a picture, 32 to 2000 pixels.
+        height: of a picture, 32 to 2000 pixels.
+    """
+
+    seed: int = 1
+    out: str | None = None
+    robot: str = ""
+    width: int = 320
+    height: int = 240
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0, MAX_SEED)
+        _number("width", self.width, 32, 2000)
+        _number("height", self.height, 32, 2000)
 
 
 @dataclass(frozen=True)
@@ -399,6 +418,8 @@ class EvaluateCommand:
         planner: the planner.
         evaluate: how many episodes.
         device: cpu, cuda (a GPU), cuda:N, or auto (a GPU where there is one).
+        plan_picture: draw what was considered for one plan into plots/plan.png, for our arms.
+        film_episodes: to film with the candidates of every plan, into video/plans.mp4, 0 to 1000.
     """
 
     checkpoint: str = ""
@@ -408,7 +429,10 @@ class EvaluateCommand:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     device: str = "cpu"
+    plan_picture: bool = True
+    film_episodes: int = 0
 
     def __post_init__(self) -> None:
+        _number("film_episodes", self.film_episodes, 0, 1000)
         _number("seed", self.seed, 0, MAX_SEED)
         check_device(self.device)

@@ -27,7 +27,7 @@ from .errors import RequestError
 from .schema import plain
 
 LOGGERS = ("loopwm_robot", "envs", "planners", "hardware")
-REPEATED = ("collect", "evaluate", "deploy")
+REPEATED = ("collect", "evaluate", "deploy", "gallery")
 """Commands without `resume`: an interrupted one is run again."""
 Number = str | bool | int | float
 

@@ -32,10 +32,10 @@ def run(overrides: list[str]) -> int:
         started = time.perf_counter()
         evaluation = evaluate_checkpoint(checkpoint, env, config.planner, config.evaluate, config.seed)
         write_evaluation(evaluation, checkpoint, folder.path)
-        if config.evaluate.plan_picture:
+        if config.plan_picture:
             with torch_threads(config.evaluate.threads):
                 picture_plan(checkpoint, env, config.planner, config.seed, folder.path / "plots" / "plan.png")
-        if config.evaluate.film_episodes:
+        if config.film_episodes:
             film(config, checkpoint, folder)
         summary = {
             **evaluation.summary(),
@@ -62,7 +62,7 @@ def film(config: EvaluateCommand, checkpoint: Checkpoint, folder: RunFolder) -> 
     from ..report.video import VideoError
     from ..threads import torch_threads
 
-    episodes, path = config.evaluate.film_episodes, folder.file("video/plans.mp4")
+    episodes, path = config.film_episodes, folder.file("video/plans.mp4")
     try:
         with torch_threads(config.evaluate.threads):
             film_plans(checkpoint, config.env, config.planner, config.seed, episodes, path)

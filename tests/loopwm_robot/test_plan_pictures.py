@@ -138,6 +138,15 @@ def test_a_plan_on_the_simulator_is_pictured_with_its_obstacle(tmp_path: Path):
     env.close()
 
 
+def test_where_the_goal_is_about_an_object_the_hand_is_pictured(tmp_path: Path):
+    config = EnvConfig(id="LoopWM/PandaPush-v0", control_mode="cartesian_delta")
+    env = make_env(config)
+    pushing = replace(untrained(), spaces=spaces_of(env, config))
+    assert picture_plan(pushing, env, replace(FAST, model="simulator"), 0, tmp_path / "plan.png") is not None
+    assert colours_in(tmp_path / "plan.png") > 20
+    env.close()
+
+
 def test_without_an_end_effector_there_is_no_picture(tmp_path: Path):
     blind = replace(untrained(), spaces=Spaces("Other", "", 4, 2, 0, 0.1))
     assert picture_plan(blind, gym.make("CartPole-v1"), FAST, 0, tmp_path / "plan.png") is None
@@ -180,7 +189,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("loopwm_robot.plan_pictures.FILM", {"width": 64, "height": 48, "max_episode_steps": 2})
     save_checkpoint(tmp_path / "checkpoint.safetensors", untrained())
     base = ["evaluate", f"checkpoint={tmp_path}", "planner=cem_fast", "evaluate.episodes=1", "evaluate.held_out=1"]
-    assert main([*base, f"out={tmp_path / 'a'}", "evaluate.film_episodes=1"]) == 0
+    assert main([*base, f"out={tmp_path / 'a'}", "film_episodes=1"]) == 0
     assert (tmp_path / "a/plots/plan.png").stat().st_size > 1000
     assert (tmp_path / "a/video/plans.mp4").stat().st_size > 1000
 
@@ -192,7 +201,7 @@ def test_a_film_that_cannot_be_made_is_left_out(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("loopwm_robot.plan_pictures.record_reaches", broken)
     save_checkpoint(tmp_path / "checkpoint.safetensors", untrained())
     base = ["evaluate", f"checkpoint={tmp_path}", "planner=cem_fast", "evaluate.episodes=1", "evaluate.held_out=1"]
-    assert main([*base, f"out={tmp_path / 'a'}", "evaluate.film_episodes=1", "evaluate.plan_picture=false"]) == 0
+    assert main([*base, f"out={tmp_path / 'a'}", "film_episodes=1", "plan_picture=false"]) == 0
     assert "no GL here" in (tmp_path / "a/log.txt").read_text()
     assert not (tmp_path / "a/plots/plan.png").exists()
     assert (tmp_path / "a/summary.json").is_file()
