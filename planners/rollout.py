@@ -28,7 +28,7 @@ class TrajectoryScorer:
         watch: is shown what was imagined and how it scored.
     """
 
-    def __init__(self, model: RolloutModel, state: Any, objective: Objective, watch: Watch | None = None) -> None:
+    def __init__(self, model: RolloutModel, state: Any, objective: Objective, *, watch: Watch | None = None) -> None:
         self.model, self.state, self.objective, self.watch = model, state, objective, watch
         self.constrained = is_constrained(objective)
         self._best: tuple[float, Tensor] | None = None
