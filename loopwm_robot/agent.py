@@ -113,7 +113,7 @@ class MPCAgent:
         if self._objective is None:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
-        score = TrajectoryScorer(self.model, state, self._objective, self.watch, self.shallow)
+        score = TrajectoryScorer(self.model, state, self._objective, watch=self.watch, shallow=self.shallow)
         plan = self.planner.plan(score, warm_start, executed)
         self.last_plan = score.settle(plan)
         if self.last_plan.actions is not plan.actions and isinstance(self.planner, SamplingPlanner):

@@ -34,11 +34,12 @@ class TrajectoryScorer:
         model: RolloutModel,
         state: Any,
         objective: Objective,
+        *,
         watch: Watch | None = None,
         shallow: RolloutModel | None = None,
     ) -> None:
         self.model, self.state, self.objective, self.watch = model, state, objective, watch
-        self.shallow = None if shallow is None else TrajectoryScorer(shallow, state, objective, watch)
+        self.shallow = None if shallow is None else TrajectoryScorer(shallow, state, objective, watch=watch)
         self.constrained = is_constrained(objective)
         self._best: tuple[float, Tensor] | None = None
 

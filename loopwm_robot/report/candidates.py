@@ -122,7 +122,7 @@ class CandidateWatch:
         start = np.asarray(vector[self.columns], np.float64)
         num_elites = int(getattr(getattr(self.agent.planner, "config", None), "num_elites", 1))
         parts = [self._paths(trajectory, start) for trajectory, _ in self._iterations]
-        scores = [np.asarray(s.cpu(), np.float64) for _, s in self._iterations]
+        scores = [np.asarray(s.detach().cpu(), np.float64) for _, s in self._iterations]
         loops: list[Any] = [getattr(trajectory, "loops", None) for trajectory, _ in self._iterations]
         known = all(part is not None for part in loops)
         return Candidates(
@@ -136,7 +136,7 @@ class CandidateWatch:
         )
 
     def _paths(self, trajectory: Trajectory, start: NDArray[np.float64]) -> NDArray[np.float64]:
-        ends = np.asarray(trajectory.observations(self.columns).cpu(), np.float64)  # (N, H, 3)
+        ends = np.asarray(trajectory.observations(self.columns).detach().cpu(), np.float64)  # (N, H, 3)
         return np.concatenate([np.broadcast_to(start, (len(ends), 1, 3)), ends], axis=1)
 
 

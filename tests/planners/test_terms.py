@@ -80,6 +80,27 @@ def test_each_cost_by_hand():
     assert score(AvoidSphere("ee_pos", (0, 0), 2), seen) == -2
 
 
+def test_costs_have_the_gradient_that_differences_have():
+    obs = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(5)).double().requires_grad_()
+    terms = [
+        Reach("ee_pos", (0, 0)),
+        StayInBox("ee_pos", low=(-0.5, -0.5), high=(0.5, 0.5)),
+        KeepSpeed("ee_pos", low=1.0, high=2.0),
+        AvoidSphere("ee_pos", (0.2, 0.1), 1.0),
+    ]
+    for term in terms:
+        objective = Composite([term], LAYOUT, DT)
+        assert torch.autograd.gradcheck(lambda x, o=objective: o(Seen(x), torch.zeros(4, 5, 1).double()), obs)
+
+
+def test_gradients_are_finite_where_a_norm_has_its_kink():
+    obs = torch.zeros(1, 3, 3, requires_grad=True)
+    terms = [Reach("ee_pos", (0, 0)), StayInBox("ee_pos", low=(-1, -1)), KeepSpeed("ee_pos", low=1.0)]
+    terms.append(AvoidSphere("ee_pos", (0, 0), 1.0))
+    Composite(terms, LAYOUT, DT)(Seen(obs), torch.zeros(1, 3, 1)).backward()
+    assert obs.grad.isfinite().all()
+
+
 def test_a_sphere_between_two_steps_is_seen():
     assert score(AvoidSphere("ee_pos", (0, 0), 0.5), path((-1, 0.25), (1, 0.25))) == pytest.approx(-0.25)
     assert score(AvoidSphere("ee_pos", (0, 0), 0.5), path((-1, 0.75), (1, 0.75))) == 0
@@ -197,7 +218,7 @@ def test_without_constraints_a_plan_is_left_alone():
 def test_watching_shows_what_was_scored():
     seen: list[tuple[Any, Tensor, Tensor]] = []
     objective = Composite([Reach("ee_pos", (0, 0))], LAYOUT, DT)
-    scorer = TrajectoryScorer(Steps(), torch.zeros(2), objective, lambda *shown: seen.append(shown))
+    scorer = TrajectoryScorer(Steps(), torch.zeros(2), objective, watch=lambda *shown: seen.append(shown))
     actions = torch.ones(3, 2, 2)
     scores = scorer(actions)
     ((trajectory, shown, shown_scores),) = seen
