@@ -17,6 +17,7 @@ from .interfaces import Prior, Scorer
 from .knots import interpolation_matrix
 from .limits import ActionLimits, Past, check_previous
 from .plan import Plan
+from .prior import ask
 from .search import Iteration, PlanningError, Search, Tally, Terms
 from .staged import Promotion
 
@@ -288,18 +289,11 @@ class SamplingPlanner(ABC):
         return torch.where(finite, scores, -torch.inf) if valid else None
 
     def _told(self, prior: Prior | None) -> Tensor | None:
-        """Candidates of a policy as knots (any, K, nu); those that are not finite are left out."""
+        """Candidates of a policy as knots (any, K, nu)."""
         num = min(self.config.prior_samples, self.config.num_samples - 1)
         if prior is None or not num:
             return None
-        actions = prior(num)
-        if actions.shape != (num, self.config.horizon, self.nu):
-            raise ValueError(
-                f"prior gave shape {tuple(actions.shape)}, allowed ({num}, {self.config.horizon}, {self.nu}); "
-                "return one action sequence for each candidate asked for"
-            )
-        finite = actions.isfinite().all(dim=(1, 2))
-        return self.fit(actions[finite].to(self._before).clamp(-1, 1))
+        return self.fit(ask(prior, num, self.config.horizon, self.nu).to(self._before))
 
     def _initial_mean(self, warm_start: Tensor | None) -> Tensor:
         shape = (self.config.horizon, self.nu)
