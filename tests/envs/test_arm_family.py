@@ -122,7 +122,7 @@ def test_forward_kinematics_is_the_published_one(arm: Arm) -> None:
             [-2 * pi, -2.059, -2 * pi, -0.19198, -2 * pi, -1.69297, -2 * pi],
             [2 * pi, 2.0944, 2 * pi, 3.927, 2 * pi, pi, 2 * pi],
             3.14,
-            20,
+            10,
             [50, 50, 30, 30, 30, 20, 20],
         ),
         (
@@ -151,6 +151,16 @@ def test_mass_is_the_published_one(arm: Arm) -> None:
     model = arm.load_model()
     first = int(model.jnt_bodyid[0])
     np.testing.assert_allclose(model.body_subtreemass[first], MOVING_MASS[arm.name], atol=2e-5)
+
+
+def test_compiled_file_is_the_model_bit_by_bit(arm: Arm) -> None:
+    first, again = arm.compiled_file(), arm.compiled_file()
+    assert first == again and first.suffix == ".mjb"
+    model, loaded = arm.load_model(), mujoco.MjModel.from_binary_path(str(first))
+    for name in ("body_pos", "body_quat", "body_inertia", "actuator_gainprm", "jnt_range", "geom_size", "dof_armature"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(model, name))
+    first.write_bytes(b"torn")
+    assert arm.compiled_file().read_bytes()[:4] != b"torn"
 
 
 def test_servos_follow_the_joints_and_gravity_is_compensated(arm: Arm) -> None:
