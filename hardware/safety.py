@@ -18,6 +18,7 @@ checked way to rest.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,7 @@ class SafetyFilter:
         self._v: Array = np.zeros(limits.n)
         self._last_target: Array = np.zeros(limits.n)
         self._last_w: Array = np.zeros(limits.n)
+        self._ladder: Array = np.zeros((0, limits.n))
         self._stop: Array = np.zeros((0, 2, limits.n))
 
     def reset(self, q: ArrayLike) -> None:
@@ -239,11 +241,20 @@ class SafetyFilter:
 
     def _motion(self, q: Array, v: Array) -> Array:
         """A command (..., n) and the stop behind it: positions and velocities (1 + ticks, ..., 2, n)."""
-        ticks = int(np.max(np.ceil(np.abs(v) / self._step - TICK_TOLERANCE), initial=0.0))
-        k = np.arange(ticks + 1.0).reshape(-1, *[1] * v.ndim)
-        speeds = np.sign(v) * np.maximum(np.abs(v) - k * self._step, 0.0)
-        path = np.concatenate([q[None], q + np.cumsum(speeds[1:], axis=0) * self.dt])
-        return np.stack([path, speeds], axis=-2)
+        size = np.abs(v)
+        ticks = math.ceil((size / self._step).max(initial=0.0) - TICK_TOLERANCE)
+        if ticks >= len(self._ladder):  # what braking takes off after so many ticks
+            self._ladder = np.arange(ticks + 1.0)[:, None] * self._step
+        motion = np.empty((ticks + 1, *v.shape[:-1], 2, v.shape[-1]))
+        path, speeds = motion[..., 0, :], motion[..., 1, :]
+        np.subtract(size, self._ladder[: ticks + 1].reshape(-1, *[1] * (v.ndim - 1), v.shape[-1]), out=speeds)
+        np.maximum(speeds, 0.0, out=speeds)
+        speeds *= np.sign(v)
+        path[0] = 0.0
+        np.cumsum(speeds[1:], axis=0, out=path[1:])
+        path *= self.dt
+        path += q
+        return motion
 
     def _commit(self, q: Array, v: Array, lo: Array, hi: Array) -> NDArray[np.uint32] | None:
         """Take a command if it and its stop pass, else one nearer to braking, else the stop in store.
@@ -283,7 +294,7 @@ class SafetyFilter:
         for broken, reason in (
             (np.abs(speeds[0]) > self._v_max * (1.0 + _ROUNDING), Reason.VELOCITY),
             (np.abs(speeds[0] - v) > self._step_max * (1.0 + _ROUNDING), Reason.ACCELERATION),
-            ((path > hi + _ROUNDING).any(axis=0) | (path < lo - _ROUNDING).any(axis=0), Reason.POSITION),
+            ((path.max(axis=0) > hi + _ROUNDING) | (path.min(axis=0) < lo - _ROUNDING), Reason.POSITION),
         ):
             if broken.any():
                 found |= np.where(broken.any(axis=-1), np.uint32(reason), np.uint32(0))

@@ -57,7 +57,7 @@ def hostile(rng: np.random.Generator, q: np.ndarray, k: int) -> np.ndarray:
     return kinds[(np.arange(len(q)) + k // 150) % len(kinds), np.arange(len(q))]
 
 
-def drive(guard: Guard | None, arms: int = 16, ticks: int = 500, dt: float = DT) -> np.ndarray:
+def drive(guard: Guard | None, arms: int = 8, ticks: int = 400, dt: float = DT) -> np.ndarray:
     """Commands (ticks + 1, arms, 3) under hostile requests."""
     rng, f = np.random.default_rng(1), SafetyFilter(LIMITS, dt, guard=guard)
     f.reset(np.tile(START, (arms, 1)))
@@ -67,11 +67,11 @@ def drive(guard: Guard | None, arms: int = 16, ticks: int = 500, dt: float = DT)
     return np.array(path)
 
 
-@pytest.mark.parametrize("dt", [0.002, 0.01])
+@pytest.mark.parametrize("dt", [0.004, 0.01])
 def test_no_request_brings_a_pair_closer_than_its_margin(dt):
     guard = Guard(CHAIN, SCENE, dt)
     free = guard.clearances(drive(None, dt=dt))
-    assert (free.min(axis=(0, 1)) < 0.0).sum() >= 4  # without the guard most pairs collide
+    assert (free.min(axis=(0, 1)) < 0.0).sum() >= 2  # without the guard several pairs collide
     path = drive(guard, dt=dt)
     kept = guard.clearances(path)
     assert (kept >= SCENE.margin_m - 1e-12).all()
@@ -87,15 +87,15 @@ def test_no_request_brings_a_pair_closer_than_its_margin(dt):
 def test_the_stop_in_store_is_clear_at_every_tick_and_is_what_runs():
     guard, rng = Guard(CHAIN, SCENE, DT), np.random.default_rng(4)
     f = SafetyFilter(LIMITS, DT, guard=guard)
-    f.reset(np.tile(START, (8, 1)))
-    for k in range(500):
+    f.reset(np.tile(START, (5, 1)))
+    for k in range(250):
         f.step(hostile(rng, f.q, k))
         stop = f.stop_path
         assert (guard.clearances(stop) >= SCENE.margin_m - 1e-12).all()
         assert len(stop) * DT >= f.stopping_time - 1e-12
     assert len(stop) > 5
     for pose in stop:
-        q = f.brake().q if k % 2 else f.step(np.full((8, 3), np.nan)).q
+        q = f.brake().q if k % 2 else f.step(np.full((5, 3), np.nan)).q
         np.testing.assert_array_equal(q, pose)
     assert f.at_rest
 
@@ -113,12 +113,12 @@ def test_an_obstacle_stops_the_arm_short_and_lets_it_go_again():
     guard = Guard(CHAIN, SCENE, DT)
     f = SafetyFilter(LIMITS, DT, guard=guard)
     f.reset(START)
-    for _ in range(700):
+    for _ in range(450):
         out = f.step([1.6, 0.0, 0.0])  # through the crate
     assert f.at_rest and (out.reasons & Reason.COLLISION).all()
     nearest = guard.names[int(guard.clearances(f.q).argmin())]
     assert "crate" in nearest and SCENE.margin_m <= guard.clearances(f.q).min() < SCENE.margin_m + 0.02
-    for _ in range(700):
+    for _ in range(450):
         out = f.step(START)
     np.testing.assert_allclose(f.q, START, atol=1e-9)
     assert not out.reasons.any()
@@ -137,7 +137,7 @@ def test_points_stay_in_their_workspace_and_out_of_their_own_obstacles():
     assert (at[..., 0].max() > 0.28) and (at[..., 0].min() < -0.23)
     assert np.linalg.norm(at[:, :, 0] - [0.0, 0.0, 1.25], axis=-1).min() >= 0.1 - 1e-12
     outside = CHAIN.ends(drive(None))[..., CHAIN.index("tcp"), 0, 0]
-    assert outside.max() > 0.5
+    assert outside.max() > 0.4
     f = SafetyFilter(LIMITS, DT, guard=guard)
     f.reset(START)
     assert any((f.step([1.2, 0.0, 0.0]).reasons & Reason.WORKSPACE).any() for _ in range(300))
@@ -146,9 +146,9 @@ def test_points_stay_in_their_workspace_and_out_of_their_own_obstacles():
 def test_points_keep_their_speed_also_while_stopping():
     guard, rng = Guard(CHAIN, SceneConfig(speed_max=0.25), DT), np.random.default_rng(2)
     f = SafetyFilter(LIMITS, DT, guard=guard)
-    f.reset(np.tile(START, (8, 1)))
+    f.reset(np.tile(START, (5, 1)))
     tcp, path, reasons = CHAIN.index("tcp"), [f.q], np.uint32(0)
-    for k in range(400):
+    for k in range(250):
         out = f.step(hostile(rng, f.q, k))
         path.append(out.q)
         reasons |= np.bitwise_or.reduce(out.reasons, axis=None)
@@ -255,7 +255,7 @@ def test_a_plan_into_an_obstacle_ends_short_of_it(spec, limits):
         q0 = bridge.snapshot().applied.applied
         t = np.linspace(0.0, 1.0, 41)[:, None]
         bridge.submit(bridge.make_plan(q0 + t * ([1.2, 0.0, 0.0] - q0), dt=0.05, validity=5.0))
-        bridge.advance(3.0)
+        bridge.advance(2.0)
         guard, records = bridge._spec.guard(), bridge.records()
         assert bridge.mode is Mode.RUNNING and bridge.audit().limit_violations == 0
         assert (records["reasons"][-1] & Reason.COLLISION).all() and not records["applied_dq"][-1].any()

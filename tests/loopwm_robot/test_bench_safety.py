@@ -68,12 +68,12 @@ def test_faults_of_all_kinds_are_followed_to_rest(witness: Witness) -> None:
     run = ride.run_bridge(
         ARM, LIMITS, chain_of("panda"), SCENE, witness, safety.poses_inside(GUARD, ARM, 500), 100.0, 900, 0
     )
-    followed, late = ride.late_stops(run, LIMITS, 0.01)
-    assert run.faults >= followed >= 1 and late == 0 and run.rejected > 0
+    followed, in_motion, late = ride.late_stops(run, LIMITS, 0.01)
+    assert run.faults >= followed >= 1 and followed >= in_motion and late == 0 and run.rejected > 0
     moving = run.records.copy()
     moving["applied_dq"] = 1.0
     changed = ride.BridgeRun(moving, run.true_q, run.faults, run.rejected)
-    assert ride.late_stops(changed, LIMITS, 0.01)[1] > 0  # an arm that goes on would be seen
+    assert ride.late_stops(changed, LIMITS, 0.01)[2] > 0  # an arm that goes on would be seen
     assert set(PLANS) >= {"stale", "reordered", "flooding", "wrong names"}
 
 

@@ -11,6 +11,8 @@ import yaml
 
 from envs import known_arms, load_arm
 from hardware import FakeClock, Guard, SceneConfig
+from loopwm_robot.cli import deploy
+from loopwm_robot.cli.compose import compose
 from loopwm_robot.deploy import ArmConfig, make_bridge
 from loopwm_robot.deploy.chain import _capsule, chain_of
 from loopwm_robot.errors import RequestError
@@ -129,3 +131,13 @@ def test_a_malformed_scene_names_its_key():
         config(scene={"margin_m": 2.0})
     with pytest.raises(RequestError, match="no joints"):
         config(chain={"joints": []})
+
+
+def test_a_scene_can_be_given_on_the_command_line():
+    overrides = [
+        "checkpoint=x",
+        "arm.scene.speed_max=0.25",
+        "arm.scene.planes=[{name: table, point: [0, 0, 0], normal: [0, 0, 1]}]",
+    ]
+    scene = compose(deploy.CONFIG_NAME, overrides, deploy.SCHEMA).arm.scene
+    assert scene.speed_max == 0.25 and scene.planes[0].normal == (0.0, 0.0, 1.0) and not scene.self_collision

@@ -96,7 +96,7 @@ def run(config: SafetyBench) -> Findings:
             )
             checked = audit(ride.records, limits, dt)
             broken, _ = as_requested(ride, limits, dt)
-            stops, late = late_stops(ride, limits, dt)
+            stops, moving, late = late_stops(ride, limits, dt)
             touching, _ = witness.look(ride.true_q)
             commanded, _ = witness.look(ride.records["applied"])
             asked, _ = witness.look(np.clip(ride.records["requested"], arm.q_min, arm.q_max))
@@ -107,6 +107,7 @@ def run(config: SafetyBench) -> Findings:
                 "collisions_of_commands": int(commanded.sum()),
                 "faults": ride.faults,
                 "stops_followed": stops,
+                "of_these_from_motion": moving,
                 "stops_late": late,
                 "plans_refused": ride.rejected,
                 "limit_violations_without_filter": broken,

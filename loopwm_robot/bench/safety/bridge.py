@@ -111,16 +111,22 @@ def _recover(bridge: ArmBridge) -> None:
     bridge.start()
 
 
-def late_stops(run: BridgeRun, limits: JointLimits, dt: float) -> tuple[int, int]:
-    """Faults whose stop could be followed to its end, and those that did not rest within the computed time."""
+def late_stops(run: BridgeRun, limits: JointLimits, dt: float) -> tuple[int, int, int]:
+    """Count stops after a fault.
+
+    Returns:
+        those that could be followed to their end, those of them that began in motion, and those that did not rest
+        within the computed time.
+    """
     mode, v = run.records["mode"], run.records["applied_dq"]
-    followed = late = 0
+    followed = moving = late = 0
     for i in (np.flatnonzero((mode[1:] == Mode.FAULT) & (mode[:-1] != Mode.FAULT)) + 1).tolist():
         due = i - 1 + round(braking_time(v[i - 1], limits.ddq_max, dt) / dt)
         if due < len(v) and bool(np.all(mode[i:due] == Mode.FAULT)):
             followed += 1
+            moving += bool((np.abs(v[i - 1]) > AT_REST).any())
             late += bool((np.abs(v[max(due, i)]) > AT_REST).any())
-    return followed, late
+    return followed, moving, late
 
 
 def as_requested(run: BridgeRun, limits: JointLimits, dt: float) -> tuple[int, NDArray[np.void]]:
