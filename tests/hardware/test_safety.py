@@ -225,3 +225,20 @@ def test_seeding_needs_a_proper_pose():
         f.reset([0.0, 0.0])
     with pytest.raises(ValueError, match="tick"):
         SafetyFilter(LIMITS, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("q", "v", "why"),
+    [
+        ([0.004 * 9.0, 0.0, 1.0], [9.0, 0.0, 0.0], Reason.VELOCITY),
+        ([0.004 * 0.5, 0.0, 1.0], [0.5, 0.0, 0.0], Reason.ACCELERATION),
+        ([0.0, 0.6, 1.0], [0.0, 0.0, 0.0], Reason.POSITION),
+    ],
+)
+def test_a_command_that_fails_the_check_is_never_taken(q, v, why):
+    """By induction none comes up; were the induction wrong, the check would still hold it back."""
+    f = SafetyFilter(LIMITS, 0.004)
+    f.reset([0.0, 0.0, 1.0])
+    bits = f._commit(np.array(q), np.array(v), LIMITS.q_min, LIMITS.q_max)
+    assert bits is not None and Reason(int(bits)) & why
+    assert (np.abs(f.dq) <= LIMITS.ddq_max * 0.004 * (1 + 1e-6)).all() and (f.q <= LIMITS.q_max).all()
