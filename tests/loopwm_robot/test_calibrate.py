@@ -129,7 +129,11 @@ def test_a_rule_that_misses_the_budget_takes_its_lowest_error_and_says_so():
 
 @pytest.mark.parametrize(
     "form, rule",
-    [("paper", Converged(0.5, 1, 4)), ("paper", FixedDepth(2)), ("step_consistent", Doubling(0.5, 4))],
+    [
+        ("paper", Converged(0.5, 1, 4)),
+        pytest.param("paper", FixedDepth(2), marks=pytest.mark.slow),
+        pytest.param("step_consistent", Doubling(0.5, 4), marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_the_rule_in_use_takes_its_threshold(form, rule):
@@ -214,7 +218,7 @@ def scores(model: LoopWM, episodes: list[Episode], steps: int) -> torch.Tensor:
     return torch.stack(each, 1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"form": "step_consistent"}, {"context": 3}], ids=str)
+@pytest.mark.parametrize("changes", slow_but([{}], [{}, {"form": "step_consistent"}, {"context": 3}]), ids=str)
 def test_one_normal_state_in_a_hundred_raises_an_alarm(changes):
     """On episodes that nobody saw before; 0.3 to 2 %, since neighbouring starts depend on one another."""
     model, steps = make(**changes), 10

@@ -55,7 +55,7 @@ def test_points_and_distances_are_those_of_mujoco(name):
 
 def test_pairs_are_those_that_mujoco_tests():
     names = {frozenset(pair) for pair in chain_of("panda").pairs}
-    assert frozenset(("link0_collision", "hand_collision")) in names
+    assert frozenset(("link0_collision", "gripper_hand_collision")) in names
     assert frozenset(("link3_collision", "link5_collision")) not in names  # excluded in the MJCF
     assert frozenset(("link5_collision", "link7_collision")) not in names  # both of the class far
 
@@ -90,7 +90,7 @@ def test_a_scene_in_the_file_of_an_arm_reaches_the_bridge():
     assert build(ArmConfig, yaml.safe_load(yaml.safe_dump(plain(first)))) == first
     with make_bridge(first, lockstep=True, clock=FakeClock(1.0)) as bridge:
         guard = bridge._spec.guard()
-        assert guard is not None and "hand_collision and table" in guard.names
+        assert guard is not None and "gripper_hand_collision and table" in guard.names
         assert bridge._link.executor.filter.guard is not None
     with make_bridge(config(), lockstep=True, clock=FakeClock(1.0)) as bridge:
         assert bridge._link.executor.filter.guard is None  # nothing is looked at by default

@@ -145,6 +145,7 @@ def test_collect_then_train_on_its_episodes(
     assert str(tmp_path / "trained" / "checkpoint.safetensors") in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_evaluating_twice_gives_the_same_numbers(demo: Path, tmp_path: Path) -> None:
     request = ["planner=cem_fast", "evaluate.episodes=2", "evaluate.untrained_episodes=1", "evaluate.held_out=2"]
     results = []
@@ -214,6 +215,7 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) ->
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_resumes_to_the_same_weights(checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     process = start("demo", "experiment=smoke", *SHORT, f"out={folder}")

@@ -118,7 +118,7 @@ def test_drives_the_arm(kind: str, reach: tuple[gym.Env, Spaces]) -> None:
     assert len(agent.memory) == agent.memory.context  # of what the arm did, also for the goal before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["loopwm", "ensemble"], KINDS))
 def test_trains_by_command(kind: str, tmp_path: Path) -> None:
     tiny = ["collect.episodes=2", "train.held_out=1", "train.rounds=2", "train.updates_per_round=2"]
     tiny += ["train.episodes_per_round=1", "train.update.batch_size=8", "train.gate.updates=2", "planner=cem_fast"]

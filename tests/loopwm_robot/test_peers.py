@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from marks import slow_but
 from point_env import PointEnv
 from torch import Tensor
 
@@ -382,7 +383,7 @@ LEARNING = {"latent_mlp": (300, 1e-2, 0.5), "rssm": (300, 1e-2, 0.65), "ensemble
 """Updates, learning rate, and the largest share of the error of predicting no motion that is left."""
 
 
-@every_kind
+@pytest.mark.parametrize("kind", slow_but(["ensemble"], KINDS))
 def test_learns_the_point_mass(kind):
     """The open-loop error at five steps is clearly below that of predicting no motion."""
     updates, rate, share = LEARNING[kind]

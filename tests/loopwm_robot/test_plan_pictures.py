@@ -194,6 +194,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert (tmp_path / "a/video/plans.mp4").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_film_that_cannot_be_made_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def broken(*_args, **_kwargs):
         raise video.VideoError("no GL here")

@@ -57,7 +57,7 @@ def run_bridge(
     """Drive one simulated arm for a number of ticks; an operator resets each fault after a second."""
     rng, true_q = np.random.default_rng([seed, 1]), []
     with tempfile.TemporaryDirectory() as folder:
-        path = witness.write(Path(folder) / "arm.xml")
+        path = witness.write(Path(folder) / "arm.mjb")
         kwargs = {"mjcf_path": str(path), "joint_names": list(arm.joint_names), "home": arm.home.tolist()}
         bridge = ArmBridge(
             DriverSpec("sim", kwargs),

@@ -43,15 +43,14 @@ class Witness:
                     name=rod.name, type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=(*rod.start, *rod.end),
                     size=(rod.radius, 0.0, 0.0), contype=3, conaffinity=3,
                 )  # fmt: skip
-            self.spec = spec
 
         self.model = arm.load_model(edit=add)
         self._data, self._n = mujoco.MjData(self.model), arm.n
         self._site = self.model.site(arm.ee_site).id
 
     def write(self, path: Path) -> Path:
-        """Save the model for the simulated arm."""
-        path.write_text(self.spec.to_xml(), encoding="utf-8")
+        """Save the model for the simulated arm, compiled (MJB)."""
+        mujoco.mj_saveModel(self.model, str(path), None)
         return path
 
     def look(self, q: Float64) -> tuple[NDArray[np.bool_], Float64]:
