@@ -325,7 +325,8 @@ class Executor:
         try:
             self.driver.write(q, now + self.config.dt)
         except (Disconnected, HardwareFault, ModeError) as error:
-            self._fault(now, "write_failed", str(error))
+            # A device may refuse a command before a measurement tells of its fault.
+            self._fault(now, "device_fault" if isinstance(error, HardwareFault) else "write_failed", str(error))
             self._device_stop(now)
         except BridgeError as error:
             lost = self.watch.write_missed(now)
