@@ -6,7 +6,7 @@ Frame i (1 .. n) turns with joint i, frame 0 is the base: T_i = T_i-1 Trans(pos_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import LimitsMismatch, ShapeMismatch
 from .interface import Array
+from .plain import refuse_unknown
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -187,10 +188,7 @@ class Chain:
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Chain:
         """Build from plain data: ``joints``, ``bodies`` and ``pairs``."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(data) - set(known))
-        if unknown:
-            raise LimitsMismatch(f"chain: keys {', '.join(unknown)} are unknown; known: {', '.join(known)}")
+        refuse_unknown(cls, data, "chain: keys", LimitsMismatch)
         return cls(
             joints=tuple(from_plain(ChainJoint, joint, "chain joint") for joint in data.get("joints", ())),
             bodies=tuple(from_plain(Body, body, "chain body") for body in data.get("bodies", ())),
@@ -204,10 +202,7 @@ class Chain:
 
 def from_plain(kind: type[T], data: Mapping[str, Any], what: str) -> T:
     """Build a dataclass of numbers, texts and lists; an unknown key lists the known ones."""
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(known))
-    if unknown:
-        raise LimitsMismatch(f"{what}: keys {', '.join(unknown)} are unknown; known: {', '.join(known)}")
+    refuse_unknown(kind, data, f"{what}: keys", LimitsMismatch)
     values = {k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in data.items()}
     try:
         return kind(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .clock import Clock
 from .drivers import resolve
 from .errors import DriverUnavailable
 from .interface import ArmDriver
+from .plain import refuse_unknown
 
 _RANGES: dict[str, tuple[float, float, str]] = {
     "rate_hz": (1.0, 2000.0, "Hz"),
@@ -121,10 +122,7 @@ class BridgeConfig:
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> BridgeConfig:
         """Build from plain data; an unknown key lists the known ones."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(data) - set(known))
-        if unknown:
-            raise ValueError(f"bridge settings {', '.join(unknown)} are unknown; known: {', '.join(known)}")
+        refuse_unknown(cls, data, "bridge settings")
         return cls(**data)
 
     def to_mapping(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from .composite import Composite
 from .config import SamplingConfig
 from .gradient import GradientAscent
 from .icem import ICEM
-from .interfaces import LoopedModel, Objective, Planner, Prior, RolloutModel, Scorer, StagedScorer, Trajectory
+from .interfaces import Objective, Planner, Prior, RolloutModel, Scorer, StagedScorer, Trajectory
 from .knots import interpolation_matrix
 from .limits import ActionLimits
 from .mppi import MPPI
@@ -37,7 +37,6 @@ __all__ = [
     "KeepPosture",
     "KeepSpeed",
     "LearnedReward",
-    "LoopedModel",
     "ModelSet",
     "Objective",
     "OnGroup",

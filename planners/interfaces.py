@@ -76,14 +76,6 @@ class RolloutModel(Protocol):
         ...
 
 
-class LoopedModel(RolloutModel, Protocol):
-    """A rollout model that can do with fewer loops."""
-
-    def at_depth(self, loops: int) -> RolloutModel | None:
-        """The same model with a fixed number of loops in each transition; None where that is no less work."""
-        ...
-
-
 class Objective(Protocol):
     """What makes a trajectory good."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..errors import (
     TransportTimeout,
 )
 from ..interface import ArmInfo, ArmState, Array, frozen
+from ..plain import refuse_unknown
 
 _MAX_LAG_S = 0.25
 """Lost time beyond this is not made up for [s]: a machine that slept must not freeze the control loop."""
@@ -62,10 +63,7 @@ class SimFault:
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> SimFault:
         """Build from plain data; an unknown key lists the known ones."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(data) - set(known))
-        if unknown:
-            raise ValueError(f"fault settings {', '.join(unknown)} are unknown; known: {', '.join(known)}")
+        refuse_unknown(cls, data, "fault settings")
         return cls(**data)
 
     def active(self, t: float) -> bool:

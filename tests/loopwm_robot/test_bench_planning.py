@@ -90,7 +90,6 @@ def test_ours_plan_with_the_number_of_evaluations_that_is_asked_for(name: str) -
 @pytest.mark.parametrize("name", ["pytorch_mppi", "pytorch_icem"])
 @pytest.mark.parametrize("make", [lqr, obstacles])
 def test_others_plan_as_well_and_leave_the_global_generator_alone(name: str, make: Any) -> None:
-    pytest.importorskip(name, reason="an optional peer: pip install loopwm-robot[peers]")
     solver = {"pytorch_mppi": solvers.mppi_peer, "pytorch_icem": solvers.icem_peer}[name]()
     counted: list[int] = []
     problem = make(0)

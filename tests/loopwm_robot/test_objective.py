@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from reach_spaces import reach_spaces
 
 from envs import object_groups, observation_groups
 from loopwm_robot.build import make_agent, make_env, simulator_model, spaces_of
@@ -32,14 +32,6 @@ FAST = PlannerConfig(horizon=3, num_samples=16, num_elites=4, iterations=1, keep
 SPHERE = {"cost": "avoid_sphere", "of": "ee_pos", "centre": [0.5, 0.0, 0.3], "radius": 0.1, "hard": True}
 UNSURE = {"cost": "uncertainty", "of": "ee_pos"}
 ENSEMBLE = ModelConfig(kind="ensemble", ensemble=EnsembleConfig(members=3, hidden=8, layers=1))
-
-
-@cache
-def reach_spaces() -> Spaces:
-    env = make_env(EnvConfig())
-    spaces = spaces_of(env, EnvConfig())
-    env.close()
-    return spaces
 
 
 def ensemble() -> Checkpoint:

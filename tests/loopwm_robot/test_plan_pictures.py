@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reach_spaces import reach_spaces
 
 from loopwm_robot.build import make_agent, make_env, planning_agent, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, Spaces, save_checkpoint
@@ -27,14 +27,6 @@ from planners import AvoidSphere, Reach
 FAST = PlannerConfig(horizon=4, num_samples=20, num_elites=5, iterations=2, keep_elites=2)
 SPHERE = {"cost": "avoid_sphere", "of": "ee_pos", "centre": [0.5, 0.0, 0.5], "radius": 0.1, "hard": True}
 EE = slice(28, 31)
-
-
-@cache
-def reach_spaces() -> Spaces:
-    env = make_env(EnvConfig())
-    spaces = spaces_of(env, EnvConfig())
-    env.close()
-    return spaces
 
 
 def untrained() -> Checkpoint:
