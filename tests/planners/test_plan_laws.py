@@ -211,26 +211,30 @@ def test_no_prior_samples_ask_no_policy():
 TINY = SamplingConfig(horizon=2, num_samples=4, num_elites=2, keep_elites=1, iterations=1, rate_limit=0.5)
 
 
-MANY = [pytest.param(name, 10_000, marks=pytest.mark.slow) for name in ("cem", "icem")]
+MANY = [pytest.param(name, 3000, marks=pytest.mark.slow) for name in ("cem", "icem")]
 
 
-@pytest.mark.parametrize("name, plans", [*((name, 300) for name in NAMES), *MANY])
+@pytest.mark.parametrize("name, plans", [*((name, 100) for name in NAMES), *MANY])
 def test_memory_does_not_grow_from_plan_to_plan(name, plans):
-    """Python's own allocations, in which every tensor has a part."""
+    """Python's own allocations, in which every tensor has a part.
+
+    A leak shows in every block of plans; what the interpreter puts aside once (its caches for hot code) does not.
+    """
     planner = make(name, TINY, nu=1)
     plan = planner.plan(score)
-    for _ in range(50):
-        plan = planner.plan(score, plan.shift(), deadline=1.0)
+    grown = []
     gc.collect()
-    tracemalloc.start()
+    gc.freeze()  # what was there before costs the collections below no time
+    tracemalloc.start(1)
     try:
-        plan = planner.plan(score, plan.shift(), deadline=1.0)
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(plans):
-            plan = planner.plan(score, plan.shift(), deadline=1.0)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        for _ in range(4):
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(plans):
+                plan = planner.plan(score, plan.shift(), deadline=1.0)
+            gc.collect()
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
     finally:
         tracemalloc.stop()
-    assert grown < 5000, f"{grown} bytes after {plans} plans"
+        gc.unfreeze()
+    smallest_object = 16  # bytes, of Python's allocator
+    assert min(grown) < smallest_object * plans, f"{grown} bytes in four times {plans} plans"
