@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners import Objective, Plan, Planner, RolloutModel, SamplingPlanner, TrajectoryScorer, Watch
+from planners import Objective, Plan, Planner, RolloutModel, SamplingPlanner, Scorer, TrajectoryScorer, Watch
 
 from .memory import Memory
+from .policy import PolicyPrior
 from .types import Float32, Obs, Observed, Seen
 
 ObjectiveFactory = Callable[[Tensor], Objective]
@@ -46,6 +47,7 @@ class MPCAgent:
         memory: what was seen and done, for models with context.
         last_plan: the plan behind the last action; None before the first.
         timings: seconds spent in each control step, for each episode step since construction.
+        policy: what a learned policy would do, among the planner's candidates; None where there is none.
         watch: is shown every iteration of each plan: trajectories, actions and scores; see `planners.TrajectoryScorer`.
     """
 
@@ -61,6 +63,7 @@ class MPCAgent:
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
         self.watch: Watch | None = None
+        self.policy: PolicyPrior | None = None
         self._goal = torch.zeros(0)
         self._objective: Objective | None = None
 
@@ -114,11 +117,16 @@ class MPCAgent:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
         score = TrajectoryScorer(self.model, state, self._objective, watch=self.watch, shallow=self.shallow)
-        plan = self.planner.plan(score, warm_start, executed)
+        plan = self._search(score, state, warm_start, executed)
         self.last_plan = score.settle(plan)
         if self.last_plan.actions is not plan.actions and isinstance(self.planner, SamplingPlanner):
             self.planner.follow(self.last_plan.actions)
         return self.last_plan
+
+    def _search(self, score: Scorer, state: Any, warm_start: Tensor | None, executed: int) -> Plan:
+        if self.policy is not None and isinstance(self.planner, SamplingPlanner):
+            return self.planner.plan(score, warm_start, executed, prior=self.policy.at(state))
+        return self.planner.plan(score, warm_start, executed)
 
     def propose(self, obs: Seen) -> Float32:
         """Action (nu,) that the plan for observation (n_obs,) begins with; nothing is remembered yet."""

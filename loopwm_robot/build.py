@@ -27,12 +27,14 @@ from .config import LOOPED, CollectConfig, EnvConfig, ModelConfig, PlannerConfig
 from .data.collect import ExplorationPolicy, MixedPolicy, NumbersOnly, Policy, control_interval, split_observation
 from .device import find_device, seeded
 from .errors import RequestError
+from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
 from .models.simulator import SimulatorModel
 from .models.simulator_beliefs import BelievingSimulator
 from .models.simulator_config import SimulatorConfig
 from .models.tokens import TokenLayout
 from .objective import check_objective, objective_factory
+from .policy import PolicyPrior
 from .training.metrics import HORIZONS
 from .types import Observed
 
@@ -207,7 +209,17 @@ def make_agent(
     shallow = None
     if config.depth == "staged" and isinstance(model, LoopWM):
         shallow = model.at_depth(config.shallow_loops)
-    return MPCAgent(model, planner, objective_factory(spaces, config), shallow)
+    agent = MPCAgent(model, planner, objective_factory(spaces, config), shallow)
+    learned = isinstance(model, DynamicsModel) and model.actor_critic is not None
+    if config.terminal_value and not learned:
+        raise RequestError(
+            f"planner.terminal_value is {config.terminal_value} with a model that has learned no value, allowed 0; "
+            "train with model.actor_critic.enabled=true"
+        )
+    if learned and config.prior_samples:
+        assert isinstance(model, DynamicsModel)
+        agent.policy = PolicyPrior(model, config.horizon, generator)
+    return agent
 
 
 def load_agent(

@@ -13,6 +13,7 @@ from typing import Any
 from planners import ALGORITHMS, MEASURES, SamplingConfig, Term, make_terms
 
 from .device import check_device
+from .models.actor_critic import ActorCriticConfig
 from .models.block import FORMS, GAINS, NORMS
 from .models.ensemble import EnsembleConfig
 from .models.images import ImageConfig
@@ -124,6 +125,7 @@ class ModelConfig:
             0; none takes the one that was calibrated on held-out data after training.
         gate_threshold: the exit "gate" stops above it, in [0, 1]; none takes the calibrated one.
         image: how pictures enter and leave the model, where there are some.
+        actor_critic: a policy and a value learned with the model, for tasks that reach beyond the planner's horizon.
         latent_mlp, rssm, ensemble: settings of these kinds.
     """
 
@@ -145,6 +147,7 @@ class ModelConfig:
     exit_threshold: float | None = None
     gate_threshold: float | None = None
     image: ImageConfig = field(default_factory=ImageConfig)
+    actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     latent_mlp: LatentMLPConfig = field(default_factory=LatentMLPConfig)
     rssm: RSSMConfig = field(default_factory=RSSMConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
@@ -192,6 +195,7 @@ class PlannerConfig(SamplingConfig):
             learned_reward (the reward head) or none (the costs alone).
         discount: of later steps, in (0, 1].
         terminal_weight: extra weight of the last step's distance, at least 0.
+        terminal_value: weight of the learned value of the last state, at least 0; needs model.actor_critic.
         action_weight: price of large actions, times their mean square [m], at least 0; it keeps the arm calm.
         posture_weight: price of leaving the home posture, for each step [m/rad^2], at least 0; it keeps the joints
             that the goal leaves free from drifting into the arm's limits or the table.
@@ -208,6 +212,7 @@ class PlannerConfig(SamplingConfig):
     objective: str = "analytic"
     discount: float = 1.0
     terminal_weight: float = 0.0
+    terminal_value: float = 0.0
     action_weight: float = 0.5
     posture_weight: float = 0.1
     costs: tuple[dict[str, Any], ...] = ()
@@ -222,6 +227,7 @@ class PlannerConfig(SamplingConfig):
         _choice("planner.objective", self.objective, ("analytic", "learned_reward", "none"))
         _number("planner.discount", self.discount, 1e-6, 1)
         _number("planner.terminal_weight", self.terminal_weight, 0)
+        _number("planner.terminal_value", self.terminal_value, 0)
         _number("planner.action_weight", self.action_weight, 0)
         _number("planner.posture_weight", self.posture_weight, 0)
         _choice("planner.risk", self.risk, ("none", *MEASURES))

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor
 
 from envs.observation import OBJECT_SIZES, object_groups, observation_groups, observation_size
-from planners import Composite, KeepPosture, LearnedReward, Objective, ReachPoint, Risk, Sum, Term, Uncertainty
+from planners import (
+    Composite,
+    KeepPosture,
+    LearnedReward,
+    Objective,
+    ReachPoint,
+    Risk,
+    Sum,
+    Term,
+    TerminalValue,
+    Uncertainty,
+)
 
 from .checkpoint import Spaces
 from .config import PlannerConfig
@@ -86,6 +97,13 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
     own = [term for term in config.terms if not isinstance(term, Uncertainty)]
 
     def base(goal: Tensor) -> Objective | None:
+        near = within_horizon(goal)
+        if not config.terminal_value:
+            return near
+        value = TerminalValue(config.discount, config.terminal_value)
+        return value if near is None else Sum(near, value)
+
+    def within_horizon(goal: Tensor) -> Objective | None:
         if config.objective == "none":
             return None
         if config.objective == "learned_reward":

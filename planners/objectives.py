@@ -35,20 +35,23 @@ class LearnedReward:
 
 
 class TerminalValue:
-    """The model's own estimate of what comes after the plan: discount^H V(x_H).
+    """The model's own estimate of what comes after the plan: weight discount^H V(x_H).
 
     For models whose trajectories have `terminal_value() -> (N,)`.
 
     Args:
         discount: in (0, 1].
+        weight: of the value, at least 0.
 
     Raises:
-        ValueError: discount is out of range; when called: the model has no value.
+        ValueError: discount or weight is out of range; when called: the model has no value.
     """
 
-    def __init__(self, discount: float = 1.0) -> None:
+    def __init__(self, discount: float = 1.0, weight: float = 1.0) -> None:
         check_discount(discount)
-        self.discount = discount
+        if not weight >= 0:
+            raise ValueError(f"weight of the terminal value is {weight}, allowed >= 0; choose a non-negative weight")
+        self.discount, self.weight = discount, weight
 
     def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
         value: Any = getattr(trajectory, "terminal_value", None)
@@ -58,7 +61,7 @@ class TerminalValue:
                 "leave TerminalValue out of the objective"
             )
         learned: Tensor = value()
-        return learned * self.discount ** actions.shape[1]
+        return learned * (self.weight * self.discount ** actions.shape[1])
 
 
 class ReachPoint:

@@ -42,12 +42,20 @@ def build_model(
     Raises:
         ValueError: there are pictures, and the kind of model sees none; or its settings do not fit.
     """
+    model = _dynamics(config, (n_obs, nu, n_goal, ctrl_dt), groups, image)
+    if config.actor_critic.enabled:
+        model.learn_to_act(config.actor_critic)
+    return model
+
+
+def _dynamics(
+    config: ModelConfig, sizes: tuple[int, int, int, float], groups: Groups | None, image: Sequence[int]
+) -> DynamicsModel:
     if image and config.kind in ("latent_mlp", "rssm", "ensemble"):
         raise ValueError(
             f"model.kind is '{config.kind}' for observations with pictures, allowed loopwm, one_pass, untied; "
             "or set env.obs_mode=vector"
         )
-    sizes = (n_obs, nu, n_goal, ctrl_dt)
     if config.kind == "latent_mlp":
         return LatentMLP(*sizes, config.latent_mlp)
     if config.kind == "rssm":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import History, LatentState, LoopInfo, Obs, Observed, SequenceBatch
+from .actor_critic import ActorCritic, ActorCriticConfig
 from .heads import Head
 from .normalizer import Normalizer
 
@@ -70,6 +71,14 @@ class LatentTrajectory:
         """
         return self.model.decode_image(self.h)
 
+    def terminal_value(self) -> Tensor:
+        """What is expected to come after the last state (N,): discounted rewards under the learned policy.
+
+        Raises:
+            ValueError: the model has learned no value.
+        """
+        return self.model.value(self.h[:, -1], self.goal)
+
     def terminal(self) -> LatentTrajectory:
         """Only the last state: what deferred decoding scores (eq 18)."""
         return LatentTrajectory(self.model, self.h[:, -1:], self.goal, self.loops[:, -1:])
@@ -98,6 +107,8 @@ class DynamicsModel(nn.Module, ABC):
         self.delta_normalizer = Normalizer(n_obs)  # change of the observation in one control step
         self.reward_head = Head(features + n_goal, 1, hidden)
         self.continue_head = Head(features, 1, hidden)
+        self.num_features = features
+        self.actor_critic: ActorCritic | None = None
 
     @property
     def nu(self) -> int:
@@ -217,13 +228,49 @@ class DynamicsModel(nn.Module, ABC):
 
     def reward(self, h: Tensor, goal: Tensor | None) -> Tensor:
         """Predicted reward of the transitions that led to h (B, K, S, d); goal (B or 1, n_goal) -> (B, K)."""
-        features = self.features(h)
-        if self.n_goal:
-            if goal is None:
-                raise ValueError(f"the state has no goal, allowed {self.n_goal} numbers; pass goal to encode()")
-            g = self.goal_normalizer(goal).unsqueeze(1).expand(*features.shape[:-1], -1)
-            features = torch.cat([features, g], dim=-1)
-        return self.reward_head(features).squeeze(-1)
+        return self.reward_head(self.with_goal(self.features(h), goal)).squeeze(-1)
+
+    def with_goal(self, features: Tensor, goal: Tensor | None) -> Tensor:
+        """Features (B, ..., n) with the goal (B or 1, n_goal) beside them, normalised: (B, ..., n + n_goal)."""
+        if not self.n_goal:
+            return features
+        if goal is None:
+            raise ValueError(f"the state has no goal, allowed {self.n_goal} numbers; pass goal to encode()")
+        g = self.goal_normalizer(goal)
+        g = g.view(len(g), *[1] * (features.ndim - 2), -1)
+        return torch.cat([features, g.expand(*features.shape[:-1], -1)], dim=-1)
+
+    def observed(self, obs: Obs, imagined: Tensor) -> Tensor:
+        """Latent states of observations (B, n_obs); of what they do not show as it was imagined (B, S, d)."""
+        return self.encode(obs).h
+
+    def learn_to_act(self, config: ActorCriticConfig) -> None:
+        """Put a fresh policy and value beside the model."""
+        self.actor_critic = ActorCritic(self.num_features + self.n_goal, self.nu, config)
+
+    def value(self, h: Tensor, goal: Tensor | None) -> Tensor:
+        """What the learned policy is expected to earn after h (B, S, d); goal (B or 1, n_goal) -> (B,).
+
+        Raises:
+            ValueError: the model has learned no value.
+        """
+        return self._learned().value(self.with_goal(self.features(h), goal))
+
+    def act(self, h: Tensor, goal: Tensor | None) -> Tensor:
+        """The learned policy's actions (B, nu) in states h (B, S, d); goal (B or 1, n_goal).
+
+        Raises:
+            ValueError: the model has learned no policy.
+        """
+        return self._learned().act(self.with_goal(self.features(h), goal))
+
+    def _learned(self) -> ActorCritic:
+        if self.actor_critic is None:
+            raise ValueError(
+                f"this {type(self).__name__} has learned no policy and no value; train with "
+                "model.actor_critic.enabled=true"
+            )
+        return self.actor_critic
 
     def continue_logit(self, h: Tensor) -> Tensor:
         """Logit of "the episode goes on after this transition": (..., S, d) -> (...)."""

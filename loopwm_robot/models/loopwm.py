@@ -176,6 +176,10 @@ class LoopWM(DynamicsModel):
             h = self._infer(h, vector_of(obs), history, depths)
         return LatentState(h, goal)
 
+    def observed(self, obs: Obs, imagined: Tensor) -> Tensor:
+        """Latent states of observations; the belief stays what it was."""
+        return torch.cat([self.embed(obs), imagined[..., self.layout.num :, :]], dim=-2)
+
     def check(self, obs: Obs) -> None:
         """Refuse what the model cannot be shown, see `encode`."""
         if self.vision is None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.dynamics import DynamicsModel, Unroll
+from ..models.dynamics import DynamicsModel, Unroll, Unrolled
 from ..models.loopwm import LoopWM
 from ..types import Obs, SequenceBatch, vector_of
 
@@ -67,6 +67,7 @@ def world_model_loss(
     obs_weight: Tensor,
     how: Unroll,
     generator: torch.Generator,
+    unrolled: Unrolled | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of an imagined rollout along recorded actions: sum over k of observation, reward and continuation terms.
 
@@ -77,11 +78,12 @@ def world_model_loss(
         obs_weight: weight of each observed number (n_obs,).
         how: observations shown on the way, and the length of a transition.
         generator: source of randomness.
+        unrolled: the batch as the model imagined it; None has it imagined here.
 
     Returns:
         the mean loss of a transition and its terms, detached scalars.
     """
-    unrolled = model.unroll(batch, how, generator)
+    unrolled = unrolled or model.unroll(batch, how, generator)
     h, m = unrolled.h, how.chunk  # (B, K, S, d)
     seen = batch.seen[:, m::m]  # (B, K, .)
     mask = batch.mask[:, m - 1 :: m]

@@ -10,6 +10,7 @@ import torch
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..models.dynamics import DynamicsModel, Unroll
 from ..models.loopwm import LoopWM
+from .actor_critic import ActorCriticUpdate, actor_critic_loss
 from .losses import LossWeights, curriculum_horizon, world_model_loss
 
 NORMALIZER_IMAGES = 4096
@@ -37,6 +38,7 @@ class UpdateConfig:
         observe_prob: chance that an observation after the first is shown to the model, in [0, 1].
         relabel_fraction: share of the sequences whose goal is replaced in hindsight, in [0, 1].
         loss: weights of the loss terms.
+        actor_critic: settings of the update of policy and value, where the model has them.
     """
 
     batch_size: int = 256
@@ -49,6 +51,7 @@ class UpdateConfig:
     observe_prob: float = 0.1
     relabel_fraction: float = 0.5
     loss: LossWeights = field(default_factory=LossWeights)
+    actor_critic: ActorCriticUpdate = field(default_factory=ActorCriticUpdate)
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -98,13 +101,17 @@ class WorldModelTrainer:
         self.updates = 0
         self.obs_weight = torch.ones(model.n_obs, device=model.device)
         self.obs_weight[position] = config.loss.position
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        vectors = [p for p in model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            foreach=True,
-        )
+        acting = [] if model.actor_critic is None else list(model.actor_critic.parameters())
+        self.acting = [p for p in acting if p.requires_grad]
+        apart = {id(p) for p in acting}
+        self.dynamics = [p for p in model.parameters() if id(p) not in apart]
+        groups = [
+            {"params": [p for p in self.dynamics if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in self.dynamics if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        if self.acting:
+            groups.append({"params": self.acting, "weight_decay": 0.0, "lr": config.actor_critic.learning_rate})
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
         """Take the scaling of observations, their changes and goals from the data."""
@@ -139,19 +146,29 @@ class WorldModelTrainer:
             c.batch_size, length, self.rng, self.reward_fn, c.relabel_fraction, self.model.context
         ).to(self.model.device)
         how = Unroll(c.observe_prob, chunk)
-        loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, how, self.generator)
+        unrolled = self.model.unroll(batch, how, self.generator)
+        loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, how, self.generator, unrolled)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.dynamics, c.grad_clip)
+        if (actor_critic := self.model.actor_critic) is not None:
+            acting, more = actor_critic_loss(
+                self.model, actor_critic, batch, unrolled.h, c.actor_critic, self.generator
+            )
+            acting.backward()
+            norm = norm + torch.nn.utils.clip_grad_norm_(self.acting, c.grad_clip)
+            terms |= more
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingError(
                 f"update {self.updates}: loss {float(loss.detach()):g}, gradient norm {float(norm):g}, allowed finite; "
                 "lower train.update.learning_rate or look at the data"
             )
         rate = self.learning_rate()
-        for group in self.optimizer.param_groups:
+        for group in self.optimizer.param_groups[:2]:
             group["lr"] = rate
         self.optimizer.step()
+        if actor_critic is not None:
+            actor_critic.follow(c.actor_critic.target_rate)
         self.updates += 1
         values = {name: float(value) for name, value in terms.items()}
         return {"loss": float(loss.detach()), **values, "grad_norm": float(norm), "learning_rate": rate}
