@@ -99,7 +99,7 @@ def test_imitation_keeps_to_what_was_done():
 
 def test_the_dynamics_get_no_gradient_and_the_policy_none_to_the_critics():
     model, batch = make(), sequences()
-    total, terms = loss(model, batch)
+    total, _ = loss(model, batch)
     total.backward()
     reached = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
     assert reached == {"actor", "critics"}
