@@ -26,7 +26,7 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .tasks import ButtonPressEnv, PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "ArmEnv",
     "ArmKinematics",
     "BatchSimulator",
+    "ButtonPressEnv",
     "CartesianDelta",
     "Combination",
     "Dynamics",
@@ -78,6 +79,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
+    ("ButtonPress", "envs.tasks.button_press:ButtonPressEnv", 100, {}),
 )
 
 for _arm in known_arms():

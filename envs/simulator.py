@@ -127,7 +127,7 @@ class BatchSimulator:
         refs = action_mode.rollout(ref, actions[..., : action_mode.nu])  # (N, H, n)
         start = JointReference(_shifted(ref.q, refs.q), _shifted(ref.dq, refs.dq))
         per_step = NUM_HOLDS * self._hold_substeps
-        ctrl, states, ee = self._allocate(num, horizon * per_step + 1)
+        ctrl, states, sensors = self._allocate(num, horizon * per_step + 1)
         # (N, H, 1, n) by (holds, 1) -> (N, H, holds, 1, n), repeated over the substeps of each hold
         targets = interpolate(_expanded(start), _expanded(refs), self._fractions, self.ctrl_dt)
         holds = ctrl[:, :-1].reshape(num, horizon, NUM_HOLDS, self._hold_substeps, moving)
@@ -147,15 +147,18 @@ class BatchSimulator:
             ctrl,
             initial_warmstart=warm,
             state=states,
-            sensordata=ee,
+            sensordata=sensors,
         )
         ends = states[:, per_step - 1 : -1 : per_step]  # (N, H, state), [time, qpos, qvel, act]
         nq, nv = int(self._model.nq), int(self._model.nv)
         qpos, qvel = ends[..., 1 : 1 + nq], ends[..., 1 + nq : 1 + nq + nv]
-        obs = arm_observation(qpos[..., :n], qvel[..., :n], refs, ee[:, per_step::per_step])
+        points = sensors[:, per_step::per_step]  # the tool centre point, then what a task has added
+        obs = arm_observation(qpos[..., :n], qvel[..., :n], refs, points[..., :3])
         parts = [obs]
         if moving > n:
             parts.append(self.fingers.observe(qpos[..., n:moving], qvel[..., n:moving]))
+        if points.shape[-1] > 3:
+            parts.append(points[..., 3:].astype(np.float32))
         if self._surroundings is not None:
             parts.append(self._surroundings(ends[..., 0], qpos[..., moving:], qvel[..., moving:]))
         return np.concatenate(parts, axis=-1) if len(parts) > 1 else obs
