@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 
 from ..arm_env import FloatArray
-from .fixture import FixtureEnv, add_part, add_shape
+from .fixture import FixtureEnv
+from .fixture_scene import BASE_RGBA, add_part, add_shape
 
 DEPTH = 0.03
 """Travel of the button, for a large arm as all lengths here [m]."""
@@ -34,12 +35,12 @@ class ButtonPressEnv(FixtureEnv):
 
     def build(self, spec: mujoco.MjSpec, body: mujoco.MjsBody, scale: float) -> None:
         """Add housing and button; see `FixtureEnv.build`."""
-        top = CAP_HEIGHT - DEPTH - 0.005  # of the housing; below it the fixture reaches through the table
-        add_shape(body, np.array([0.0, 0.0, top - 0.05]) * scale, np.array([*HOUSING_HALF, 0.05]) * scale, moves=False)
+        top = CAP_HEIGHT - DEPTH - 0.005  # of the housing; the fixture reaches through the table
+        add_shape(body, (0.0, 0.0, top - 0.05), (*HOUSING_HALF, 0.05), scale, BASE_RGBA)
         part = add_part(
             spec,
             body,
-            (0.0, 0.0, CAP_HEIGHT * scale),
+            CAP_HEIGHT * scale,
             type=mujoco.mjtJoint.mjJNT_SLIDE,
             axis=(0.0, 0.0, -1.0),
             range=(0.0, DEPTH * scale),
@@ -47,7 +48,7 @@ class ButtonPressEnv(FixtureEnv):
             damping=DAMPING * scale**1.5,
         )
         half = (CAP_HEIGHT - top + 0.02) / 2.0
-        add_shape(part, (0.0, 0.0, -half * scale), np.array([CAP_RADIUS, half, 0.0]) * scale, round_=True)
+        add_shape(part, (0.0, 0.0, -half), (CAP_RADIUS, half), scale)
 
     def path(self, travel: FloatArray) -> FloatArray:
         """Middle of the button's upper side; see `FixtureEnv.path`."""

@@ -1,4 +1,4 @@
-"""Things that stand on the table and have at most one joint: buttons, drawers, doors, blocks."""
+"""What the tasks share in which something is moved along the one way that a thing on the table leaves it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from ..arm_env import FloatArray
 from ..observation import FIXTURE_SIZES, groups_of
 from ..randomize import Dynamics
 from ..rendering import Marker
+from .fixture_scene import add_fixture
 from .fixture_script import FixtureScript
 from .goal import GoalEnv
-from .push_scene import OBJECT_BODY, OBJECT_RGBA, PEG_LENGTH, ContactProbe, add_peg
+from .push_scene import OBJECT_BODY, PEG_LENGTH, ContactProbe, add_peg
 
-PART = "part"
-"""Body and joint of what moves."""
 AREA = (0.3, 0.05), (0.95, 0.95)
 """Where the way of a fixture lies, in shares of the arm's area of the table; close to its base an arm has no room."""
 RAISE = 0.015
@@ -30,66 +29,8 @@ SPREAD = 0.5
 """A fixture faces the base of the robot, give or take so much [rad]."""
 START_HEIGHT = (0.04, 0.10)
 """Height of the end of the peg at the start above the highest point of the way [m]."""
-HEAVY, DAMPED = 1e6, 1e8
-"""Mass [kg, kg m^2] and damping [N s/m, N m s] of the joints that place a fixture: 1 kN moves it by 10 um a second."""
-SOLREF = (0.005, 1.0)
-"""Contacts four times as fast as MuJoCo's own: an arm that leans on a fixture sinks in by less than 5 mm."""
 BOUNDS = {"fixture_yaw": 1.0 + 1e-6, "hole_yaw": 1.0 + 1e-6, "travel_rate": 50.0}
 """Of the observation, where not 2."""
-BASE_RGBA = (0.36, 0.40, 0.46, 1.0)
-
-
-def add_fixture(spec: mujoco.MjSpec) -> mujoco.MjsBody:
-    """Add a body that stands wherever the state says.
-
-    Its joints (x, y, z, yaw) are too heavy and too damped to move. So its place is part of the physics state, and
-    whatever saves, restores or predicts states knows it.
-
-    Args:
-        spec: arm on its table.
-
-    Returns:
-        The body; parts added to it should not touch the table, which it goes through.
-    """
-    body = spec.worldbody.add_body(name=OBJECT_BODY, gravcomp=1.0)
-    slide, hinge = mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
-    joints = {"x": (slide, (1, 0, 0)), "y": (slide, (0, 1, 0)), "z": (slide, (0, 0, 1)), "yaw": (hinge, (0, 0, 1))}
-    for name, (kind, axis) in joints.items():
-        body.add_joint(name=f"{OBJECT_BODY}_{name}", type=kind, axis=axis, armature=HEAVY, damping=DAMPED)
-    spec.add_exclude(bodyname1="world", bodyname2=OBJECT_BODY)
-    return body
-
-
-def add_part(spec: mujoco.MjSpec, body: mujoco.MjsBody, pos: ArrayLike, **joint: Any) -> mujoco.MjsBody:
-    """Add what moves. Args: body: the fixture; pos: in its frame (3,) [m]; **joint: of `add_joint`."""
-    part = body.add_body(name=PART, pos=pos, gravcomp=1.0)
-    part.add_joint(name=PART, solref_limit=SOLREF, **joint)
-    spec.add_exclude(bodyname1="world", bodyname2=PART)
-    return part
-
-
-def add_shape(body: mujoco.MjsBody, pos: ArrayLike, size: ArrayLike, moves: bool = True, round_: bool = False) -> None:
-    """Add a box or an upright cylinder that all of the robot can touch.
-
-    Args:
-        body: fixture or part.
-        pos: centre (3,) [m].
-        size: half edges (3,) [m]; of a cylinder radius, half height and 0.
-        moves: its colour tells.
-        round_: a cylinder.
-    """
-    both = 1 | 2  # near and far geoms of the arm
-    body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER if round_ else mujoco.mjtGeom.mjGEOM_BOX,
-        pos=pos,
-        size=size,
-        contype=both,
-        conaffinity=both,
-        solref=SOLREF,
-        priority=1,
-        friction=(0.4, 0.005, 0.0001),
-        rgba=OBJECT_RGBA if moves else BASE_RGBA,
-    )
 
 
 class FixtureEnv(GoalEnv):

@@ -7,11 +7,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs import ButtonPressEnv, known_arms
+from envs import ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, known_arms
 from envs.observation import FIXTURE_SIZES
 from envs.tasks.fixture import AREA, RAISE, FixtureEnv
 
-TASKS = (ButtonPressEnv,)
+TASKS = (ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv)
 BOTH = [*product(TASKS, known_arms())]
 THREE = [*product(TASKS, known_arms(), ("cartesian_delta", "joint_delta"))]
 tasks = pytest.mark.parametrize("task", TASKS)
