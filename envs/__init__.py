@@ -26,7 +26,7 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .tasks import ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -39,8 +39,11 @@ __all__ = [
     "ArmEnv",
     "ArmKinematics",
     "BatchSimulator",
+    "ButtonPressEnv",
     "CartesianDelta",
     "Combination",
+    "DoorOpenEnv",
+    "DrawerOpenEnv",
     "Dynamics",
     "DynamicsRanges",
     "EnvState",
@@ -78,6 +81,9 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
+    ("ButtonPress", "envs.tasks.button_press:ButtonPressEnv", 100, {}),
+    ("DrawerOpen", "envs.tasks.drawer_open:DrawerOpenEnv", 100, {}),
+    ("DoorOpen", "envs.tasks.door_open:DoorOpenEnv", 100, {}),
 )
 
 for _arm in known_arms():

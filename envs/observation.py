@@ -28,6 +28,16 @@ OBJECT_UNITS: dict[str, str] = {
 and rate about z, all in the base frame."""
 OBJECT_SIZES = {"object_pos": 3, "object_yaw": 2, "object_vel": 3, "object_yaw_rate": 1}
 
+FIXTURE_UNITS: dict[str, str] = {
+    "part_pos": "m",
+    "fixture_yaw": "1",
+    "travel": "m or rad",
+    "travel_rate": "m/s or rad/s",
+}
+"""Groups that follow where the task has a button, a drawer or a door: position of what moves (3,), cosine and sine of
+the angle of the whole about z, how far the part has moved along its way, and how fast it does."""
+FIXTURE_SIZES = {"part_pos": 3, "fixture_yaw": 2, "travel": 1, "travel_rate": 1}
+
 
 def observation_groups(n: int) -> dict[str, slice]:
     """Where each group stands in the observation of an arm with n joints.
@@ -56,8 +66,13 @@ def object_groups(start: int) -> dict[str, slice]:
     Returns:
         Slice of each group, in the order of `OBJECT_UNITS`.
     """
+    return groups_of(OBJECT_SIZES, start)
+
+
+def groups_of(sizes: dict[str, int], start: int) -> dict[str, slice]:
+    """Where groups stand that follow one another. Args: sizes: columns of each; start: first column."""
     groups: dict[str, slice] = {}
-    for name, size in OBJECT_SIZES.items():
+    for name, size in sizes.items():
         groups[name] = slice(start, start + size)
         start += size
     return groups

@@ -17,6 +17,7 @@ from envs.arm_env import ArmEnv
 from envs.exploration import PushExplorer
 from envs.observation import observation_groups
 from envs.pixels import PixelObservation
+from envs.tasks.fixture import FixtureEnv
 from envs.tasks.pick_and_place import PickAndPlaceEnv, PickScript
 from envs.tasks.push import PushEnv
 from planners import make_planner
@@ -42,8 +43,8 @@ gym.register_envs(envs)
 
 ANYWHERE = 0.25
 """Share of the exploring episodes in which the arm moves at random although there is an object."""
-PICK_NOISE = 0.15
-"""Standard deviation of the noise on the script that grasps."""
+SCRIPT_NOISE = 0.15
+"""Standard deviation of the noise on scripts that solve a task."""
 
 
 def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -128,14 +129,18 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
     """
     base = env.unwrapped
     anywhere = ExplorationPolicy(nu, rng, config.correlation, config.scale)
-    if isinstance(base, PushEnv) and isinstance(base.action_mode, CartesianDelta):
+    if isinstance(base, PushEnv | FixtureEnv) and isinstance(base.action_mode, CartesianDelta):
         seen = split_observation(env.observation_space.sample())[0]
         if not len(seen):  # nobody can read off a picture where the object is
             return anywhere
-        area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
-        script: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
-        if isinstance(base, PickAndPlaceEnv):
-            script = PickScript(base, rng, noise=PICK_NOISE)
+        script: Policy
+        if isinstance(base, FixtureEnv):
+            script = base.script(rng, noise=SCRIPT_NOISE)
+        elif isinstance(base, PickAndPlaceEnv):
+            script = PickScript(base, rng, noise=SCRIPT_NOISE)
+        else:
+            area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
+            script = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
         if isinstance(seen, Observed):
             script = NumbersOnly(script)
         return MixedPolicy(script, anywhere, ANYWHERE, rng)

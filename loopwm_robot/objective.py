@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from envs.observation import OBJECT_SIZES, object_groups, observation_groups, observation_size
+from envs.observation import FIXTURE_SIZES, OBJECT_SIZES, groups_of, observation_groups, observation_size
 from planners import (
     Composite,
     KeepPosture,
@@ -39,8 +39,9 @@ def observation_layout(spaces: Spaces) -> dict[str, slice]:
     if spaces.joints[1]:
         n = spaces.joints[1] - spaces.joints[0]
         layout |= observation_groups(n)
-        if spaces.n_obs == observation_size(n) + sum(OBJECT_SIZES.values()):
-            layout |= object_groups(observation_size(n))
+        for sizes in (OBJECT_SIZES, FIXTURE_SIZES):
+            if spaces.n_obs == observation_size(n) + sum(sizes.values()):
+                layout |= groups_of(sizes, observation_size(n))
     else:
         for name, columns in spaces.groups.items():
             if list(columns) == list(range(columns[0], columns[0] + len(columns))):

@@ -174,7 +174,7 @@ def _scene(about: Description, *, gripper: bool) -> mujoco.MjSpec:
     adopt_options(spec, robot)
     turn = np.array([np.cos(about.base_yaw / 2), 0.0, 0.0, np.sin(about.base_yaw / 2)])
     spec.attach(robot, prefix="", frame=spec.worldbody.add_frame(pos=about.base_pos, quat=turn))
-    # The predictor reads this sensor, and only this one.
+    # The predictor reads this sensor first; what others read that a task adds is observed after the robot.
     site = int(mujoco.mjtObj.mjOBJ_SITE)
     spec.add_sensor(
         name="ee_pos", type=mujoco.mjtSensor.mjSENS_FRAMEPOS, objtype=mujoco.mjtObj(site), objname=EE

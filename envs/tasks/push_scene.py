@@ -16,6 +16,7 @@ MASS = 0.5
 FRICTION = 0.4
 """Sliding friction with the table and the peg."""
 PEG = "peg"
+TIP = "tip"
 PEG_RADIUS = 0.02
 """[m]; as wide as the opening of the fingers that hold it."""
 PEG_LENGTH = 0.04
@@ -63,17 +64,19 @@ def add_box(spec: mujoco.MjSpec, name: str, scale: float, friction: float = FRIC
     table.conaffinity = int(table.conaffinity) | OBJECT_BIT
 
 
-def add_peg(spec: mujoco.MjSpec, scale: float) -> None:
-    """Put a peg into the hand, along the axis of the tool.
+def add_peg(spec: mujoco.MjSpec, scale: float, radius: float = PEG_RADIUS, length: float = PEG_LENGTH) -> None:
+    """Put a peg into the hand, along the axis of the tool; the site `tip` is at its end.
 
     Args:
         spec: arm on its table.
         scale: size of the arm.
+        radius: for a large arm [m].
+        length: from the tool centre point to the tip, for a large arm [m].
     """
-    site, radius = spec.site(EE), PEG_RADIUS * scale
+    site, radius = spec.site(EE), radius * scale
     axis = np.zeros(3)
     mujoco.mju_rotVecQuat(axis, np.array([0.0, 0.0, 1.0]), np.array(site.quat))
-    start, tip = np.array(site.pos) - PEG_GRIP * scale * axis, np.array(site.pos) + PEG_LENGTH * scale * axis
+    start, tip = np.array(site.pos) - PEG_GRIP * scale * axis, np.array(site.pos) + length * scale * axis
     site.parent.add_geom(
         name=PEG,
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
@@ -84,16 +87,17 @@ def add_peg(spec: mujoco.MjSpec, scale: float) -> None:
         conaffinity=1 | OBJECT_BIT,
         rgba=PEG_RGBA,
     )
+    site.parent.add_site(name=TIP, pos=tip, size=[0.005] * 3, group=4)
 
 
 class ContactProbe:
     """Tells what touches what, as of the last collision detection."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        """Look up the geoms. Args: model: with the object of `add_object`."""
+        """Look up the geoms. Args: model: with the body `OBJECT_BODY`; what hangs on it belongs to it."""
         # Sums of a pair: robot with table 1, robot with robot 2, object with table 4, object with robot 5.
         self._kind: NDArray[np.int64] = np.where(model.geom_bodyid == 0, 0, 1)
-        self._kind[int(model.geom(OBJECT_BODY).id)] = 4
+        self._kind[model.body_rootid[model.geom_bodyid] == model.body(OBJECT_BODY).id] = 4
 
     def pushing(self, data: mujoco.MjData) -> bool:
         """Whether the robot touches the object."""

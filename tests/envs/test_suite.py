@@ -54,8 +54,19 @@ def test_same_seed_same_episode_and_relabelling(env: ArmEnv) -> None:
     assert all("is_success" in step[-1] and "distance" in step[-1] for step in first)
 
 
+def scripted(env: ArmEnv, seed: int) -> list[tuple]:
+    """With the script of the task: random actions hardly ever meet a button or a handle."""
+    steps = [env.reset(seed=seed)]
+    script = env.script()
+    script.reset(steps[0][0]["desired_goal"])
+    for _ in range(40):
+        steps.append(env.step(script.act(steps[-1][0]["observation"])))
+    return steps
+
+
 def test_no_column_stays_the_same_and_all_belong_to_a_token(env: ArmEnv) -> None:
-    vectors = np.array([step[0]["observation"] for seed in range(3) for step in run(env, seed)])
+    play = scripted if hasattr(env, "script") else run
+    vectors = np.array([step[0]["observation"] for seed in range(3) for step in play(env, seed)])
     assert (np.ptp(vectors, axis=0) > 0).all()
     columns = [column for token in env.observation_tokens().values() for column in token]
     assert sorted(columns) == list(range(vectors.shape[1]))

@@ -1,0 +1,91 @@
+"""A policy that solves buttons, drawers and doors from the observation alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..action import CartesianDelta
+
+if TYPE_CHECKING:
+    from .fixture import FixtureEnv
+
+GAIN = 0.4
+"""Share of the way that an action goes."""
+LEAD = 0.03
+"""Farthest that the hand goes ahead of the part, for a large arm as all lengths here [m]."""
+OVER = 0.03
+"""Height of the tip above the part on the way to it [m]."""
+ASIDE = 0.008
+"""Distance from the part's axis within which the peg comes down [m]."""
+LOST = 0.03
+"""Distance from it beyond which it goes up again [m]."""
+
+
+class FixtureScript:
+    """Over the part, down to it, along the way. For `cartesian_delta`."""
+
+    def __init__(self, env: FixtureEnv, rng: np.random.Generator | None = None, noise: float = 0.0) -> None:
+        """Look up sizes and columns.
+
+        Args:
+            env: the environment, of which geometry and layout are used, nothing of the episode.
+            rng: source of the noise; None for none.
+            noise: standard deviation added to the motion.
+
+        Raises:
+            ValueError: the environment has another control mode.
+        """
+        if not isinstance(env.action_mode, CartesianDelta):
+            raise ValueError(f"control_mode is {env.control_mode!r}, allowed 'cartesian_delta' for this script")
+        self._rng, self._noise, self._env = rng, noise, env
+        self.size, self.step = env.workspace.scale, env.action_mode.action_scale
+        self._ee, self._groups = slice(4 * env.arm.n, 4 * env.arm.n + 3), env.groups
+        self._travels = env.sweep(200)
+        length = np.linalg.norm(np.diff(env.path(self._travels), axis=0), axis=-1).mean()
+        self._lead = max(1, round(LEAD * self.size / float(length)))
+        self.reset(np.zeros(3))
+
+    def reset(self, goal: ArrayLike) -> None:
+        """Begin an episode. Args: goal: of the part (3,) [m]."""
+        self._goal = np.asarray(goal, dtype=np.float64)
+        self._down = False
+
+    def act(self, obs: ArrayLike) -> NDArray[np.float32]:
+        """Action (3,) for an observation vector."""
+        obs = np.asarray(obs, dtype=np.float64)
+        ee, part = obs[self._ee], obs[self._groups["part_pos"]]
+        yaw = np.arctan2(*obs[self._groups["fixture_yaw"]][::-1])
+        at = part + np.array([0.0, 0.0, self._env.grip])  # where the tool centre point should be
+        aside = float(np.linalg.norm(ee[:2] - at[:2])) / self.size
+        if aside > LOST or (aside > ASIDE and not self._down):
+            self._down = False
+            wanted = at + np.array([0.0, 0.0, OVER * self.size])
+            if aside > LOST and ee[2] < wanted[2] - 0.01 * self.size:
+                wanted[:2] = ee[:2]  # up first
+        else:
+            self._down, wanted = True, at
+            if ee[2] - at[2] < 0.006 * self.size:
+                wanted = self._along(ee, part, at, yaw, float(obs[self._groups["travel"]][0]))
+        move = GAIN * (wanted - ee) / self.step
+        move = np.clip(move / max(1.0, float(np.abs(move).max())), -1.0, 1.0)
+        if self._rng is not None:
+            move = move + self._noise * self._rng.normal(size=3)
+        return np.clip(move, -1.0, 1.0).astype(np.float32)
+
+    def _along(
+        self, ee: NDArray[np.float64], part: NDArray[np.float64], at: NDArray[np.float64], yaw: float, travel: float
+    ) -> NDArray[np.float64]:
+        """Ahead by what is left, and back onto the way where the peg has play."""
+        pose = np.array([0.0, 0.0, 0.0, yaw])
+        pose[:3] = part - self._env.way(pose, travel)
+        points = self._env.way(pose, self._travels)
+        last = int(np.linalg.norm(points - self._goal, axis=-1).argmin())
+        here = int(np.abs(self._travels - travel).argmin())
+        target = here + int(np.clip(last - here, -self._lead, self._lead))
+        move = points[target] - part
+        heading = move / max(float(np.linalg.norm(move)), 1e-9)
+        off = at - ee
+        return ee + move + off - float(off @ heading) * heading
