@@ -13,12 +13,14 @@ from .kinematics import ArmKinematics
 from .observation import (
     OBJECT_UNITS,
     OBSERVATION_UNITS,
+    TARGET_UNITS,
     arm_observation,
     object_groups,
     object_observation,
     observation_groups,
     observation_size,
     observation_tokens,
+    target_groups,
 )
 from .pixels import PixelObservation
 from .randomize import DYNAMICS_UNITS, TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges
@@ -26,13 +28,14 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv, TrackPathEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
     "DYNAMICS_UNITS",
     "OBJECT_UNITS",
     "OBSERVATION_UNITS",
+    "TARGET_UNITS",
     "TRAINING",
     "UNSEEN",
     "Arm",
@@ -55,6 +58,7 @@ __all__ = [
     "ReachAvoidEnv",
     "ReachEnv",
     "SceneRenderer",
+    "TrackPathEnv",
     "Workspace",
     "arm_observation",
     "distance",
@@ -68,6 +72,7 @@ __all__ = [
     "observation_size",
     "observation_tokens",
     "reach_reward",
+    "target_groups",
 ]
 
 _LETTERS = {"fr3": "FR3", "so101": "SO101", "ur5e": "UR5e", "xarm7": "XArm7"}
@@ -76,6 +81,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("Reach", "envs.tasks.reach:ReachEnv", 60, {}),
     ("ReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
     ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
+    ("TrackPath", "envs.tasks.track_path:TrackPathEnv", 120, {}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
 )

@@ -189,7 +189,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         parts = [arm_observation(self._qpos, self._qvel, self.ref, self._ee_pos)]
         if self.gripper:
             parts.append(self.fingers.observe(self._hand_qpos, self._hand_qvel))
-        parts.append(self.surroundings(np.float64(self.data.time), self._object_qpos, self._object_qvel))
+        parts.append(self.surroundings(np.array(self.data.time), self._object_qpos, self._object_qvel))
         return np.concatenate(parts)
 
     def advance(self, action: ArrayLike) -> None:

@@ -4,5 +4,6 @@ from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
 from .reach_avoid import ReachAvoidEnv
+from .track_path import TrackPathEnv
 
-__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv"]
+__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv", "TrackPathEnv"]

@@ -25,6 +25,8 @@ class GoalEnv(ArmEnv):
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "q")
+    radius: ClassVar[float] = 0.05
+    """Of success for a large arm [m]; the default of `threshold` goes with the size of the arm."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class GoalEnv(ArmEnv):
             control_mode: `joint_delta` or `cartesian_delta`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
-            threshold: radius of success [m]; None takes 0.05 m for a large arm, less for a small one.
+            threshold: radius of success [m]; None takes `radius` for a large arm, less for a small one.
             **arm_options: see `ArmEnv`.
 
         Raises:
@@ -53,7 +55,7 @@ class GoalEnv(ArmEnv):
         if reward not in REWARD_KINDS:
             raise ValueError(f"reward {reward!r} is unknown, known rewards: {', '.join(REWARD_KINDS)}")
         if threshold is None:
-            threshold = 0.05 * self.workspace.scale
+            threshold = self.radius * self.workspace.scale
         if not (np.isfinite(threshold) and threshold > 0):
             raise ValueError(f"threshold is {threshold} m, must be positive")
         self.reward_kind = reward
