@@ -28,7 +28,7 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv, TrackPathEnv
+from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv, SlideEnv, TrackPathEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "ReachAvoidEnv",
     "ReachEnv",
     "SceneRenderer",
+    "SlideEnv",
     "TrackPathEnv",
     "Workspace",
     "arm_observation",
@@ -83,6 +84,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
     ("TrackPath", "envs.tasks.track_path:TrackPathEnv", 120, {}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
+    ("Slide", "envs.tasks.slide:SlideEnv", 120, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
 )
 

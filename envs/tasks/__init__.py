@@ -4,6 +4,7 @@ from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
 from .reach_avoid import ReachAvoidEnv
+from .slide import SlideEnv
 from .track_path import TrackPathEnv
 
-__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv", "TrackPathEnv"]
+__all__ = ["PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv", "SlideEnv", "TrackPathEnv"]
