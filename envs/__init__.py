@@ -13,12 +13,14 @@ from .kinematics import ArmKinematics
 from .observation import (
     OBJECT_UNITS,
     OBSERVATION_UNITS,
+    TARGET_UNITS,
     arm_observation,
     object_groups,
     object_observation,
     observation_groups,
     observation_size,
     observation_tokens,
+    target_groups,
 )
 from .pixels import PixelObservation
 from .randomize import DYNAMICS_UNITS, TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges
@@ -26,13 +28,24 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .tasks import (
+    ButtonPressEnv,
+    DoorOpenEnv,
+    DrawerOpenEnv,
+    PickAndPlaceEnv,
+    PushEnv,
+    ReachAvoidEnv,
+    ReachEnv,
+    SlideEnv,
+    TrackPathEnv,
+)
 from .workspace import Workspace, find_workspace
 
 __all__ = [
     "DYNAMICS_UNITS",
     "OBJECT_UNITS",
     "OBSERVATION_UNITS",
+    "TARGET_UNITS",
     "TRAINING",
     "UNSEEN",
     "Arm",
@@ -58,6 +71,8 @@ __all__ = [
     "ReachAvoidEnv",
     "ReachEnv",
     "SceneRenderer",
+    "SlideEnv",
+    "TrackPathEnv",
     "Workspace",
     "arm_observation",
     "distance",
@@ -71,6 +86,7 @@ __all__ = [
     "observation_size",
     "observation_tokens",
     "reach_reward",
+    "target_groups",
 ]
 
 _LETTERS = {"fr3": "FR3", "so101": "SO101", "ur5e": "UR5e", "xarm7": "XArm7"}
@@ -79,7 +95,9 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("Reach", "envs.tasks.reach:ReachEnv", 60, {}),
     ("ReachHidden", "envs.tasks.reach:ReachEnv", 60, {"randomize": "training"}),
     ("ReachAvoid", "envs.tasks.reach_avoid:ReachAvoidEnv", 100, {}),
+    ("TrackPath", "envs.tasks.track_path:TrackPathEnv", 120, {}),
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
+    ("Slide", "envs.tasks.slide:SlideEnv", 120, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
     ("ButtonPress", "envs.tasks.button_press:ButtonPressEnv", 100, {}),
     ("DrawerOpen", "envs.tasks.drawer_open:DrawerOpenEnv", 100, {}),

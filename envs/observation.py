@@ -26,6 +26,8 @@ OBJECT_UNITS: dict[str, str] = {
 }
 """Groups that follow where the task has an object: position (3,), cosine and sine of the angle about z, velocity (3,)
 and rate about z, all in the base frame."""
+TARGET_UNITS: dict[str, str] = {"target_pos": "m", "target_vel": "m/s"}
+"""Groups that follow the arm where the goal moves: position and velocity of the target, (3,) each."""
 OBJECT_SIZES = {"object_pos": 3, "object_yaw": 2, "object_vel": 3, "object_yaw_rate": 1}
 
 FIXTURE_UNITS: dict[str, str] = {
@@ -76,6 +78,11 @@ def groups_of(sizes: dict[str, int], start: int) -> dict[str, slice]:
         groups[name] = slice(start, start + size)
         start += size
     return groups
+
+
+def target_groups(start: int) -> dict[str, slice]:
+    """Where each group of a moving target stands. Args: start: first column."""
+    return {name: slice(start + 3 * i, start + 3 * i + 3) for i, name in enumerate(TARGET_UNITS)}
 
 
 def observation_tokens(n: int) -> dict[str, tuple[int, ...]]:

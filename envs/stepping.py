@@ -26,7 +26,7 @@ class EnvState:
         physics: MuJoCo's full physics state (time, qpos, qvel, act).
         warmstart: the solver's warm start (nv,), so that a restored run repeats bit by bit.
         ref: reference of the command generator.
-        goal: goal of the task (3,) [m].
+        goal: goal of the task (3,) [m]; where it moves or the task remembers more, all of that.
         pending: actions that wait to be executed, oldest first, (delay, nu).
         dynamics: of the episode.
     """

@@ -17,7 +17,8 @@ from .policy import PolicyPrior
 from .types import Float32, Obs, Observed, Seen
 
 ObjectiveFactory = Callable[[Tensor], Objective]
-"""Makes the objective of an episode from its goal (n_goal,)."""
+"""Makes the objective from a goal that stays (n_goal,), or from one that moves (2, n_goal): where it is now, and its
+velocity."""
 
 
 class EncodingModel(RolloutModel, Protocol):
@@ -40,8 +41,9 @@ class MPCAgent:
     Args:
         model: imagines.
         planner: optimises.
-        make_objective: what the episode's goal means.
+        make_objective: what the goal means.
         shallow: the same model with fewer loops, where the planner searches with one.
+        target: columns in the observation of a goal that moves, then of its velocity: every observation tells it anew.
 
     Attributes:
         memory: what was seen and done, for models with context.
@@ -57,8 +59,10 @@ class MPCAgent:
         planner: Planner,
         make_objective: ObjectiveFactory,
         shallow: RolloutModel | None = None,
+        target: slice | None = None,
     ) -> None:
         self.model, self.planner, self.make_objective, self.shallow = model, planner, make_objective, shallow
+        self.target = target
         self.memory = Memory(int(getattr(model, "context", 0)))
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
@@ -66,6 +70,7 @@ class MPCAgent:
         self.policy: PolicyPrior | None = None
         self._goal = torch.zeros(0)
         self._objective: Objective | None = None
+        self._follows = False
 
     def reset(self, goal: Float32, *, keep_memory: bool = False) -> None:
         """Start an episode with a goal (n_goal,).
@@ -78,11 +83,12 @@ class MPCAgent:
             self.memory.clear()
         self._goal = torch.as_tensor(goal, dtype=torch.float32, device=self.device)
         self.use_objective(self.make_objective(self._goal))
+        self._follows = self.target is not None
         self.last_plan = None
 
     def use_objective(self, objective: Objective) -> None:
         """Optimise something else for the rest of the episode."""
-        self._objective = objective
+        self._objective, self._follows = objective, False
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +97,7 @@ class MPCAgent:
 
     @torch.inference_mode()
     def state(self, obs: Seen) -> Any:
-        """The model's state for an observation (n_obs,), what was observed before it, and the episode's goal.
+        """The model's state for an observation (n_obs,), what was observed before it, and the goal.
 
         Raises:
             ValueError: obs has non-finite numbers; the message gives their indices.
@@ -101,6 +107,11 @@ class MPCAgent:
         if not bool(torch.isfinite(tensor).all()):
             bad = torch.nonzero(~torch.isfinite(tensor)).flatten().tolist()
             raise ValueError(f"obs has non-finite numbers at indices {bad}, allowed finite; check the sensor")
+        if self.target is not None:
+            now = tensor[self.target].reshape(2, -1)
+            self._goal = now[0]
+            if self._follows:
+                self._objective = self.make_objective(now)
         seen: Obs = tensor[None]
         if image is not None:
             seen = Observed(tensor[None], torch.as_tensor(np.ascontiguousarray(image), device=self.device)[None])

@@ -89,7 +89,8 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
     """Sizes and meaning of what the environment takes and gives.
 
     An environment of others may say more about its observation, as ours do: `goal_columns`, a slice of the columns
-    that the goal is compared with, and `observation_tokens()`, the columns that belong together by name.
+    that the goal is compared with, `target_columns`, those of a goal that moves and then of its velocity, and
+    `observation_tokens()`, the columns that belong together by name.
     """
     obs, _, goal = split_observation(env.observation_space.sample())
     image = obs.image.shape if isinstance(obs, Observed) else ()
@@ -103,6 +104,9 @@ def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:
         layout["home"] = tuple(float(q) for q in base.posture)
     if columns is not None:
         layout["position"] = (columns.start, columns.stop)
+    moving: slice | None = getattr(base, "target_columns", None) if len(obs) else None
+    if moving is not None:
+        layout["target"] = (moving.start, moving.stop)
     if hasattr(base, "observation_tokens") and len(obs):
         layout["groups"] = {name: tuple(map(int, some)) for name, some in base.observation_tokens().items()}
     return Spaces(
@@ -214,7 +218,7 @@ def make_agent(
     shallow = None
     if config.depth == "staged" and isinstance(model, LoopWM):
         shallow = model.at_depth(config.shallow_loops)
-    agent = MPCAgent(model, planner, objective_factory(spaces, config), shallow)
+    agent = MPCAgent(model, planner, objective_factory(spaces, config), shallow, spaces.target_columns)
     learned = isinstance(model, DynamicsModel) and model.actor_critic is not None
     if config.terminal_value and not learned:
         raise RequestError(

@@ -46,6 +46,7 @@ class Spaces:
         groups: columns of the observation that belong to one body, by name; empty where nobody knows.
         image: height, width and channels of the pictures; empty where there are none.
         obs_mode: what the environment was asked to show, see `config.EnvConfig`.
+        target: columns, as in position, of a goal that moves and then of its velocity; both 0 where goals stay.
     """
 
     env_id: str
@@ -60,6 +61,7 @@ class Spaces:
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     image: tuple[int, ...] = ()
     obs_mode: str = "vector"
+    target: tuple[int, int] = (0, 0)
 
     @property
     def of_model(self) -> tuple[int, int, int, float, dict[str, tuple[int, ...]], tuple[int, ...]]:
@@ -75,6 +77,11 @@ class Spaces:
     def position_columns(self) -> slice:
         """Columns in the observation of the position that the goal is about [m]."""
         return slice(*self.position)
+
+    @property
+    def target_columns(self) -> slice | None:
+        """Columns of a goal that moves and, as many, of its velocity; None where goals stay."""
+        return slice(*self.target) if self.target[1] else None
 
     @property
     def joint_columns(self) -> slice:

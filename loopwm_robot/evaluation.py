@@ -146,7 +146,7 @@ def evaluate_checkpoint(
         if isinstance(model, LoopWM):
             loops = mean_loops(model, results[kind].episodes)
             agent = planning_agent(checkpoint, moved(planner, "learned"), env, seed)
-            step = profile_control_step(agent, held_out[0].seen(0), held_out[0].goal)
+            step = profile_control_step(agent, held_out[0].seen(0), np.atleast_2d(held_out[0].goal)[0])
     has_position = checkpoint.spaces.position[1] > checkpoint.spaces.position[0]
     return Evaluation(kind, results, held_out, table, loops, step, has_position)
 

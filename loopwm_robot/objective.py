@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from envs.observation import FIXTURE_SIZES, OBJECT_SIZES, groups_of, observation_groups, observation_size
+from envs.observation import FIXTURE_SIZES, OBJECT_SIZES, groups_of, observation_groups, observation_size, target_groups
 from planners import (
     Composite,
     KeepPosture,
@@ -46,6 +46,8 @@ def observation_layout(spaces: Spaces) -> dict[str, slice]:
         for name, columns in spaces.groups.items():
             if list(columns) == list(range(columns[0], columns[0] + len(columns))):
                 layout[name] = slice(columns[0], columns[-1] + 1)
+    if spaces.target_columns is not None:
+        layout |= target_groups(spaces.target[0])
     if spaces.position[1] > spaces.position[0]:
         layout[POSITION] = spaces.position_columns
     return layout
@@ -87,7 +89,9 @@ def check_objective(spaces: Spaces, config: PlannerConfig, kind: str = "") -> No
 
 
 def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor], Objective]:
-    """What makes the objective of an episode from its goal (n_goal,).
+    """What makes the objective from a goal (n_goal,), or from one that moves, with its velocity (2, n_goal).
+
+    A goal that moves is taken to go on as it does now for the length of the plan.
 
     Args:
         spaces: what is observed.
@@ -117,6 +121,10 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
         return Sum(reach, KeepPosture(spaces.joint_columns, home.to(goal.device), config.posture_weight))
 
     def make(goal: Tensor) -> Objective:
+        if goal.ndim == 2:
+            ahead = torch.arange(1, config.horizon + 1, device=goal.device) * spaces.ctrl_dt
+            goal = goal[0] + ahead[:, None] * goal[1]  # (H, n_goal)
+
         def composite(terms: Sequence[Term], base: Objective | None) -> Objective:
             known = goal if len(goal) else None
             return Composite(terms, layout, spaces.ctrl_dt, known, base, config.discount)

@@ -54,7 +54,7 @@ class Episode:
     Attributes:
         obs: observations (T+1, n_obs), physical units.
         achieved: what the task measures (T+1, n_goal), an end-effector position [m] for reaching.
-        goal: desired value of it (n_goal,).
+        goal: desired value of it (n_goal,); (T+1, n_goal) where it moves.
         action: (T, nu), each in [-1, 1].
         reward: (T,).
         terminated: (T,) the task ended here.

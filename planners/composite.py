@@ -60,7 +60,7 @@ class Composite:
         terms: costs and constraints; your own are subclasses of `Term` with a method `excess`.
         layout: columns of the observation by name, for example `envs.observation_groups(7)`.
         ctrl_dt: duration of one action [s].
-        goal: of the episode (n_goal,), for terms without a target of their own.
+        goal: (n_goal,), for terms without a target of their own; (H, n_goal) where it moves: after each action.
         base: an objective that the terms are added to.
         discount: of later steps, in (0, 1].
 

@@ -73,7 +73,8 @@ class ReachPoint:
 
     Args:
         columns: which observed numbers form x.
-        target: where x should go (len(columns),), in the unit of the observation.
+        target: where x should go (len(columns),), in the unit of the observation; (H, len(columns)) where it moves:
+            where it is after each action.
         discount: in (0, 1].
         terminal_weight: extra weight of the last step, at least 0.
         action_weight: price of large actions in the unit of the target, at least 0.
@@ -94,7 +95,7 @@ class ReachPoint:
         for name, value in (("terminal_weight", terminal_weight), ("action_weight", action_weight)):
             if not value >= 0:
                 raise ValueError(f"{name} is {value}, allowed >= 0; choose a non-negative weight")
-        _check_target("target", target, columns)
+        _check_target("target", target, columns, moves=True)
         self.columns, self.target = columns, target
         self.discount, self.terminal_weight, self.action_weight = discount, terminal_weight, action_weight
 
@@ -144,9 +145,9 @@ class Sum:
         return total
 
 
-def _check_target(name: str, target: Tensor, columns: slice) -> None:
+def _check_target(name: str, target: Tensor, columns: slice, moves: bool = False) -> None:
     size = columns.stop - columns.start
-    if target.shape != (size,):
+    if target.shape[-1:] != (size,) or target.ndim > (2 if moves else 1):
         raise ValueError(
             f"{name} has shape {tuple(target.shape)}, allowed ({size},); give one number for each column"
         )

@@ -39,7 +39,8 @@ class Reach(OnGroup):
         super().check(layout, goal)
         if self.target is None and goal is None:
             raise ValueError(f"{self.name('target')} is none without a goal, allowed numbers; give a target or a goal")
-        self.fits("target", len(goal) if self.target is None and goal is not None else len(self.target or ()), layout)
+        size = goal.shape[-1] if self.target is None and goal is not None else len(self.target or ())
+        self.fits("target", size, layout)
 
     def excess(self, view: View) -> Tensor:
         x = view.group(self.of)

@@ -20,7 +20,7 @@ class View:
         actions: that made them (N, H, nu).
         layout: columns by name.
         ctrl_dt: duration of one action [s].
-        goal: of the episode (n_goal,), if it has one.
+        goal: (n_goal,), if there is one; (K, n_goal) where it moves: after each step.
     """
 
     trajectory: Trajectory
@@ -38,7 +38,8 @@ class View:
 
     def terminal(self) -> View:
         """The same after the last step alone (K = 1): models that decode late decode nothing else."""
-        return View(last_of(self.trajectory), self.actions, self.layout, self.ctrl_dt, self.goal)
+        goal = self.goal if self.goal is None or self.goal.ndim == 1 else self.goal[-1:]
+        return View(last_of(self.trajectory), self.actions, self.layout, self.ctrl_dt, goal)
 
 
 @dataclass(frozen=True)

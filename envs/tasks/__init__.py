@@ -7,5 +7,17 @@ from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
 from .reach_avoid import ReachAvoidEnv
+from .slide import SlideEnv
+from .track_path import TrackPathEnv
 
-__all__ = ["ButtonPressEnv", "DoorOpenEnv", "DrawerOpenEnv", "PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv"]
+__all__ = [
+    "ButtonPressEnv",
+    "DoorOpenEnv",
+    "DrawerOpenEnv",
+    "PickAndPlaceEnv",
+    "PushEnv",
+    "ReachAvoidEnv",
+    "ReachEnv",
+    "SlideEnv",
+    "TrackPathEnv",
+]

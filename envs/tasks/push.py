@@ -44,6 +44,8 @@ class PushEnv(GoalEnv):
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "object", "q")
+    far: ClassVar[float] = 5.0
+    """Bound of the object's position [m]."""
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class PushEnv(GoalEnv):
     def vector_space(self) -> gym.spaces.Box:
         """Bounds of the observation vector; wide enough for an object that is shot away by being squeezed."""
         arm = super().vector_space()
-        high = np.array([5.0] * 3 + [1.0 + 1e-6] * 2 + [50.0] * 3 + [1000.0])
+        high = np.array([self.far] * 3 + [1.0 + 1e-6] * 2 + [50.0] * 3 + [1000.0])
         low, high = np.concatenate([arm.low, -high]), np.concatenate([arm.high, high])
         return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
@@ -128,7 +130,7 @@ class PushEnv(GoalEnv):
     def random_start(self) -> FloatArray:
         """Draw a pose (n,) [rad] with the peg low beside the object, in which the arm touches nothing."""
         for _ in range(100):
-            angle = self.np_random.uniform(-math.pi, math.pi)
+            angle = self.start_angle()
             radius = self.workspace.scale * self.np_random.uniform(*START_DISTANCE)
             x, y = self._object_start[:2] + radius * np.array([math.cos(angle), math.sin(angle)])
             q = self.kinematics.solve_position((x, y, self.np_random.uniform(*self.push_height)), self.posture)
@@ -138,6 +140,10 @@ class PushEnv(GoalEnv):
             f"no free start in 100 draws around the object at {np.round(self._object_start, 3).tolist()}; "
             "give one that the arm reaches all around"
         )
+
+    def start_angle(self) -> float:
+        """Draw on which side of the object the hand starts [rad], 0 along x."""
+        return float(self.np_random.uniform(-math.pi, math.pi))
 
     def place_objects(self) -> None:
         """Put the object at rest on the table."""

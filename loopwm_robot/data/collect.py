@@ -199,13 +199,14 @@ def run_episode(
     raw, info = env.reset(seed=seed, options=options)
     obs, achieved, goal = split_observation(raw)
     policy.reset(goal)
-    all_obs, all_achieved = [obs], [achieved]
+    all_obs, all_achieved, goals = [obs], [achieved], [goal]
     actions, rewards, terminated, truncated = [], [], [], []
     done = False
     while not done:
         action = policy.act(obs)
         raw, reward, term, trunc, info = env.step(action)
-        obs, achieved, _ = split_observation(raw)
+        obs, achieved, now = split_observation(raw)
+        goals.append(now)
         all_obs.append(obs)
         all_achieved.append(achieved)
         actions.append(action)
@@ -213,11 +214,12 @@ def run_episode(
         terminated.append(term)
         truncated.append(trunc)
         done = term or trunc
+    moves = any(not np.array_equal(now, goal) for now in goals)
     pictures = [o.image for o in all_obs if isinstance(o, Observed)]
     episode = Episode(
         obs=np.asarray([o.vector if isinstance(o, Observed) else o for o in all_obs], np.float32),
         achieved=np.asarray(all_achieved, np.float32),
-        goal=np.asarray(goal, np.float32),
+        goal=np.asarray(goals if moves else goal, np.float32),
         action=np.asarray(actions, np.float32),
         reward=np.asarray(rewards, np.float32),
         terminated=np.asarray(terminated, np.bool_),

@@ -325,9 +325,9 @@ def record_held_out(env: gym.Env[Any, Any], nu: int, config: CollectConfig, coun
 
 
 def reward_function(env: gym.Env[Any, Any]) -> RewardFn | None:
-    """The task's compute_reward for hindsight goals; None where the environment has none."""
+    """The task's compute_reward for hindsight goals; None where there is none, or where goals move."""
     compute = getattr(env.unwrapped, "compute_reward", None)
-    if compute is None:
+    if compute is None or hasattr(env.unwrapped, "target_columns"):
         return None
     return lambda achieved, desired: compute(achieved, np.broadcast_to(desired, achieved.shape), {})
 

@@ -19,11 +19,15 @@ from loopwm_robot.build import load_agent, make_agent, make_env, planning_agent,
 from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, save_checkpoint
 from loopwm_robot.closed_loop import evaluate
 from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
+from loopwm_robot.data.buffer import ReplayBuffer
 from loopwm_robot.data.collect import UniformPolicy
 from loopwm_robot.errors import RequestError
 from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.simulator import SimulatorModel
+from loopwm_robot.objective import observation_layout
+from loopwm_robot.report.control import distances
+from loopwm_robot.training.online import reward_function
 from planners import CEM, ReachPoint, SamplingConfig
 
 NANO = ModelConfig(latent_dim=16, heads=2, mean_loops=1, max_loops=2, plan_loops=1)
@@ -227,3 +231,59 @@ def test_a_trained_controller_is_loaded_with_its_environment(tmp_path):
     save_checkpoint(tmp_path / "other.safetensors", other)
     with pytest.raises(CheckpointError, match="was trained for home"):
         load_agent(tmp_path / "other.safetensors")
+
+
+def moving_target() -> tuple[MPCAgent, Spaces]:
+    """An agent for a point whose goal moves; observation: point, goal, velocity of the goal."""
+    spaces = Spaces("Moving", "", 6, 2, 2, 0.1, (0, 2), target=(2, 6))
+    config = replace(FAST, num_samples=256, num_elites=16, iterations=4, action_weight=0.0)
+    return make_agent(PointModel(), spaces, config, torch.Generator().manual_seed(0)), spaces
+
+
+def test_a_goal_that_moves_is_read_from_every_observation_and_met_ahead():
+    agent, _ = moving_target()
+    point, goal, velocity = np.zeros(2), np.zeros(2), np.array([0.4, -0.2])
+    agent.reset(goal.astype(np.float32))
+    away = []
+    for _ in range(10):
+        point = point + 0.1 * agent.act(np.concatenate([point, goal, velocity]).astype(np.float32))
+        goal = goal + 0.1 * velocity
+        away.append(np.linalg.norm(point - goal))
+    assert np.median(away) < 0.01  # without looking ahead it would always be a step of 0.045 behind
+    goal, velocity = np.array([-0.3, 0.3]), np.zeros(2)  # it jumps, and stays
+    for _ in range(8):
+        point = point + 0.1 * agent.act(np.concatenate([point, goal, velocity]).astype(np.float32))
+    assert np.linalg.norm(point - goal) < 0.1
+
+
+def test_an_objective_of_ones_own_is_kept_where_the_goal_moves():
+    agent, _ = moving_target()
+    agent.reset(np.zeros(2, np.float32))
+    agent.use_objective(ReachPoint(slice(0, 2), torch.tensor([0.0, 1.0])))
+    action = agent.act(np.array([0, 0, 1, 0, 0, 0], np.float32))
+    assert action[1] > 0.5 and abs(action[0]) < 0.5
+    agent.reset(np.zeros(2, np.float32))
+    assert agent.act(np.array([0, 0, 1, 0, 0, 0], np.float32))[0] > 0.5
+
+
+def test_moving_goals_are_recorded_and_evaluated():
+    """With the true model, on our own task."""
+    config = EnvConfig(id="LoopWM/PandaTrackPath-v0", control_mode="cartesian_delta")
+    env = gym.wrappers.TimeLimit(make_env(config).unwrapped, 12)
+    spaces = spaces_of(env, config)
+    assert spaces.target_columns == env.unwrapped.target_columns == slice(31, 37)
+    assert reward_function(env) is None and observation_layout(spaces)["target_vel"] == slice(34, 37)
+    planner = replace(FAST, model="simulator", costs=({"cost": "reach", "of": "ee_pos", "when": "terminal"},))
+    agent = planning_agent(Checkpoint(None, NANO, spaces, {}), planner, env, 0)
+    result = evaluate(env, agent, [0])
+    goals = result.episodes[0].goal
+    assert goals.shape == (13, 3) and np.ptp(goals, axis=0).max() > 0.01
+    np.testing.assert_array_equal(goals, result.episodes[0].obs[:, 31:34])
+    curve = distances(result)[0]
+    np.testing.assert_allclose(curve[-1], result.final_distance[0], atol=1e-6)
+    assert curve[-1] < curve[0]
+    agent.model.close()
+    buffer = ReplayBuffer(20, *spaces.sizes)
+    buffer.add(result.episodes[0])
+    np.testing.assert_array_equal(buffer.goals, goals)
+    env.close()

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, KeepPosture, LearnedReward, ReachPoint, SamplingConfig, Sum, TrajectoryScorer
+from planners import (
+    CEM,
+    Composite,
+    KeepPosture,
+    LearnedReward,
+    Reach,
+    ReachPoint,
+    SamplingConfig,
+    Sum,
+    TrajectoryScorer,
+)
 
 
 class Fixed:
@@ -40,6 +50,16 @@ def test_reach_point_by_hand():
         ReachPoint(columns, origin, terminal_weight=2.0)(trajectory, ACTIONS), torch.tensor([-5.0, -30.0])
     )
     assert torch.equal(ReachPoint(columns, origin, action_weight=3.0)(trajectory, ACTIONS), torch.tensor([-8.0, -10.0]))
+
+
+def test_a_target_that_moves_is_another_one_after_each_action():
+    path = torch.tensor([[0.0, 4.0], [6.0, 0.0]])
+    trajectory = Fixed(OBS, torch.zeros(2, 2))
+    assert torch.equal(ReachPoint(slice(1, 3), path)(trajectory, ACTIONS), torch.tensor([-3.0 - 6.0, -4.0 - 8.0]))
+    both = Composite([Reach("x"), Reach("x", when="terminal")], {"x": slice(1, 3)}, 0.1, path)
+    assert torch.equal(both(trajectory, ACTIONS), torch.tensor([-3.0 - 2 * 6.0, -4.0 - 2 * 8.0]))
+    with pytest.raises(ValueError, match=r"target has shape \(1, 2, 2\)"):
+        ReachPoint(slice(1, 3), path[None])
 
 
 def test_bad_settings_are_refused():

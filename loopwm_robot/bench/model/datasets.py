@@ -96,7 +96,7 @@ class Dataset:
     def sizes(self) -> tuple[int, int, int, float]:
         """n_obs, nu, n_goal and ctrl_dt, as `build_model` takes them."""
         first = self.splits["train"].episodes[0]
-        return first.obs.shape[1], first.action.shape[1], first.goal.shape[0], self.ctrl_dt
+        return first.obs.shape[1], first.action.shape[1], first.goal.shape[-1], self.ctrl_dt
 
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
