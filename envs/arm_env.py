@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import mujoco
@@ -120,6 +120,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         hand = slice(n, n + self.fingers.n)
         self._hand_qpos, self._hand_qvel = self.data.qpos[hand], self.data.qvel[hand]
         self._hand_ctrl = self.data.ctrl[hand]
+        self._object_qpos, self._object_qvel = self.data.qpos[hand.stop :], self.data.qvel[hand.stop :]
         self._ee_pos = self.data.site_xpos[int(self.model.site(self.arm.ee_site).id)]
         self._picture = (int(width), int(height), camera)
         self._samples = int(samples)
@@ -168,12 +169,28 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             low, high = np.concatenate([low, [-0.5, -50.0]]), np.concatenate([high, [1.5, 50.0]])
         return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
+    def surroundings(self, time: FloatArray, qpos: FloatArray, qvel: FloatArray) -> NDArray[np.float32]:
+        """Columns of the observation that follow those of the robot; the base class has none.
+
+        The predictor uses it too, for many states at once.
+
+        Args:
+            time: since the start of the episode (...) [s].
+            qpos: positions of what is not the robot (..., nq - n).
+            qvel: velocities (..., nv - n).
+
+        Returns:
+            New array (..., columns), float32.
+        """
+        return np.zeros((*np.shape(time), 0), dtype=np.float32)
+
     def vector_observation(self) -> NDArray[np.float32]:
-        """Observation vector of the present state, a new array (4 n + 3,), or two more with a gripper."""
-        arm = arm_observation(self._qpos, self._qvel, self.ref, self._ee_pos)
-        if not self.gripper:
-            return arm
-        return np.concatenate([arm, self.fingers.observe(self._hand_qpos, self._hand_qvel)])
+        """Observation vector of the present state, a new array (4 n + 3,) and what tasks and gripper add."""
+        parts = [arm_observation(self._qpos, self._qvel, self.ref, self._ee_pos)]
+        if self.gripper:
+            parts.append(self.fingers.observe(self._hand_qpos, self._hand_qvel))
+        parts.append(self.surroundings(np.float64(self.data.time), self._object_qpos, self._object_qvel))
+        return np.concatenate(parts)
 
     def advance(self, action: ArrayLike) -> None:
         """Run the physics for one control step.
@@ -264,9 +281,16 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         """True dynamics of the episode."""
         return self._dynamics
 
-    def simulator(self, nthread: int = 1) -> BatchSimulator:
-        """Predictor that shares this environment's model, hence also the dynamics of its episode."""
-        return BatchSimulator(self.arm, nthread, self.ctrl_dt, self.model, gripper=self.gripper)
+    def simulator(self, nthread: int = 1, model: mujoco.MjModel | None = None) -> BatchSimulator:
+        """Predictor of observations.
+
+        Args:
+            nthread: threads of physics.
+            model: of the same scene; None shares this environment's, hence also the dynamics of its episode.
+        """
+        model = self.model if model is None else model
+        options: dict[str, Any] = {"gripper": self.gripper, "surroundings": self.surroundings}
+        return BatchSimulator(self.arm, nthread, self.ctrl_dt, model, **options)
 
     def get_state(self) -> EnvState:
         """Copy the state; `set_state` goes back to it."""

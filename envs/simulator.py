@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
@@ -12,10 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arms.arm import Arm
 from .fingers import Fingers
-from .observation import arm_observation, object_observation
+from .observation import arm_observation
 from .stepping import NUM_HOLDS, PHYSICS_STATE, hold_fractions, substeps_per_hold
 
 FloatArray = NDArray[np.float64]
+
+Surroundings = Callable[[FloatArray, FloatArray, FloatArray], NDArray[np.float32]]
+"""Observation of what surrounds the robot; see `ArmEnv.surroundings`."""
 
 
 class BatchSimulator:
@@ -29,6 +33,7 @@ class BatchSimulator:
         model: mujoco.MjModel | None = None,
         *,
         gripper: bool = False,
+        surroundings: Surroundings | None = None,
     ) -> None:
         """Load the model and start the threads.
 
@@ -39,6 +44,7 @@ class BatchSimulator:
             model: of the arm and what surrounds it; not copied: each call uses the values it has then. None
                 takes the arm alone.
             gripper: the model's fingers move, and actions have one more entry for them.
+            surroundings: observes what is not the robot; None observes nothing of it.
 
         Raises:
             ValueError: a number is out of range.
@@ -48,6 +54,7 @@ class BatchSimulator:
         self.arm = arm
         self.ctrl_dt = float(ctrl_dt)
         self.fingers = Fingers(arm, gripper)
+        self._surroundings = surroundings
         self._model = arm.load_model() if model is None else model
         self._data = [mujoco.MjData(self._model) for _ in range(nthread)]
         self._hold_substeps = substeps_per_hold(self._model, self.ctrl_dt)
@@ -149,8 +156,8 @@ class BatchSimulator:
         parts = [obs]
         if moving > n:
             parts.append(self.fingers.observe(qpos[..., n:moving], qvel[..., n:moving]))
-        if nq > moving:
-            parts.append(object_observation(qpos[..., moving:], qvel[..., moving:]))
+        if self._surroundings is not None:
+            parts.append(self._surroundings(ends[..., 0], qpos[..., moving:], qvel[..., moving:]))
         return np.concatenate(parts, axis=-1) if len(parts) > 1 else obs
 
     def close(self) -> None:

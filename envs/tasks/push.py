@@ -67,8 +67,6 @@ class PushEnv(GoalEnv):
             ValueError: a name is unknown or a number is out of range.
         """
         super().__init__(arm, control_mode, reward, render_mode, **options)
-        self._object_qpos = self.data.qpos[self.arm.n + self.fingers.n :]
-        self._object_qvel = self.data.qvel[self.arm.n + self.fingers.n :]
         space = self.workspace
         self.object_low, self.object_high = space.on_table(OBJECT_LOW, OBJECT_HIGH)
         self.goal_low, self.goal_high = space.table_low, space.table_high
@@ -108,11 +106,9 @@ class PushEnv(GoalEnv):
         low, high = np.concatenate([arm.low, -high]), np.concatenate([arm.high, high])
         return gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
-    def vector_observation(self) -> NDArray[np.float32]:
-        """Observation vector of the present state, a new array; for seven joints (40,)."""
-        return np.concatenate(
-            [super().vector_observation(), object_observation(self._object_qpos, self._object_qvel)]
-        )
+    def surroundings(self, time: FloatArray, qpos: FloatArray, qvel: FloatArray) -> NDArray[np.float32]:
+        """The object, (..., 9); see `ArmEnv.surroundings`."""
+        return object_observation(qpos, qvel)
 
     def begin(self, options: dict[str, Any], dynamics: Dynamics | None) -> FloatArray:
         """Draw and place an episode; see `GoalEnv.begin`."""

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from envs.dynamics import ModelDynamics, add_payload
 from envs.randomize import Dynamics, find_ranges
-from envs.simulator import BatchSimulator
 from envs.stepping import EnvState
 from planners import EnsembleTrajectory, Trajectory
 
@@ -44,9 +43,9 @@ class BelievingSimulator(SimulatorModel):
         ranges = find_ranges(config.ranges)
         rng = np.random.default_rng(config.seed)
         self.drawn = [] if ranges is None else [ranges.sample(rng) for _ in range(config.randomised)]
-        model = self._env.arm.load_model(edit=self._edit)
+        model = self._env.arm.load_model(edit=self._edit, gripper=self._env.gripper)
         self._dynamics = ModelDynamics(model, self._env.arm)
-        self._simulator = BatchSimulator(self._env.arm, nthread, self._env.ctrl_dt, model)
+        self._simulator = self._env.simulator(nthread, model)
 
     def beliefs(self, truth: Dynamics) -> list[Dynamics]:
         """The dynamics to simulate, where `truth` is how the arm really is."""
