@@ -8,6 +8,7 @@ import gymnasium as gym
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
+from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
 from .observation import (
@@ -30,6 +31,7 @@ from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
+    "CONTROL_MODES",
     "DYNAMICS_UNITS",
     "OBJECT_UNITS",
     "OBSERVATION_UNITS",
@@ -40,12 +42,16 @@ __all__ = [
     "ArmKinematics",
     "BatchSimulator",
     "CartesianDelta",
+    "CartesianPosition",
     "Combination",
     "Dynamics",
     "DynamicsRanges",
     "EnvState",
     "JointDelta",
+    "JointPosition",
     "JointReference",
+    "JointTorque",
+    "JointVelocity",
     "Marker",
     "PickAndPlaceEnv",
     "PixelObservation",

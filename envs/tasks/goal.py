@@ -40,7 +40,7 @@ class GoalEnv(ArmEnv):
 
         Args:
             arm: name of an arm.
-            control_mode: `joint_delta` or `cartesian_delta`.
+            control_mode: one of `envs.control_modes.CONTROL_MODES`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
             threshold: radius of success [m]; None takes 0.05 m for a large arm, less for a small one.

@@ -57,7 +57,7 @@ class PushEnv(GoalEnv):
 
         Args:
             arm: name of an arm.
-            control_mode: `cartesian_delta` or `joint_delta`.
+            control_mode: one of `envs.control_modes.CONTROL_MODES`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
             **options: `threshold` (radius of success [m], 0.05) and those of `ArmEnv`, whose `start_noise` has no
