@@ -28,6 +28,8 @@ from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
 from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .vector_env import ArmVectorEnv
+from .vectorized import entry_point
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Arm",
     "ArmEnv",
     "ArmKinematics",
+    "ArmVectorEnv",
     "BatchSimulator",
     "CartesianDelta",
     "CartesianPosition",
@@ -90,4 +93,10 @@ for _arm in known_arms():
     for _task, _entry, _steps, _options in _TASKS:
         _id = f"LoopWM/{_LETTERS.get(_arm, _arm.capitalize())}{_task}-v0"
         if _id not in gym.registry and (_task != "ReachHidden" or _arm == "panda"):
-            gym.register(id=_id, entry_point=_entry, max_episode_steps=_steps, kwargs={"arm": _arm, **_options})
+            gym.register(
+                id=_id,
+                entry_point=_entry,
+                vector_entry_point=entry_point(_entry),
+                max_episode_steps=_steps,
+                kwargs={"arm": _arm, **_options},
+            )

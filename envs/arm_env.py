@@ -34,6 +34,10 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
 
     gripper: ClassVar[bool] = False
     """Whether the fingers move: one more action, from closed (-1) to open (1), and two more columns to observe."""
+    batched: ClassVar[bool] = False
+    """Whether `ArmVectorEnv` may step many at once. Each class says so for itself, once its `surroundings` depend on
+    nothing but their arguments, its contacts are seen by `touch_sensors`, and `batch_info` makes of them what
+    `task_info` says."""
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (declared as an instance variable by gym.Env)
 
     def __init__(
@@ -142,6 +146,20 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     def posture(self) -> FloatArray:
         """Joint pose (n,) [rad] that the Cartesian modes stay close to."""
         return self.arm.home
+
+    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
+        """Add the contact sensors of the task, for `batch_info`; see `envs.touch`."""
+
+    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
+        """Entries of `info` of many environments at once.
+
+        Args:
+            touches: readings of `touch_sensors` after each set-point (N, NUM_HOLDS, sensors).
+
+        Returns:
+            Arrays (N,) of what a single environment says of the same step.
+        """
+        return {}
 
     def after_hold(self) -> None:
         """Called after the physics steps of each set-point, `NUM_HOLDS` times per control step."""

@@ -24,6 +24,8 @@ class ReachEnv(GoalEnv):
     `q` (n,) [rad].
     """
 
+    batched = True
+
     def __init__(
         self,
         arm: str = "panda",
