@@ -8,6 +8,7 @@ import gymnasium as gym
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
+from .collector import Collector, Transitions, VectorPolicy
 from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
@@ -46,6 +47,7 @@ __all__ = [
     "BatchSimulator",
     "CartesianDelta",
     "CartesianPosition",
+    "Collector",
     "Combination",
     "Dynamics",
     "DynamicsRanges",
@@ -64,6 +66,8 @@ __all__ = [
     "ReachAvoidEnv",
     "ReachEnv",
     "SceneRenderer",
+    "Transitions",
+    "VectorPolicy",
     "Workspace",
     "arm_observation",
     "distance",
