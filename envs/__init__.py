@@ -8,6 +8,8 @@ import gymnasium as gym
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
+from .collector import Collector, Transitions, VectorPolicy
+from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
 from .observation import (
@@ -39,9 +41,12 @@ from .tasks import (
     SlideEnv,
     TrackPathEnv,
 )
+from .vector_env import ArmVectorEnv
+from .vectorized import entry_point
 from .workspace import Workspace, find_workspace
 
 __all__ = [
+    "CONTROL_MODES",
     "DYNAMICS_UNITS",
     "OBJECT_UNITS",
     "OBSERVATION_UNITS",
@@ -51,9 +56,12 @@ __all__ = [
     "Arm",
     "ArmEnv",
     "ArmKinematics",
+    "ArmVectorEnv",
     "BatchSimulator",
     "ButtonPressEnv",
     "CartesianDelta",
+    "CartesianPosition",
+    "Collector",
     "Combination",
     "DoorOpenEnv",
     "DrawerOpenEnv",
@@ -61,7 +69,10 @@ __all__ = [
     "DynamicsRanges",
     "EnvState",
     "JointDelta",
+    "JointPosition",
     "JointReference",
+    "JointTorque",
+    "JointVelocity",
     "Marker",
     "PickAndPlaceEnv",
     "PixelObservation",
@@ -73,6 +84,8 @@ __all__ = [
     "SceneRenderer",
     "SlideEnv",
     "TrackPathEnv",
+    "Transitions",
+    "VectorPolicy",
     "Workspace",
     "arm_observation",
     "distance",
@@ -108,4 +121,10 @@ for _arm in known_arms():
     for _task, _entry, _steps, _options in _TASKS:
         _id = f"LoopWM/{_LETTERS.get(_arm, _arm.capitalize())}{_task}-v0"
         if _id not in gym.registry and (_task != "ReachHidden" or _arm == "panda"):
-            gym.register(id=_id, entry_point=_entry, max_episode_steps=_steps, kwargs={"arm": _arm, **_options})
+            gym.register(
+                id=_id,
+                entry_point=_entry,
+                vector_entry_point=entry_point(_entry),
+                max_episode_steps=_steps,
+                kwargs={"arm": _arm, **_options},
+            )

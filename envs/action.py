@@ -7,6 +7,7 @@ a cubic Hermite spline through the knots (q, dq) reproduces the motion exactly.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +100,8 @@ class JointDelta:
         """
         v = np.minimum(np.maximum(np.asarray(action, dtype=np.float64), -1.0), 1.0) * self.dq_max
         half = ref.dq * (0.5 * self.ctrl_dt)
-        up = self._stop_speed(self.q_max - ref.q - half)
-        down = self._stop_speed(ref.q - self.q_min + half)
+        up = self.stop_speed(self.q_max - ref.q - half)
+        down = self.stop_speed(ref.q - self.q_min + half)
         v = np.minimum(np.maximum(v, -down), up)
         # The acceleration limit comes last: a reference that cannot stop in time brakes as hard as allowed.
         v = np.minimum(np.maximum(v, ref.dq - self._dv), ref.dq + self._dv)
@@ -124,7 +125,7 @@ class JointDelta:
             q[..., k, :], dq[..., k, :] = ref.q, ref.dq
         return JointReference(q, dq)
 
-    def _stop_speed(self, room: FloatArray) -> FloatArray:
+    def stop_speed(self, room: FloatArray) -> FloatArray:
         """Largest velocity at the end of this step from which the reference stops within `room`.
 
         Braking by A per step from v covers G(v) = T ((m + 1) v - A m (m + 1) / 2), m = floor(v / A), counting
@@ -141,7 +142,50 @@ class JointDelta:
         return result
 
 
-class CartesianDelta:
+class Steered(ABC):
+    """A mode whose actions are turned into those of `JointDelta`, whose limits it shares."""
+
+    joints: JointDelta
+
+    @property
+    @abstractmethod
+    def nu(self) -> int:
+        """Size of an action."""
+
+    @abstractmethod
+    def joint_action(self, ref: JointReference, action: ArrayLike) -> FloatArray:
+        """Turn an action (..., nu) at a reference (..., n) into a joint action (..., n)."""
+
+    @property
+    def ctrl_dt(self) -> float:
+        """Control step [s]."""
+        return self.joints.ctrl_dt
+
+    @property
+    def dq_max(self) -> FloatArray:
+        """Speed limits of the reference (n,) [rad/s]."""
+        return self.joints.dq_max
+
+    def advance(self, ref: JointReference, action: ArrayLike) -> JointReference:
+        """Move the reference by one control step; see `JointDelta.advance`. Args: action: (..., nu)."""
+        return self.joints.advance(ref, self.joint_action(ref, action))
+
+    def rollout(self, ref: JointReference, actions: ArrayLike) -> JointReference:
+        """Advance through a sequence of actions (..., H, nu); see `JointDelta.rollout`."""
+        actions = np.asarray(actions, dtype=np.float64)
+        lead = np.broadcast_shapes(ref.q.shape[:-1], actions.shape[:-2])
+        shape = (*lead, actions.shape[-2], self.joints.nu)
+        ref = JointReference(
+            np.broadcast_to(ref.q, (*lead, shape[-1])), np.broadcast_to(ref.dq, (*lead, shape[-1]))
+        )
+        q, dq = np.empty(shape), np.empty(shape)
+        for k in range(shape[-2]):
+            ref = self.advance(ref, actions[..., k, :])
+            q[..., k, :], dq[..., k, :] = ref.q, ref.dq
+        return JointReference(q, dq)
+
+
+class CartesianDelta(Steered):
     """Displacements of the tool centre point, turned into joint motion by damped least squares.
 
         step = J^+ dx + (I - J^+ J) posture_gain (posture - q),   J^+ = J^T (J J^T + damping^2 I)^-1
@@ -203,24 +247,6 @@ class CartesianDelta:
         wanted = step / self.joints.action_scale
         result: FloatArray = wanted / np.maximum(np.abs(wanted).max(axis=-1, keepdims=True), 1.0)
         return result
-
-    def advance(self, ref: JointReference, action: ArrayLike) -> JointReference:
-        """Move the reference by one control step; see `JointDelta.advance`. Args: action: (..., 3)."""
-        return self.joints.advance(ref, self.joint_action(ref, action))
-
-    def rollout(self, ref: JointReference, actions: ArrayLike) -> JointReference:
-        """Advance through a sequence of actions (..., H, 3); see `JointDelta.rollout`."""
-        actions = np.asarray(actions, dtype=np.float64)
-        lead = np.broadcast_shapes(ref.q.shape[:-1], actions.shape[:-2])
-        shape = (*lead, actions.shape[-2], self.joints.nu)
-        ref = JointReference(
-            np.broadcast_to(ref.q, (*lead, shape[-1])), np.broadcast_to(ref.dq, (*lead, shape[-1]))
-        )
-        q, dq = np.empty(shape), np.empty(shape)
-        for k in range(shape[-2]):
-            ref = self.advance(ref, actions[..., k, :])
-            q[..., k, :], dq[..., k, :] = ref.q, ref.dq
-        return JointReference(q, dq)
 
 
 def interpolate(

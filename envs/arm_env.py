@@ -10,9 +10,10 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .action import CartesianDelta, JointDelta, JointReference, interpolate
+from .action import JointDelta, JointReference
 from .arms.arm import Arm, load_arm
 from .checks import check_rates, checked_action, checked_start
+from .control_modes import CONTROL_MODES, ActionMode, action_names, make_action_mode, servos_off, set_points
 from .dynamics import ModelDynamics, add_payload
 from .fingers import GRIPPER_UNITS, Fingers
 from .kinematics import ArmKinematics
@@ -27,14 +28,16 @@ from .workspace import find_workspace
 FloatArray = NDArray[np.float64]
 Observation = dict[str, NDArray[np.float32]]
 
-CONTROL_MODES = ("joint_delta", "cartesian_delta")
-
 
 class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     """Base of the arm tasks: physics, action modes, start poses, observation vector, pictures, state."""
 
     gripper: ClassVar[bool] = False
     """Whether the fingers move: one more action, from closed (-1) to open (1), and two more columns to observe."""
+    batched: ClassVar[bool] = False
+    """Whether `ArmVectorEnv` may step many at once. Each class says so for itself, once its `surroundings` depend on
+    nothing but their arguments, its contacts are seen by `touch_sensors`, and `batch_info` makes of them what
+    `task_info` says."""
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (declared as an instance variable by gym.Env)
 
     def __init__(
@@ -58,13 +61,16 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
 
         Args:
             arm: name of an arm, see `known_arms`, or the path of a YAML file that describes one.
-            control_mode: `joint_delta` (action (n,), joint displacements) or `cartesian_delta` (action (3,),
-                displacement of the tool centre point).
+            control_mode: one of `envs.control_modes.CONTROL_MODES`: `joint_delta`, `joint_position`, `joint_velocity`,
+                `joint_torque` (action (n,)), `cartesian_delta` or `cartesian_position` (action (3,), of the tool
+                centre point).
             render_mode: None or `rgb_array`.
             ctrl_dt: control step [s], a multiple of five physics steps.
-            action_scale: joint displacement per control step at full action [rad].
+            action_scale: joint displacement per control step at full action, in every mode but `joint_velocity`
+                and `joint_torque` the greatest one [rad].
             ddq_max: acceleration limit of the reference [rad/s^2].
-            cartesian_scale: tip displacement per control step at full action [m].
+            cartesian_scale: tip displacement per control step at full action, for `cartesian_position` the greatest
+                one [m].
             start_noise: half width of the uniform noise around the home pose at reset [rad].
             randomize: what the dynamics of each episode are drawn from: ranges, `training` or `unseen`
                 (see `envs.randomize`). None is the arm of the MJCF.
@@ -97,13 +103,11 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         check_rates(action_scale, ctrl_dt, ddq_max, self.arm)
         self.kinematics = ArmKinematics(self.arm)
         self.joint_delta = JointDelta(self.arm.q_min, self.arm.q_max, action_scale, ddq_max, ctrl_dt)
-        self.action_mode: JointDelta | CartesianDelta = self.joint_delta
-        if control_mode == "cartesian_delta":
-            self.action_mode = CartesianDelta(
-                self.joint_delta, self.kinematics, self.posture, action_scale=cartesian_scale
-            )
+        self.action_mode: ActionMode = make_action_mode(
+            control_mode, self.arm, self.joint_delta, self.kinematics, self.posture, self.workspace, cartesian_scale
+        )
         self.fingers = Fingers(self.arm, self.gripper)
-        names = self.arm.joint_names if control_mode == "joint_delta" else ("x", "y", "z")
+        names = action_names(control_mode, self.arm)
         self._action_names = (*names, "gripper") if self.gripper else names
         self.nu = len(self._action_names)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.nu,), np.float32)
@@ -135,11 +139,27 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             camera.pos = self.workspace.scale * np.array(camera.pos)
         if self.randomize is not None:
             add_payload(spec, self.arm)
+        if self.control_mode == "joint_torque":
+            servos_off(spec, self.arm)
 
     @property
     def posture(self) -> FloatArray:
-        """Joint pose (n,) [rad] that `cartesian_delta` stays close to."""
+        """Joint pose (n,) [rad] that the Cartesian modes stay close to."""
         return self.arm.home
+
+    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
+        """Add the contact sensors of the task, for `batch_info`; see `envs.touch`."""
+
+    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
+        """Entries of `info` of many environments at once.
+
+        Args:
+            touches: readings of `touch_sensors` after each set-point (N, NUM_HOLDS, sensors).
+
+        Returns:
+            Arrays (N,) of what a single environment says of the same step.
+        """
+        return {}
 
     def after_hold(self) -> None:
         """Called after the physics steps of each set-point, `NUM_HOLDS` times per control step."""
@@ -159,9 +179,10 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         low = np.empty_like(high)
         groups = observation_groups(n)
         low[groups["q"]], high[groups["q"]] = joints.q_min - 0.5, joints.q_max + 0.5
-        high[groups["dq"]] = 20.0 * self.arm.dq_max  # released from contact, joints overshoot their rating
+        # Released from contact, joints overshoot their rating.
+        high[groups["dq"]] = np.maximum(20.0 * self.arm.dq_max, self.action_mode.dq_max)
         high[groups["q_error"]] = joints.q_max - joints.q_min + 0.5
-        high[groups["ref_dq"]] = joints.dq_max + 1e-6
+        high[groups["ref_dq"]] = self.action_mode.dq_max + 1e-6
         high[groups["ee_pos"]] = 2.0
         for name in ("dq", "q_error", "ref_dq", "ee_pos"):
             low[groups[name]] = -high[groups[name]]
@@ -209,14 +230,14 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             a, self._pending = self._pending[0], self._pending[1:]
         if self.gripper:
             self._hand_ctrl[:] = self.fingers.targets(a[-1])
-        ref = self.action_mode.advance(self.ref, a[: self.action_mode.nu])
-        for target in interpolate(self.ref, ref, self._fractions, self.ctrl_dt):
+        targets, ref = set_points(self.action_mode, self.ref, a[: self.action_mode.nu], self._fractions)
+        for target in targets:
             self._ctrl[:] = target
             mujoco.mj_step(self.model, self.data, self._hold_substeps)
             self.after_hold()
         # mj_step leaves positions of sites as they were before its last substep.
         mujoco.mj_kinematics(self.model, self.data)
-        self.ref = ref
+        self.ref = JointReference(self._qpos.copy(), self._qvel.copy()) if ref is None else ref
 
     def place(self, q: ArrayLike | None, dynamics: Dynamics | None = None) -> None:
         """Put the arm at rest.
@@ -235,7 +256,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         self._begin(Dynamics() if dynamics is None else dynamics)
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[:] = pose
-        self._ctrl[:] = pose
+        self._ctrl[:] = 0.0 if self.control_mode == "joint_torque" else pose
         self._hand_qpos[:] = self._hand_ctrl[:] = self.fingers.opened
         self.place_objects()
         self.ref = JointReference(pose, np.zeros(self.arm.n))

@@ -58,6 +58,28 @@ def checked_action(action: ArrayLike, nu: int, control_mode: str, names: Sequenc
     return a
 
 
+def checked_actions(actions: ArrayLike, shape: tuple[int, int], control_mode: str) -> FloatArray:
+    """The actions of many environments as an array (N, nu).
+
+    Args:
+        actions: what was given.
+        shape: (N, nu).
+        control_mode: for the message.
+
+    Raises:
+        ValueError: the actions have another shape or are not finite.
+    """
+    a = np.asarray(actions, dtype=np.float64)
+    if a.shape != shape:
+        raise ValueError(f"actions have shape {a.shape}, need {shape} for {shape[0]} environments in {control_mode}")
+    if not np.isfinite(a).all():
+        i, k = np.argwhere(~np.isfinite(a))[0]
+        raise ValueError(
+            f"action {k} of environment {i} is {a[i, k]}, allowed [-1, 1]; the policy or planner diverged"
+        )
+    return a
+
+
 def checked_start(q: ArrayLike, arm: Arm) -> FloatArray:
     """The start pose as a new array (n,) [rad].
 

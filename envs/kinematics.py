@@ -41,8 +41,12 @@ class ArmKinematics:
         """
         q = self._checked(q)
         if q.ndim > 1:
-            flat = [self.ee_pos(row) for row in q.reshape(-1, self.arm.n)]
-            return np.array(flat).reshape(*q.shape[:-1], 3)
+            positions = np.empty((*q.shape[:-1], 3))
+            for row, position in zip(q.reshape(-1, self.arm.n), positions.reshape(-1, 3), strict=True):
+                self._qpos[:] = row
+                mujoco.mj_kinematics(self._model, self._data)
+                position[:] = self._pos
+            return positions
         self._qpos[:] = q
         mujoco.mj_kinematics(self._model, self._data)
         return self._pos.copy()
@@ -58,12 +62,11 @@ class ArmKinematics:
         """
         q = self._checked(q)
         if q.ndim > 1:
-            flat = [self.jacobian(row) for row in q.reshape(-1, self.arm.n)]
-            return np.array(flat).reshape(*q.shape[:-1], 3, self.arm.n)
-        self._qpos[:] = q
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_jacSite(self._model, self._data, self._jac, None, self._site)
+            jacobians = np.empty((*q.shape[:-1], 3, self.arm.n))
+            for row, jac in zip(q.reshape(-1, self.arm.n), jacobians.reshape(-1, 3, self.arm.n), strict=True):
+                self._jacobian(row, jac)
+            return jacobians
+        self._jacobian(q, self._jac)
         return self._jac.copy()
 
     def collision_free(self, q: ArrayLike) -> bool:
@@ -162,6 +165,12 @@ class ArmKinematics:
             step /= max(1.0, float(np.abs(step).max()) / 0.2)
             q = np.clip(q + step, self.arm.q_min, self.arm.q_max)
         return None
+
+    def _jacobian(self, q: FloatArray, jac: FloatArray) -> None:
+        self._qpos[:] = q
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_comPos(self._model, self._data)
+        mujoco.mj_jacSite(self._model, self._data, jac, None, self._site)
 
     def _checked(self, q: ArrayLike) -> FloatArray:
         array = np.asarray(q, dtype=np.float64)

@@ -10,8 +10,9 @@ import mujoco.rollout
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .action import CartesianDelta, JointDelta, JointReference, interpolate
+from .action import JointReference, interpolate
 from .arms.arm import Arm
+from .control_modes import ActionMode, JointTorque
 from .fingers import Fingers
 from .observation import arm_observation
 from .stepping import NUM_HOLDS, PHYSICS_STATE, hold_fractions, substeps_per_hold
@@ -87,7 +88,7 @@ class BatchSimulator:
         state: ArrayLike,
         ref: JointReference,
         actions: ArrayLike,
-        action_mode: JointDelta | CartesianDelta,
+        action_mode: ActionMode,
         warmstart: ArrayLike | None = None,
         pending: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
@@ -115,26 +116,30 @@ class BatchSimulator:
         nu = action_mode.nu + (self.fingers.n > 0)
         if actions.ndim != 3 or actions.shape[-1] != nu:
             raise ValueError(f"actions have shape {actions.shape}, need (N, H, {nu})")
-        joints = action_mode.joints if isinstance(action_mode, CartesianDelta) else action_mode
-        if joints.ctrl_dt != self.ctrl_dt:
-            raise ValueError(f"action mode has ctrl_dt {joints.ctrl_dt} s, the simulator {self.ctrl_dt} s")
+        if action_mode.ctrl_dt != self.ctrl_dt:
+            raise ValueError(f"action mode has ctrl_dt {action_mode.ctrl_dt} s, the simulator {self.ctrl_dt} s")
         num, horizon, _ = actions.shape
         if pending is not None and len(queue := np.asarray(pending, dtype=np.float64)):
             delayed = np.broadcast_to(queue, (num, *queue.shape))
             actions = np.concatenate([delayed, actions], axis=1)[:, :horizon]
         n, moving = self.arm.n, self.arm.n + self.fingers.n
 
-        refs = action_mode.rollout(ref, actions[..., : action_mode.nu])  # (N, H, n)
-        start = JointReference(_shifted(ref.q, refs.q), _shifted(ref.dq, refs.dq))
         per_step = NUM_HOLDS * self._hold_substeps
         ctrl, states, sensors = self._allocate(num, horizon * per_step + 1)
-        # (N, H, 1, n) by (holds, 1) -> (N, H, holds, 1, n), repeated over the substeps of each hold
-        targets = interpolate(_expanded(start), _expanded(refs), self._fractions, self.ctrl_dt)
+        refs = None
+        if isinstance(action_mode, JointTorque):
+            targets = action_mode.torque(actions[:, :, None, : action_mode.nu])  # (N, H, 1, n)
+            last = targets[:, -1, -1]
+        else:
+            refs = action_mode.rollout(ref, actions[..., : action_mode.nu])  # (N, H, n)
+            start = JointReference(_shifted(ref.q, refs.q), _shifted(ref.dq, refs.dq))
+            # (N, H, 1, n) by (holds, 1) -> (N, H, holds, n)
+            targets, last = interpolate(_expanded(start), _expanded(refs), self._fractions, self.ctrl_dt), refs.q[:, -1]
         holds = ctrl[:, :-1].reshape(num, horizon, NUM_HOLDS, self._hold_substeps, moving)
-        holds[..., :n] = targets[:, :, :, None]
+        holds[..., :n] = targets[:, :, :, None]  # repeated over the substeps of each hold
         # One more substep: sensors describe the state before a substep, so the first reading of the next
         # control step is the one that belongs to the end of this step.
-        ctrl[:, -1, :n] = refs.q[:, -1]
+        ctrl[:, -1, :n] = last
         if moving > n:
             fingers = self.fingers.targets(actions[..., -1])  # (N, H, fingers)
             holds[..., n:] = fingers[:, :, None, None]
@@ -153,6 +158,8 @@ class BatchSimulator:
         nq, nv = int(self._model.nq), int(self._model.nv)
         qpos, qvel = ends[..., 1 : 1 + nq], ends[..., 1 + nq : 1 + nq + nv]
         points = sensors[:, per_step::per_step]  # the tool centre point, then what a task has added
+        if refs is None:
+            refs = JointReference(qpos[..., :n], qvel[..., :n])
         obs = arm_observation(qpos[..., :n], qvel[..., :n], refs, points[..., :3])
         parts = [obs]
         if moving > n:

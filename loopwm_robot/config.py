@@ -53,6 +53,15 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is '{value}', allowed {', '.join(allowed)}")
 
 
+CONTROL_MODES = (
+    "joint_delta",
+    "cartesian_delta",
+    "joint_position",
+    "joint_velocity",
+    "joint_torque",
+    "cartesian_position",
+)
+"""Those of `envs.control_modes`, which brings MuJoCo along."""
 OBS_MODES = ("vector", "image", "mixed")
 
 
@@ -62,7 +71,8 @@ class EnvConfig:
 
     Attributes:
         id: Gymnasium id.
-        control_mode: joint_delta or cartesian_delta; empty for environments that are not ours.
+        control_mode: joint_delta, cartesian_delta, joint_position, joint_velocity, joint_torque or cartesian_position;
+            empty for environments that are not ours.
         reward: dense or sparse; empty for environments that are not ours.
         obs_mode: vector (what the environment gives, which may be pictures where it is not ours), or of ours image
             (pictures instead of the vector) or mixed (both).
@@ -82,7 +92,7 @@ class EnvConfig:
         _number("env.image_size", self.image_size, 16, 512)
         if self.image_size % 2:
             raise ValueError(f"env.image_size is {self.image_size} pixels, allowed even numbers in [16, 512]")
-        _choice("env.control_mode", self.control_mode, ("joint_delta", "cartesian_delta", ""))
+        _choice("env.control_mode", self.control_mode, (*CONTROL_MODES, ""))
         _choice("env.reward", self.reward, ("dense", "sparse", ""))
 
     def kwargs(self) -> dict[str, str]:

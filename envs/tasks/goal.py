@@ -42,7 +42,7 @@ class GoalEnv(ArmEnv):
 
         Args:
             arm: name of an arm.
-            control_mode: `joint_delta` or `cartesian_delta`.
+            control_mode: one of `envs.control_modes.CONTROL_MODES`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
             threshold: radius of success [m]; None takes `radius` for a large arm, less for a small one.
@@ -155,6 +155,13 @@ class GoalEnv(ArmEnv):
         """Always false: the time limit is a wrapper's. Shapes as in `compute_reward`."""
         return self.compute_terminated(achieved_goal, desired_goal, info)
 
+    def judge(self, achieved: NDArray[np.float32], desired: NDArray[np.float32]) -> tuple[Any, dict[str, Any]]:
+        """Rewards and `info` of any goals (..., 3) [m], each (...)."""
+        d = np.asarray(distance(achieved, desired), dtype=np.float64)
+        success = np.asarray(d < self.threshold)
+        reward = -d if self.reward_kind == "dense" else success - 1.0
+        return reward, {"is_success": success, "distance": d}
+
     def markers(self) -> Sequence[Marker]:
         """The goal, as a sphere."""
         return (Marker(self._goal, radius=0.025 * self.workspace.scale),)
@@ -176,7 +183,5 @@ class GoalEnv(ArmEnv):
         }
 
     def _judge(self, obs: Observation) -> tuple[float, dict[str, Any]]:
-        d = float(distance(obs["achieved_goal"], obs["desired_goal"]))
-        success = d < self.threshold
-        reward = -d if self.reward_kind == "dense" else float(success) - 1.0
-        return reward, {"is_success": success, "distance": d, **self.task_info()}
+        reward, info = self.judge(obs["achieved_goal"], obs["desired_goal"])
+        return float(reward), {**{name: value.item() for name, value in info.items()}, **self.task_info()}

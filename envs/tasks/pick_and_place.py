@@ -43,6 +43,7 @@ class PickAndPlaceEnv(PushEnv):
     lie up to 20 cm higher than the object.
     """
 
+    batched = True
     gripper: ClassVar[bool] = True
 
     def __init__(

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arm_env import FloatArray
 from ..observation import object_groups, object_observation
 from ..randomize import Dynamics
+from ..touch import add_touch_sensor, moving_roots
 from .goal import GoalEnv
 from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object
 
@@ -43,6 +44,7 @@ class PushEnv(GoalEnv):
     Reset options: `goal` (3,) [m] at the object's height, `object` (x [m], y [m], yaw [rad]) and `q` (n,) [rad].
     """
 
+    batched = True
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "object", "q")
     far: ClassVar[float] = 5.0
     """Bound of the object's position [m]."""
@@ -59,7 +61,7 @@ class PushEnv(GoalEnv):
 
         Args:
             arm: name of an arm.
-            control_mode: `cartesian_delta` or `joint_delta`.
+            control_mode: one of `envs.control_modes.CONTROL_MODES`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
             **options: `threshold` (radius of success [m], 0.05) and those of `ArmEnv`, whose `start_noise` has no
@@ -158,6 +160,17 @@ class PushEnv(GoalEnv):
     def after_hold(self) -> None:
         """Look for contact."""
         self._contact_steps += self._probe.pushing(self.data)
+
+    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
+        """Contacts of the object with the robot."""
+        for name in moving_roots(spec.worldbody):
+            if name != OBJECT_BODY:
+                add_touch_sensor(spec, OBJECT_BODY, name)
+
+    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
+        """See `task_info`."""
+        steps = (touches > 0).any(axis=2).sum(axis=1)
+        return {"contact": steps > 0, "contact_steps": steps}
 
     def task_info(self) -> dict[str, Any]:
         """Contact during the last step."""

@@ -24,6 +24,8 @@ class ReachEnv(GoalEnv):
     `q` (n,) [rad].
     """
 
+    batched = True
+
     def __init__(
         self,
         arm: str = "panda",
@@ -39,7 +41,7 @@ class ReachEnv(GoalEnv):
 
         Args:
             arm: name of an arm.
-            control_mode: `joint_delta` or `cartesian_delta`.
+            control_mode: one of `envs.control_modes.CONTROL_MODES`.
             reward: `dense` or `sparse`.
             render_mode: None or `rgb_array`.
             goal_low: lower corner of the box of goals in the base frame (3,) [m]; None takes that of the arm.

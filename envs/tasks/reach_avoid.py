@@ -6,10 +6,11 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..arm_env import FloatArray
 from ..randomize import Dynamics
+from ..touch import add_touch_sensor
 from .reach import ReachEnv
 
 WALL = "wall"
@@ -30,6 +31,8 @@ class ReachAvoidEnv(ReachEnv):
     after each of the five set-points. The wall stops the arm, the reward knows nothing of it. The registered
     environment is truncated after 100 steps (5 s).
     """
+
+    batched = True
 
     def __init__(
         self,
@@ -89,6 +92,14 @@ class ReachAvoidEnv(ReachEnv):
         """Look for contact with the wall."""
         if self.data.ncon:
             self._touched = self._touched or bool((self.data.contact.geom == self._wall).any())
+
+    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
+        """Contacts of the wall."""
+        add_touch_sensor(spec, WALL)
+
+    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
+        """See `task_info`."""
+        return {"collision": np.asarray((touches > 0).any(axis=(1, 2)))}
 
     def task_info(self) -> dict[str, Any]:
         """Contact with the wall during the last step."""

@@ -58,6 +58,12 @@ class ExplorationPolicy:
         self.noise = self.correlation * self.noise + np.sqrt(1 - self.correlation**2) * fresh
         return np.clip(self.scale * self.noise, -1, 1).astype(np.float32)
 
+    def episode(self, steps: int) -> Float32:
+        """Actions (steps, nu) of a whole episode: the same, since they depend on nothing that is seen."""
+        nothing = np.zeros(0, np.float32)
+        self.reset(nothing)
+        return np.stack([self.act(nothing) for _ in range(steps)])
+
 
 class NumbersOnly:
     """A policy that looks at numbers, among those that are also shown pictures.

@@ -24,7 +24,8 @@ from ..checkpoint import Checkpoint, Spaces, load_tensors, save_tensors
 from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
-from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy, run_episode
+from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy
+from ..data.collect_many import explore_episodes
 from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
 from ..models.loopwm import LoopWM
@@ -298,8 +299,8 @@ def explore(
 ) -> None:
     """Record exploring episodes into a buffer; episode i is reset with seed(i)."""
     with progress("explore", episodes) as bar:
-        for i in range(episodes):
-            buffer.add(run_episode(env, explorer, seed(i))[0])
+        for episode in explore_episodes(env, explorer, [seed(i) for i in range(episodes)]):
+            buffer.add(episode)
             bar.advance()
 
 
@@ -321,7 +322,7 @@ def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig,
 def record_held_out(env: gym.Env[Any, Any], nu: int, config: CollectConfig, count: int) -> list[Episode]:
     """Random episodes that no training ever sees; the same for every run with the same exploration settings."""
     explorer = make_explorer(env, nu, config, np.random.default_rng(HELD_OUT_SEED))
-    return [run_episode(env, explorer, HELD_OUT_SEED + i)[0] for i in range(count)]
+    return list(explore_episodes(env, explorer, [HELD_OUT_SEED + i for i in range(count)]))
 
 
 def reward_function(env: gym.Env[Any, Any]) -> RewardFn | None:
