@@ -71,6 +71,8 @@ class BridgeConfig:
         record_s: length of the shared record ring [s]; the client drains it, so it bounds only the client's
             silence.
         max_horizon: largest number of knots of a plan.
+        black_box: existing folder into which the control process writes its last records and events when its
+            owner is gone and the arm rests; empty: none.
     """
 
     rate_hz: float = 250.0
@@ -94,6 +96,7 @@ class BridgeConfig:
     realtime: str = "auto"
     record_s: float = 120.0
     max_horizon: int = 256
+    black_box: str = ""
 
     def __post_init__(self) -> None:
         for name, (low, high, unit) in _RANGES.items():

@@ -12,11 +12,14 @@ import gc
 import json
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
+from .black_box import write_black_box
 from .clock import Clock, MonotonicClock
 from .errors import BridgeError
 from .executor import Executor
@@ -257,9 +260,20 @@ def main(name: str) -> int:
             status = 1
         if os.getppid() != owner:  # nobody else is left to do it
             memory.segment.unlink()
+            _keep(memory)
     finally:
         memory.close()
     return status
+
+
+def _keep(memory: BridgeMemory) -> None:
+    folder = memory.spec.config.black_box
+    if not folder:
+        return
+    try:
+        write_black_box(memory, Path(folder))
+    except OSError as error:
+        print(f"the black box of '{memory.name}' cannot be written: {error}", file=sys.stderr)
 
 
 def _as_bridge_error(error: Exception) -> BridgeError:

@@ -13,7 +13,6 @@ also gets the transitions before o_k, with the actions that the bridge really ap
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,23 +23,24 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from envs import ArmKinematics, JointDelta
-from hardware import ArmBridge, ArmState, BridgeError, Mode
+from hardware import ArmBridge, ArmState, Mode
 from planners import Plan
 
 from ..threads import torch_threads
 from ..types import Float32
-from .errors import DeployError, fault_error
+from .errors import DeployError
 from .observer import TAKE_OVER_TICKS, Observer
 from .pace import Pace
+from .rest import as_failure, bring_to_rest, undisturbed
 from .result import DeployResult, GoalResult
 from .trace import Trace
 from .track import Track
 
-_LOG = logging.getLogger(__name__)
-_STOP_TIMEOUT_S = 10.0
-
 OnGoal = Callable[[int, GoalResult], None]
 """Called with the number of a goal and its result, in the spare time of a later control step."""
+
+OnEnd = Callable[[DeployResult], None]
+"""Called once with what was recorded, however the run ends: the arm rests, and Ctrl-C waits until it returns."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def run_reaches(
     goals: ArrayLike,
     config: ControlConfig,
     on_goal: OnGoal | None = None,
+    on_end: OnEnd | None = None,
     *,
     env_id: str = "",
     seed: int = 0,
@@ -127,6 +128,7 @@ def run_reaches(
         goals: (E, 3) [m].
         config: settings.
         on_goal: called after each goal.
+        on_end: called with what was recorded, also when the run ends in an error or by Ctrl-C.
         env_id: environment that the recorded episodes name.
         seed: of the recorded episodes: goal i gets seed + i.
 
@@ -168,16 +170,24 @@ def run_reaches(
             for trace in traces:
                 finished(loop.reach(trace))
             loop.spare_time()
-    except (BridgeError, DeployError) as error:
-        _bring_to_rest(bridge)
-        failure = error if isinstance(error, DeployError) else _as_failure(bridge, error)
-        failure.result = loop.collect(results)
+    except BaseException as error:
+        with undisturbed():
+            bring_to_rest(bridge)
+            failure, result = as_failure(bridge, error), loop.collect(results)
+            if isinstance(failure, DeployError):
+                failure.result = result
+            try:
+                if on_end is not None:
+                    on_end(result)
+            except Exception as lost:  # the first error is the one to tell
+                failure.add_note(str(lost))
         raise failure from (None if failure is error else error)
-    except BaseException:
-        _bring_to_rest(bridge)
-        raise
-    _bring_to_rest(bridge)
-    return loop.collect(results)
+    with undisturbed():
+        bring_to_rest(bridge)
+        result = loop.collect(results)
+        if on_end is not None:
+            on_end(result)
+    return result
 
 
 class _Loop:
@@ -305,24 +315,3 @@ class _Loop:
 @torch.inference_mode()
 def _step(model: Any, state: Any, action: Tensor) -> Any:
     return model.step(state, action)[0]
-
-
-def _as_failure(bridge: ArmBridge, error: BridgeError) -> DeployError:
-    fault = bridge.fault
-    return fault_error(fault) if fault else DeployError(f"the bridge refused: {error}")
-
-
-def _bring_to_rest(bridge: ArmBridge) -> None:
-    """Brake and wait until the command rests; never raises, as an error may be on its way already."""
-    try:
-        if bridge.mode in (Mode.RUNNING, Mode.HOLDING):
-            bridge.stop(timeout=_STOP_TIMEOUT_S)
-        give_up = bridge.now() + _STOP_TIMEOUT_S
-        while bridge.now() < give_up:
-            applied = bridge.snapshot().applied
-            if applied is None or not applied.dq.any():
-                break
-            bridge.advance(2.0 * bridge.config.dt)
-        bridge.advance(0.15)  # the control process brings its counters up to date ten times a second
-    except BridgeError as error:
-        _LOG.warning("the arm could not be brought to rest in order: %s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from hardware import Event, JointLimits
 
 from ..runs import write_text
+from .errors import DeployError
 from .result import DeployResult
 
 RECORDING = "bridge.npz"
@@ -64,6 +66,24 @@ def save_recording(folder: Path, result: DeployResult) -> None:
     _save_npz(folder / RECORDING, arrays)
     lines = [json.dumps(_event_line(event), ensure_ascii=False, allow_nan=False) for event in result.events]
     write_text(folder / EVENTS, "".join(line + "\n" for line in lines))
+
+
+def keep_recording(folder: Path, result: DeployResult) -> None:
+    """Write the recording; where the folder takes no more, into a new one in the system's temporary folder.
+
+    Raises:
+        DeployError: the recording lies elsewhere, or is lost; the message says where, and why.
+    """
+    try:
+        save_recording(folder, result)
+    except OSError as error:
+        why = f"the recording cannot be written to {folder}: {error.strerror or error}; make room"
+        try:
+            elsewhere = Path(tempfile.mkdtemp(prefix="loopwm-recording-"))
+            save_recording(elsewhere, result)
+        except OSError as also:
+            raise DeployError(f"{why}. It is lost: nor can the temporary folder take it ({also})") from error
+        raise DeployError(f"{why}. It is kept in {elsewhere}") from error
 
 
 def load_recording(folder: Path) -> Recording:
