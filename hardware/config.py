@@ -25,6 +25,9 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "max_effort_s": (0.0, 10.0, "s"),
     "escalate_share": (0.0, 1.0, "of the ticks"),
     "escalate_s": (0.01, 60.0, "s"),
+    "speed_scale_s": (0.0, 60.0, "s"),
+    "cautious_scale": (0.01, 1.0, "of the speed limits"),
+    "speed_ramp_s": (1e-3, 60.0, "s"),
     "make_up_s": (0.0, 0.1, "s"),
     "stale_after_s": (0.0, 10.0, "s"),
     "disconnect_after_s": (1e-3, 60.0, "s"),
@@ -54,6 +57,10 @@ class BridgeConfig:
         escalate_share: share of the ticks in which the filter may change the request; at more the arm brakes,
             and plans are refused until ``start``; 0 means it may always ..
         escalate_s: .. over so long [s].
+        speed_scale_s: a speed scale (``ArmBridge.slow``) counts for so long, and without one the arm is slow [s];
+            0: one holds until the next, and without one the arm may use its whole speed limits ..
+        cautious_scale: .. share of the speed limits that holds while none counts ..
+        speed_ramp_s: .. the share in force changes from 0 to 1, or back, within so long [s].
         make_up_s: a late tick also computes the ticks missed before it, up to so long [s], and sends the
             last: the command keeps to its plan and to its limits in time, at the price of one larger step.
         stale_after_s: age from which a measurement is stale: brake, hold, no new plans [s]; 0 means the
@@ -83,6 +90,9 @@ class BridgeConfig:
     max_effort_s: float = 0.1
     escalate_share: float = 0.0
     escalate_s: float = 1.0
+    speed_scale_s: float = 0.0
+    cautious_scale: float = 0.25
+    speed_ramp_s: float = 0.5
     make_up_s: float = 0.02
     stale_after_s: float = 0.0
     disconnect_after_s: float = 0.1

@@ -51,7 +51,7 @@ class ControlLoop:
         self.orphaned = False
         self._ending: str | None = None
         self._close_after: float | None = None
-        self._plan_version = 0
+        self._plan_version = self._speed_version = 0
         self._check_at = 0.0
 
     def end(self, why: str) -> None:
@@ -69,6 +69,7 @@ class ControlLoop:
                 began = clock.now()
                 if self._commands(tick.t):
                     continue
+                self._speed()
                 self._plan(tick.t)
                 executor.tick(tick.t, tick.lateness, tick.skipped)
                 self._publish(tick.t)
@@ -135,6 +136,13 @@ class ControlLoop:
         if plan is not None:
             self._plan_version = version
             self.executor.submit(plan, now)
+
+    def _speed(self) -> None:
+        version = self.memory.speed.version
+        asked = None if version == self._speed_version or version % 2 else self.memory.get_speed()
+        if asked is not None:
+            self._speed_version = version
+            self.executor.speed.ask(*asked)
 
     def _publish(self, now: float) -> None:
         memory = self.memory

@@ -45,6 +45,7 @@ class Reason(IntFlag):
     COLLISION = 128
     WORKSPACE = 256
     POINT_SPEED = 512
+    SLOWED = 1024
 
 
 def frozen(value: ArrayLike, name: str, shape: tuple[int, ...] | None = None) -> Array:

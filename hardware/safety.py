@@ -134,7 +134,9 @@ class SafetyFilter:
         """Time that a stop from the present command takes [s]."""
         return braking_time(self._v, self.limits.ddq_max, self.dt)
 
-    def step(self, request: ArrayLike, velocity: ArrayLike | None = None) -> FilterOutput:
+    def step(
+        self, request: ArrayLike, velocity: ArrayLike | None = None, speed_scale: float = 1.0
+    ) -> FilterOutput:
         """Apply the admissible command closest in purpose to the request.
 
         A gap to the target, after a jump or a limited stretch, is closed in the frame that moves with the
@@ -145,6 +147,8 @@ class SafetyFilter:
             request: position asked for (..., n) [rad]; anything malformed is answered by braking.
             velocity: mean velocity of the target over this tick (..., n) [rad/s]; None takes the last
                 request's step.
+            speed_scale: share of the speed limits that may be used, 0 to 1; more counts as 1, no number as 0. A
+                command that is faster already brakes at its acceleration limit until it is not.
         """
         q, v, dt = self.q, self._v, self.dt
         r = _as_array(request)
@@ -162,11 +166,12 @@ class SafetyFilter:
             w = None if w is None else np.where(bad, 0.0, w)
 
         limits, step = self.limits, self._step
+        v_max = self._v_max * (min(speed_scale, 1.0) if speed_scale > 0.0 else 0.0)
         q_hi, q_lo = np.maximum(limits.q_max, q), np.minimum(limits.q_min, q)
         target = np.minimum(np.maximum(r, q_lo), q_hi)
         # A far target must not overflow the arithmetic, hence the clip before the difference.
         w = (target - self._last_target) / dt if w is None else w
-        w = np.minimum(np.maximum(w, -self._v_max), self._v_max)
+        w = np.minimum(np.maximum(w, -v_max), v_max)
         direct = (target - q) / dt
         gap = target - w * dt - q
         # On the target, or as good as that, it is followed directly. A new plan that begins within the tick
@@ -178,8 +183,8 @@ class SafetyFilter:
         brake = np.sign(v) * np.maximum(np.abs(v) - step, 0.0)
         room_hi = stoppable_speed(q_hi - q, limits.ddq_max, dt)
         room_lo = -stoppable_speed(q - q_lo, limits.ddq_max, dt)
-        hi = np.maximum(np.minimum(np.minimum(self._v_max, v + self._step_max), room_hi), brake)
-        lo = np.minimum(np.maximum(np.maximum(-self._v_max, v - self._step_max), room_lo), brake)
+        hi = np.maximum(np.minimum(np.minimum(v_max, v + self._step_max), room_hi), brake)
+        lo = np.minimum(np.maximum(np.maximum(-v_max, v - self._step_max), room_lo), brake)
         v_new = np.minimum(np.maximum(want, lo), hi)
         if any_bad:
             v_new = np.where(bad, brake, v_new)
@@ -191,6 +196,7 @@ class SafetyFilter:
         off = np.abs(q_new - r) > self.report_tolerance
         if off.any():
             reasons |= np.where(np.abs(direct) > self._v_max, Reason.VELOCITY, 0).astype(np.uint32)
+            reasons |= np.where(np.abs(want) > v_max, Reason.SLOWED * (speed_scale != 1.0), 0).astype(np.uint32)
             reasons |= np.where(np.abs(direct - v) > self._step_max, Reason.ACCELERATION, 0).astype(np.uint32)
             outside = (target != r) | (want > room_hi) | (want < room_lo)
             reasons |= np.where(outside, Reason.POSITION, 0).astype(np.uint32)

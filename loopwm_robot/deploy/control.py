@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from envs import ArmKinematics, JointDelta
 from hardware import ArmBridge, ArmState, Mode
@@ -28,8 +26,9 @@ from planners import Plan
 
 from ..threads import torch_threads
 from ..types import Float32
+from .alarm import Alarm, step
 from .errors import DeployError
-from .observer import TAKE_OVER_TICKS, Observer
+from .observer import TAKE_OVER_TICKS, Look, Observer
 from .pace import Pace
 from .rest import as_failure, bring_to_rest, undisturbed
 from .result import DeployResult, GoalResult
@@ -58,6 +57,10 @@ class ControlConfig:
         max_state_age_s: oldest measurement to plan from [s].
         max_deviation_rad: distance between the bridge's command and the reference [rad] beyond which the
             loop has the bridge brake, and starts anew from there.
+        alarm: slow the arm down where the model's own monitor finds that it does not see what it imagined: "auto"
+            where the model has a calibrated monitor, "on" refuses one that has none, "off".
+        alarm_from: mismatch from which the arm is slowed, 1 is what 99 of 100 states of normal motion stay below ..
+        alarm_full: .. and at which, or where it is no number, only `bridge.cautious_scale` of the speed is left.
         warmup_plans: plans made before the arm moves, so that the first real one is not late.
         threads: torch threads; 1 leaves the other cores to the control process.
     """
@@ -70,6 +73,9 @@ class ControlConfig:
     late_s: float = 0.01
     max_state_age_s: float = 0.05
     max_deviation_rad: float = 0.05
+    alarm: str = "auto"
+    alarm_from: float = 1.5
+    alarm_full: float = 6.0
     warmup_plans: int = 3
     threads: int = 1
 
@@ -83,12 +89,18 @@ class ControlConfig:
             ("late_s", 0.0, 1.0, " s"),
             ("max_state_age_s", 1e-3, 1.0, " s"),
             ("max_deviation_rad", 1e-6, 1.0, " rad"),
+            ("alarm_from", 0.01, 1e6, ""),
+            ("alarm_full", 0.01, 1e6, ""),
             ("warmup_plans", 0, 1000, ""),
             ("threads", 1, 1024, ""),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"deploy.{name} is {value}{unit}, allowed [{low:g}, {high:g}]{unit}")
+        if self.alarm not in ("auto", "on", "off"):
+            raise ValueError(f"deploy.alarm is '{self.alarm}', allowed auto, on, off")
+        if not self.alarm_from < self.alarm_full:
+            raise ValueError(f"deploy.alarm_full is {self.alarm_full}, allowed above alarm_from = {self.alarm_from}")
 
 
 class Planning(Protocol):
@@ -151,7 +163,8 @@ def run_reaches(
             "planning ahead needs; use planner.model=learned"
         )
     observer = Observer(bridge, kinematics, joint_delta.ctrl_dt, config)
-    loop = _Loop(agent, bridge, joint_delta, observer, config)
+    alarm = Alarm.of(agent.model, config, bridge.config.cautious_scale)
+    loop = _Loop(agent, bridge, joint_delta, observer, config, alarm)
     traces = [
         Trace(point, position_columns, joint_delta, config.success_m, env_id, seed + i)
         for i, point in enumerate(points)
@@ -200,7 +213,9 @@ class _Loop:
         joint_delta: JointDelta,
         observer: Observer,
         config: ControlConfig,
+        alarm: Alarm | None,
     ) -> None:
+        self.alarm = alarm
         self.agent, self.bridge, self.joint_delta, self.observer = agent, bridge, joint_delta, observer
         self.config = config
         self.pace = Pace(joint_delta.ctrl_dt, config.margin_s, min(config.max_lead_steps, config.validity_steps))
@@ -221,7 +236,7 @@ class _Loop:
         took: list[float] = []
         for _ in range(self.config.warmup_plans):
             began = self.bridge.now()
-            self._plan(look.obs, [np.zeros(self.joint_delta.nu)], 1)
+            self._plan(look.obs, [np.zeros(self.joint_delta.nu)], 1, None)
             took.append(self.bridge.now() - began)
         for seconds in took[1:]:  # the first one loads and compiles
             self.pace.took(seconds)
@@ -266,33 +281,57 @@ class _Loop:
             bridge.limits,
             bridge.records(),
             bridge.events(),
+            np.array([] if self.alarm is None else self.alarm.scores, dtype=np.float64).reshape(-1, 3),
         )
 
     def _instant(self, k: int) -> Float32:
         """Plan at control instant k; return the action that is committed for the interval from k to k + 1."""
         look, track = self.observer.look(k), self.observer.track(k)
+        scale = self._watch(look, track)
         if track is None:  # the bridge brakes; there is no telling where it will be
             return np.zeros(self.joint_delta.nu, np.float32)
         if look.state is not None and not self.observer.waiting(k):
             lead = max(lead for lead in range(1, self.pace.lead + 1) if lead == 1 or track.follows(k + lead))
             begin = k + lead
             began = self.bridge.now()
-            plan = self._plan(look.obs, [track.action(k + i) for i in range(lead)], begin - self._planned_for)
+            committed = [track.action(k + i) for i in range(lead)]
+            plan = self._plan(look.obs, committed, begin - self._planned_for, k)
             self._planned_for = begin
             ready = self.bridge.now()
             self.plan_time.append(ready - began)
             self.pace.took(ready - self.observer.time(k))
             if ready <= self.observer.time(begin) - self.config.margin_s:
                 ref = track.ref(begin)
-                self._submit(Track.planned(begin, ref, plan.actions.numpy(), self.joint_delta), k, look.state)
+                # Slower as a whole, along the same way: else the bridge would have to cut single joints short.
+                actions = scale * plan.actions.numpy()
+                self._submit(Track.planned(begin, ref, actions, self.joint_delta), k, look.state)
         self.spare_time()
         return track.action(k).astype(np.float32)
 
-    def _plan(self, obs: Float32, committed: Sequence[ArrayLike], executed: int) -> Plan:
-        """Imagine the committed actions, each (nu,), and plan from there."""
+    def _watch(self, look: Look, track: Track | None) -> float:
+        """Compare what is seen with what was imagined for now; tell the bridge how fast the arm may be.
+
+        Returns:
+            share of the speed for plans made from here.
+        """
+        if self.alarm is None:
+            return look.speed_scale
+        score = self.alarm.score(look.k, look.obs) if look.on_track else None
+        if track is None or not look.on_track:  # no telling what the arm does until it rests
+            self.alarm.forget()
+        elif look.state is None or self.observer.waiting(look.k):  # no plan from here: imagine on
+            self.alarm.go_on(look.k, track.action(look.k))
+        if score is not None:
+            self.bridge.slow(self.alarm.judge(look.k, score))
+        return min(self.alarm.scale, look.speed_scale)
+
+    def _plan(self, obs: Float32, committed: Sequence[ArrayLike], executed: int, k: int | None) -> Plan:
+        """Imagine the committed actions, each (nu,), and plan from there; k is the instant of obs, None in rehearsal."""
         state = self.agent.state(obs)
-        for action in committed:
-            state = _step(self.agent.model, state, torch.as_tensor(np.asarray(action, np.float32))[None])
+        for i, action in enumerate(committed):
+            state = step(self.agent.model, state, action)
+            if i == 0 and k is not None and self.alarm is not None:
+                self.alarm.expect(k + 1, state, 1)
         return self.agent.plan(state, executed)
 
     def _submit(self, track: Track, k: int, seen: ArmState) -> None:
@@ -310,8 +349,3 @@ class _Loop:
         self.bridge.submit(plan)
         self.observer.expect(track.submitted(plan.plan_id, self.config.validity_steps))
         self.ready += 1
-
-
-@torch.inference_mode()
-def _step(model: Any, state: Any, action: Tensor) -> Any:
-    return model.step(state, action)[0]

@@ -35,7 +35,8 @@ class Recording:
         limits: limits in force.
         events: log of the bridge.
         arrays: for E goals of T steps: goal (E, 3), success (E,), final_distance (E,), obs (E, T+1, n_obs),
-            action as applied and requested (E, T, nu); plan_time (P,) [s].
+            action as applied and requested (E, T, nu); plan_time (P,) [s];
+            mismatch (S, 3): control instant, score of the model's monitor, share of the speed.
         ctrl_dt: control step [s].
     """
 
@@ -55,6 +56,7 @@ def save_recording(folder: Path, result: DeployResult) -> None:
         "success": result.success,
         "final_distance": result.final_distance,
         "plan_time": result.plan_time,
+        "mismatch": result.mismatch,
     }
     if result.goals:
         arrays |= {

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from envs.arm_env import ArmEnv
+from hardware import BridgeConfig
 
 from ..build import make_agent
 from ..checkpoint import Checkpoint
@@ -19,11 +20,15 @@ from ..closed_loop import EVALUATION_SEED
 from ..config import PlannerConfig
 from ..progress import progress
 from ..report.bridge import bridge_plot
+from .alarm import Alarm
 from .arm_config import ArmConfig
 from .control import ControlConfig, run_reaches
 from .preflight import make_bridge, preflight
 from .record import keep_recording
 from .result import DeployResult, GoalResult
+
+SCORE_STEPS = 6
+"""Control steps without a score of the model's monitor after which the bridge slows the arm down."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,8 +86,8 @@ def deploy_checkpoint(
     preflight(checkpoint.spaces, arm_config, base.arm, base.joint_delta, config.allow_motion)
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
-    if not arm_config.bridge.black_box:
-        arm_config = replace(arm_config, bridge=replace(arm_config.bridge, black_box=str(folder.absolute())))
+    watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None
+    arm_config = replace(arm_config, bridge=_bridge(arm_config.bridge, folder, watched, base.joint_delta.ctrl_dt))
     with (
         progress("drive", config.goals) as bar,
         make_bridge(arm_config, allow_motion=config.allow_motion) as bridge,
@@ -106,6 +111,15 @@ def deploy_checkpoint(
             env_id=checkpoint.spaces.env_id,
             seed=EVALUATION_SEED,
         )
+
+
+def _bridge(config: BridgeConfig, folder: Path, watched: bool, ctrl_dt: float) -> BridgeConfig:
+    """Settings of the bridge, with a black box, and slow without fresh news from the model's monitor."""
+    if not config.black_box:
+        config = replace(config, black_box=str(folder.absolute()))
+    if watched and config.speed_scale_s == 0.0:
+        config = replace(config, speed_scale_s=SCORE_STEPS * ctrl_dt)
+    return config
 
 
 def keep(result: DeployResult, folder: Path) -> None:
