@@ -14,7 +14,16 @@ from .audit import Audit, audit
 from .chain import Chain
 from .clock import FakeClock
 from .config import BridgeConfig, DriverSpec
-from .errors import BridgeError, CommandRejected, JointMismatch, ModeError, SafetyStop, ShapeMismatch, StalePlan, StaleState
+from .errors import (
+    BridgeError,
+    CommandRejected,
+    JointMismatch,
+    ModeError,
+    SafetyStop,
+    ShapeMismatch,
+    StalePlan,
+    StaleState,
+)
 from .interface import ArmInfo, ArmPlan, ArmState, Mode
 from .limits import JointLimits
 from .link import Link, LocalLink, ProcessLink

@@ -18,7 +18,7 @@ from ..errors import RequestError
 from ..types import Float32
 
 if TYPE_CHECKING:
-    from .control import ControlConfig
+    from .control_config import ControlConfig
 
 
 class Alarm:

@@ -20,7 +20,7 @@ from .errors import DeployError, fault_error
 from .track import SAME_TIME, Float64, Track
 
 if TYPE_CHECKING:
-    from .control import ControlConfig
+    from .control_config import ControlConfig
 
 _SILENT_S = 1.0
 """A control loop that has not ticked for so long is gone [s]."""

@@ -22,7 +22,8 @@ from ..progress import progress
 from ..report.bridge import bridge_plot
 from .alarm import Alarm
 from .arm_config import ArmConfig
-from .control import ControlConfig, run_reaches
+from .control import run_reaches
+from .control_config import ControlConfig
 from .preflight import make_bridge, preflight
 from .record import keep_recording
 from .result import DeployResult, GoalResult
