@@ -23,6 +23,8 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "following_error_s": (0.0, 10.0, "s"),
     "max_effort": (0.0, 1.0, "of tau_max"),
     "max_effort_s": (0.0, 10.0, "s"),
+    "warm_c": (0.0, 100.0, "K"),
+    "hot_s": (0.0, 60.0, "s"),
     "escalate_share": (0.0, 1.0, "of the ticks"),
     "escalate_s": (0.01, 60.0, "s"),
     "speed_scale_s": (0.0, 60.0, "s"),
@@ -54,6 +56,8 @@ class BridgeConfig:
         following_error_s: .. that may last this long [s] before the fault is latched.
         max_effort: largest measured torque of a joint, as a share of its tau_max; 0 looks at none ..
         max_effort_s: .. that may be exceeded this long [s] before the arm brakes and the fault is latched.
+        warm_c: a joint that is within so much of its temperature_max is told of, once [K] ..
+        hot_s: .. and one that is beyond it for so long brakes the arm and latches a fault [s].
         escalate_share: share of the ticks in which the filter may change the request; at more the arm brakes,
             and plans are refused until ``start``; 0 means it may always ..
         escalate_s: .. over so long [s].
@@ -88,6 +92,8 @@ class BridgeConfig:
     following_error_s: float = 0.02
     max_effort: float = 0.0
     max_effort_s: float = 0.1
+    warm_c: float = 10.0
+    hot_s: float = 1.0
     escalate_share: float = 0.0
     escalate_s: float = 1.0
     speed_scale_s: float = 0.0

@@ -327,6 +327,11 @@ class Executor:
         text = self.watch.effort(now)
         if text is not None:
             self._fault(now, "effort", text)
+        warm, hot = self.watch.heat(now)
+        if warm is not None:
+            self._event(now, "warm", warm)
+        if hot is not None:
+            self._fault(now, "temperature", hot)
 
     def _write(self, q: Array, now: float) -> None:
         if self._written_off:
@@ -368,6 +373,9 @@ class Executor:
         fault = self.watch.device_fault()
         if fault is not None:
             raise HardwareFault(f"{action}: the device reports '{fault}'; clear it at the device first")
+        hot = self.watch.too_hot()
+        if hot is not None:
+            raise HardwareFault(f"{action}: {hot}; let it cool down")
         speed = float(np.abs(state.dq).max())
         if speed > self.config.rest_speed:
             raise ModeError(
@@ -476,6 +484,8 @@ class Executor:
             row["seq"], row["t_host"], row["t_device"] = state.seq, state.t_host, state.t_device
             row["has_tau"] = state.tau is not None
             row["tau"] = 0.0 if state.tau is None else state.tau
+            row["has_temperature"] = state.temperature is not None
+            row["temperature"] = 0.0 if state.temperature is None else state.temperature
             row["gripper"] = np.nan if state.gripper is None else state.gripper
             row["device_fault"] = pack_text(state.fault or "")
         row["record"], row["fault"] = record, pack_text(self.fault)

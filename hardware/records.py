@@ -58,6 +58,8 @@ def snapshot_dtype(n: int) -> np.dtype[np.void]:
             ("t_device", np.float64),
             ("tau", *joint),
             ("has_tau", np.bool_),
+            ("temperature", *joint),
+            ("has_temperature", np.bool_),
             ("gripper", np.float64),
             ("device_fault", f"S{_TEXT}"),
             ("fault", f"S{_TEXT}"),
@@ -146,6 +148,7 @@ class Snapshot:
                 tau=row["tau"] if row["has_tau"] else None,
                 gripper=None if np.isnan(row["gripper"]) else float(row["gripper"]),
                 fault=unpack_text(row["device_fault"]) or None,
+                temperature=row["temperature"] if row["has_temperature"] else None,
             )
         tick, t, plan_id = int(record["tick"]), float(record["t"]), int(record["plan_id"])
         if row["enabled"]:
