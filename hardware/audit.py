@@ -26,6 +26,7 @@ class Audit:
         limit_violations: ticks on which any joint broke any limit.
         worst_speed: largest speed / limit.
         worst_acceleration: largest acceleration / limit.
+        worst_jerk: largest jerk / limit; 0 without a limit.
         worst_position: largest excursion beyond the limits [rad], at most 0 where all is well.
         interventions: ticks on which the filter changed a request.
         skipped_ticks: control periods in which nothing was sent, because a tick came too late.
@@ -38,6 +39,7 @@ class Audit:
     worst_position: float
     interventions: int
     skipped_ticks: int
+    worst_jerk: float = 0.0
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain data."""
@@ -62,17 +64,21 @@ def audit(records: NDArray[np.void], limits: JointLimits, dt: float) -> Audit:
     broken = np.flatnonzero(np.diff(records["epoch"]) != 0) + 1
     gaps = np.flatnonzero(np.diff(records["tick"]) != 1) + 1
     edges = np.unique(np.concatenate([[0], broken, gaps, [len(q)]]))
-    bad = np.zeros(len(q), dtype=bool)
+    bad, jerk = np.zeros(len(q), dtype=bool), 0.0
     beyond = np.empty_like(q)
     speed = acceleration = 0.0
     for begin, end in pairwise(edges):
         v = np.diff(q[begin:end], axis=0) / dt
         v = np.concatenate([records["applied_dq"][begin : begin + 1], v])
-        a = np.diff(v, axis=0) / dt
-        v, a = np.abs(v) / limits.dq_max, np.abs(a) / limits.ddq_max
+        signed = np.diff(v, axis=0) / dt
+        v, a = np.abs(v) / limits.dq_max, np.abs(signed) / limits.ddq_max
         speed, acceleration = max(speed, float(v.max())), max(acceleration, float(a.max(initial=0.0)))
         bad[begin:end] |= (v > 1.0 + _TOLERANCE).any(1)
         bad[begin + 1 : end] |= (a > 1.0 + _TOLERANCE).any(1)
+        if limits.dddq_max is not None:
+            j = np.abs(np.diff(signed, axis=0)) / dt / limits.dddq_max
+            jerk = max(jerk, float(j.max(initial=0.0)))
+            bad[begin + 2 : end] |= (j > 1.0 + _TOLERANCE).any(1)
         hi, lo = np.maximum(limits.q_max, q[begin]), np.minimum(limits.q_min, q[begin])
         beyond[begin:end] = np.maximum(q[begin:end] - hi, lo - q[begin:end])
     bad |= (beyond > 1e-9).any(1)
@@ -88,4 +94,5 @@ def audit(records: NDArray[np.void], limits: JointLimits, dt: float) -> Audit:
         worst_position=float(beyond.max()),
         interventions=int(changed.sum()),
         skipped_ticks=skipped,
+        worst_jerk=jerk,
     )

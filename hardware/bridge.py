@@ -14,7 +14,16 @@ from .audit import Audit, audit
 from .chain import Chain
 from .clock import FakeClock
 from .config import BridgeConfig, DriverSpec
-from .errors import BridgeError, JointMismatch, ModeError, SafetyStop, ShapeMismatch, StalePlan, StaleState
+from .errors import (
+    BridgeError,
+    CommandRejected,
+    JointMismatch,
+    ModeError,
+    SafetyStop,
+    ShapeMismatch,
+    StalePlan,
+    StaleState,
+)
 from .interface import ArmInfo, ArmPlan, ArmState, Mode
 from .limits import JointLimits
 from .link import Link, LocalLink, ProcessLink
@@ -223,6 +232,23 @@ class ArmBridge:
             )
         self._last_id = max(self._last_id, plan.plan_id)
         link.submit(plan)
+
+    def slow(self, scale: float, t: float | None = None) -> None:
+        """Let the arm use only a share of its speed limits. It may only slow down: nothing exceeds the limits.
+
+        Whoever watches the arm, such as a monitor of a learned model, calls this again and again where
+        ``speed_scale_s`` is set: without a fresh share ``cautious_scale`` holds.
+
+        Args:
+            scale: share of the speed limits, above 0, at most 1; no number counts as ``cautious_scale``.
+            t: when it was found [s], default now.
+
+        Raises:
+            CommandRejected: the share is not in (0, 1].
+        """
+        if scale <= 0.0 or scale > 1.0:  # NaN goes through, as the worst
+            raise CommandRejected(f"speed scale {scale:g}, allowed above 0, at most 1: it can only slow the arm down")
+        self._on().slow(float(scale), self.now() if t is None else t)
 
     def make_plan(
         self,

@@ -23,8 +23,13 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "following_error_s": (0.0, 10.0, "s"),
     "max_effort": (0.0, 1.0, "of tau_max"),
     "max_effort_s": (0.0, 10.0, "s"),
+    "warm_c": (0.0, 100.0, "K"),
+    "hot_s": (0.0, 60.0, "s"),
     "escalate_share": (0.0, 1.0, "of the ticks"),
     "escalate_s": (0.01, 60.0, "s"),
+    "speed_scale_s": (0.0, 60.0, "s"),
+    "cautious_scale": (0.01, 1.0, "of the speed limits"),
+    "speed_ramp_s": (1e-3, 60.0, "s"),
     "make_up_s": (0.0, 0.1, "s"),
     "stale_after_s": (0.0, 10.0, "s"),
     "disconnect_after_s": (1e-3, 60.0, "s"),
@@ -51,9 +56,15 @@ class BridgeConfig:
         following_error_s: .. that may last this long [s] before the fault is latched.
         max_effort: largest measured torque of a joint, as a share of its tau_max; 0 looks at none ..
         max_effort_s: .. that may be exceeded this long [s] before the arm brakes and the fault is latched.
+        warm_c: a joint that is within so much of its temperature_max is told of, once [K] ..
+        hot_s: .. and one that is beyond it for so long brakes the arm and latches a fault [s].
         escalate_share: share of the ticks in which the filter may change the request; at more the arm brakes,
             and plans are refused until ``start``; 0 means it may always ..
         escalate_s: .. over so long [s].
+        speed_scale_s: a speed scale (``ArmBridge.slow``) counts for so long, and without one the arm is slow [s];
+            0: one holds until the next, and without one the arm may use its whole speed limits ..
+        cautious_scale: .. share of the speed limits that holds while none counts ..
+        speed_ramp_s: .. the share in force changes from 0 to 1, or back, within so long [s].
         make_up_s: a late tick also computes the ticks missed before it, up to so long [s], and sends the
             last: the command keeps to its plan and to its limits in time, at the price of one larger step.
         stale_after_s: age from which a measurement is stale: brake, hold, no new plans [s]; 0 means the
@@ -71,6 +82,8 @@ class BridgeConfig:
         record_s: length of the shared record ring [s]; the client drains it, so it bounds only the client's
             silence.
         max_horizon: largest number of knots of a plan.
+        black_box: existing folder into which the control process writes its last records and events when its
+            owner is gone and the arm rests; empty: none.
     """
 
     rate_hz: float = 250.0
@@ -79,8 +92,13 @@ class BridgeConfig:
     following_error_s: float = 0.02
     max_effort: float = 0.0
     max_effort_s: float = 0.1
+    warm_c: float = 10.0
+    hot_s: float = 1.0
     escalate_share: float = 0.0
     escalate_s: float = 1.0
+    speed_scale_s: float = 0.0
+    cautious_scale: float = 0.25
+    speed_ramp_s: float = 0.5
     make_up_s: float = 0.02
     stale_after_s: float = 0.0
     disconnect_after_s: float = 0.1
@@ -94,6 +112,7 @@ class BridgeConfig:
     realtime: str = "auto"
     record_s: float = 120.0
     max_horizon: int = 256
+    black_box: str = ""
 
     def __post_init__(self) -> None:
         for name, (low, high, unit) in _RANGES.items():

@@ -12,11 +12,14 @@ import gc
 import json
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
+from .black_box import write_black_box
 from .clock import Clock, MonotonicClock
 from .errors import BridgeError
 from .executor import Executor
@@ -48,7 +51,7 @@ class ControlLoop:
         self.orphaned = False
         self._ending: str | None = None
         self._close_after: float | None = None
-        self._plan_version = 0
+        self._plan_version = self._speed_version = 0
         self._check_at = 0.0
 
     def end(self, why: str) -> None:
@@ -66,6 +69,7 @@ class ControlLoop:
                 began = clock.now()
                 if self._commands(tick.t):
                     continue
+                self._speed()
                 self._plan(tick.t)
                 executor.tick(tick.t, tick.lateness, tick.skipped)
                 self._publish(tick.t)
@@ -132,6 +136,13 @@ class ControlLoop:
         if plan is not None:
             self._plan_version = version
             self.executor.submit(plan, now)
+
+    def _speed(self) -> None:
+        version = self.memory.speed.version
+        asked = None if version == self._speed_version or version % 2 else self.memory.get_speed()
+        if asked is not None:
+            self._speed_version = version
+            self.executor.speed.ask(*asked)
 
     def _publish(self, now: float) -> None:
         memory = self.memory
@@ -257,9 +268,20 @@ def main(name: str) -> int:
             status = 1
         if os.getppid() != owner:  # nobody else is left to do it
             memory.segment.unlink()
+            _keep(memory)
     finally:
         memory.close()
     return status
+
+
+def _keep(memory: BridgeMemory) -> None:
+    folder = memory.spec.config.black_box
+    if not folder:
+        return
+    try:
+        write_black_box(memory, Path(folder))
+    except OSError as error:
+        print(f"the black box of '{memory.name}' cannot be written: {error}", file=sys.stderr)
 
 
 def _as_bridge_error(error: Exception) -> BridgeError:

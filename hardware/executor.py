@@ -17,10 +17,12 @@ from .limits import JointLimits
 from .plan_queue import PlanQueue
 from .records import Event, Sink, Snapshot, pack_text, record_dtype, snapshot_dtype
 from .safety import FilterOutput, SafetyFilter
+from .speed import SpeedScale
 from .watch import Escalation, Watch
 
 _ACTIVE = (Mode.RUNNING, Mode.HOLDING)
 _CONFIRM_S = 1.0
+_FULL = ("full_speed", "the whole speed limits are allowed again")
 _SCENE = int(Reason.COLLISION | Reason.WORKSPACE | Reason.POINT_SPEED)
 
 
@@ -53,10 +55,12 @@ class Executor:
         self.plans = PlanQueue(limits.names, config)
         self.watch = Watch(limits, config)
         self.escalation = Escalation(config)
+        self.speed = SpeedScale(config)
         self._enabled = False
         self._written_off = False
         self._last_limited = -np.inf
         self._limited_by = 0
+        self._slow = False
         self._rest_since: float | None = None
         self._epoch = self._event_seq = 0
         self._snapshot = np.zeros((), dtype=snapshot_dtype(limits.n))
@@ -111,6 +115,7 @@ class Executor:
         self._require("start", Mode.ENABLED)
         self.plans.restart()
         self.escalation.restart()
+        self.speed.restart(now)
         self._enter(Mode.HOLDING, now, "started", "accepting plans")
 
     def submit(self, plan: ArmPlan, now: float) -> bool:
@@ -223,9 +228,13 @@ class Executor:
         self.publish(now)
 
     def _command(self, now: float) -> tuple[Array, FilterOutput]:
+        scale = self.speed.step(now)
+        if (scale < 1.0) is not self._slow:
+            self._slow = scale < 1.0
+            self._event(now, *(("slowed", "less than the whole speed limits") if self._slow else _FULL), scale)
         target = self._target(now) if self.mode in _ACTIVE else None
         if target is not None:
-            return target[0], self.filter.step(*target)
+            return target[0], self.filter.step(*target, scale)
         if not self.filter.at_rest:
             out = self.filter.brake()
             return out.q, out
@@ -318,6 +327,11 @@ class Executor:
         text = self.watch.effort(now)
         if text is not None:
             self._fault(now, "effort", text)
+        warm, hot = self.watch.heat(now)
+        if warm is not None:
+            self._event(now, "warm", warm)
+        if hot is not None:
+            self._fault(now, "temperature", hot)
 
     def _write(self, q: Array, now: float) -> None:
         if self._written_off:
@@ -359,6 +373,9 @@ class Executor:
         fault = self.watch.device_fault()
         if fault is not None:
             raise HardwareFault(f"{action}: the device reports '{fault}'; clear it at the device first")
+        hot = self.watch.too_hot()
+        if hot is not None:
+            raise HardwareFault(f"{action}: {hot}; let it cool down")
         speed = float(np.abs(state.dq).max())
         if speed > self.config.rest_speed:
             raise ModeError(
@@ -450,7 +467,7 @@ class Executor:
             out.dq,
             out.reasons,
         )
-        row["epoch"], row["sent"] = self._epoch, sent
+        row["epoch"], row["sent"], row["speed_scale"] = self._epoch, sent, self.speed.value
         row["lateness"], row["state_age"] = lateness, self.watch.age(now)
         if self.watch.state is not None:
             row["q"], row["dq"] = self.watch.state.q, self.watch.state.dq
@@ -460,13 +477,15 @@ class Executor:
         """Bring the snapshot up to date; each tick does so by itself."""
         row, state, record = self._snapshot, self.watch.state, self._record
         record["tick"], record["t"], record["mode"] = self.counts["ticks"], now, self.mode
-        record["plan_id"] = self.plans.plan_id
+        record["plan_id"], record["speed_scale"] = self.plans.plan_id, self.speed.value
         row["enabled"], row["has_state"] = self._enabled, state is not None
         if state is not None:
             record["q"], record["dq"] = state.q, state.dq
             row["seq"], row["t_host"], row["t_device"] = state.seq, state.t_host, state.t_device
             row["has_tau"] = state.tau is not None
             row["tau"] = 0.0 if state.tau is None else state.tau
+            row["has_temperature"] = state.temperature is not None
+            row["temperature"] = 0.0 if state.temperature is None else state.temperature
             row["gripper"] = np.nan if state.gripper is None else state.gripper
             row["device_fault"] = pack_text(state.fault or "")
         row["record"], row["fault"] = record, pack_text(self.fault)

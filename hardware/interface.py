@@ -45,6 +45,8 @@ class Reason(IntFlag):
     COLLISION = 128
     WORKSPACE = 256
     POINT_SPEED = 512
+    SLOWED = 1024
+    JERK = 2048
 
 
 def frozen(value: ArrayLike, name: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -91,6 +93,7 @@ class ArmState:
         tau: joint torques (n,) [N m], or None when the arm cannot tell.
         gripper: opening in 0 (closed) to 1 (open), or None.
         fault: the device's own fault text, or None.
+        temperature: of the joints (n,) [deg C], or None when the arm cannot tell.
     """
 
     seq: int
@@ -101,6 +104,7 @@ class ArmState:
     tau: Array | None = None
     gripper: float | None = None
     fault: str | None = None
+    temperature: Array | None = None
 
     def __post_init__(self) -> None:
         q = frozen(self.q, "state q [rad]")
@@ -110,6 +114,9 @@ class ArmState:
         object.__setattr__(self, "dq", frozen(self.dq, "state dq [rad/s]", q.shape))
         if self.tau is not None:
             object.__setattr__(self, "tau", frozen(self.tau, "state tau [N m]", q.shape))
+        if self.temperature is not None:
+            heat = frozen(self.temperature, "state temperature [deg C]", q.shape)
+            object.__setattr__(self, "temperature", heat)
         finite(self.t_host, "state t_host [s]")
         finite(self.t_device, "state t_device [s]")
 

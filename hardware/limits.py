@@ -11,10 +11,13 @@ import numpy as np
 from .errors import LimitsMismatch
 from .interface import ArmInfo, Array, frozen
 
+_OPTIONAL = {"tau_max": "N m", "dddq_max": "rad/s^3", "temperature_max": "deg C"}
+
 
 @dataclass(frozen=True, eq=False)
 class JointLimits:
-    """Limits (n,) per joint: position [rad], speed [rad/s], acceleration [rad/s^2], torque [N m] or None."""
+    """Limits (n,) per joint: position [rad], speed [rad/s], acceleration [rad/s^2], torque [N m] or None, jerk [rad/s^3]
+    or None, temperature [deg C] or None."""
 
     names: tuple[str, ...]
     q_min: Array
@@ -23,13 +26,15 @@ class JointLimits:
     ddq_max: Array
     tau_max: Array | None = None
     source: str = ""
+    dddq_max: Array | None = None
+    temperature_max: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         if not self.names or len(set(self.names)) != len(self.names):
             raise LimitsMismatch(f"joint names {list(self.names)}: need at least one, each only once")
         shape = (len(self.names),)
-        for field in ("q_min", "q_max", "dq_max", "ddq_max", "tau_max"):
+        for field in ("q_min", "q_max", "dq_max", "ddq_max", *_OPTIONAL):
             value = getattr(self, field)
             if value is not None:
                 object.__setattr__(self, field, frozen(value, f"limits {field}", shape))
@@ -38,7 +43,8 @@ class JointLimits:
                 raise LimitsMismatch(
                     f"joint '{name}': q_min {self.q_min[i]:g} rad must be below q_max {self.q_max[i]:g} rad"
                 )
-        for field, unit in (("dq_max", "rad/s"), ("ddq_max", "rad/s^2"), ("tau_max", "N m")):
+        units = (("dq_max", "rad/s"), ("ddq_max", "rad/s^2"), *_OPTIONAL.items())
+        for field, unit in units:
             value = getattr(self, field)
             if value is not None and not (value > 0.0).all():
                 i = int(np.argmin(value))
@@ -56,7 +62,7 @@ class JointLimits:
         """Read the content of ``configs/arm/*.yaml``, already loaded as a mapping.
 
         Keys: ``joint_names`` (or ``names``), ``q_min``, ``q_max``, ``dq_max``, ``ddq_max``, optional
-        ``tau_max``, ``source`` and ``margin`` [rad]. A single number holds for all joints. The keys may stand
+        ``tau_max``, ``dddq_max``, ``temperature_max``, ``source`` and ``margin`` [rad]. A single number holds for all joints. The keys may stand
         under ``limits``; keys of other parts of the file are left alone.
 
         Raises:
@@ -71,10 +77,10 @@ class JointLimits:
             )
         n = len(names)
         values: dict[str, Any] = {}
-        for field in ("q_min", "q_max", "dq_max", "ddq_max", "tau_max"):
+        for field in ("q_min", "q_max", "dq_max", "ddq_max", *_OPTIONAL):
             raw = merged.get(field)
-            if raw is None:
-                if field == "tau_max":
+            if raw is None or (field in _OPTIONAL and not np.size(raw)):
+                if field in _OPTIONAL:
                     continue
                 raise LimitsMismatch(f"limits: '{field}' is missing; give one number or a list of {n}")
             try:
@@ -97,7 +103,7 @@ class JointLimits:
         return {
             "joint_names": list(self.names),
             **{f: getattr(self, f).tolist() for f in ("q_min", "q_max", "dq_max", "ddq_max")},
-            "tau_max": None if self.tau_max is None else self.tau_max.tolist(),
+            **{f: None if (x := getattr(self, f)) is None else x.tolist() for f in _OPTIONAL},
             "source": self.source,
         }
 

@@ -37,6 +37,7 @@ class Link(Protocol):
     def sleep_until(self, t: float) -> None: ...
     def command(self, command: Command, timeout: float) -> None: ...
     def submit(self, plan: ArmPlan) -> None: ...
+    def slow(self, scale: float, t: float) -> None: ...
     def snapshot(self) -> Snapshot | None: ...
     def events(self) -> list[Event]: ...
     def records(self, clear: bool) -> NDArray[np.void]: ...
@@ -88,6 +89,10 @@ class LocalLink:
     def submit(self, plan: ArmPlan) -> None:
         """Offer a plan."""
         self.executor.submit(plan, self.clock.now())
+
+    def slow(self, scale: float, t: float) -> None:
+        """Ask for a share of the speed limits."""
+        self.executor.speed.ask(scale, t)
 
     def snapshot(self) -> Snapshot | None:
         """Return the last tick, with the mode as it is now."""
@@ -208,6 +213,12 @@ class ProcessLink:
         self._check_open()
         self._beat()
         self.memory.put_plan(plan)
+
+    def slow(self, scale: float, t: float) -> None:
+        """Leave a share of the speed limits for the control process."""
+        self._check_open()
+        self._beat()
+        self.memory.put_speed(scale, t)
 
     def snapshot(self) -> Snapshot | None:
         """Return the last tick of the control process."""

@@ -27,7 +27,7 @@ _WORDS = 64
 _SPEC_BYTES = 64 * 1024
 _SPEC_AT = aligned(_WORDS * 8)
 _EVENTS = 2048
-_VERSION = 1
+_VERSION = 2
 _PLAN_HEAD = np.dtype(
     [
         ("plan_id", "i8"),
@@ -128,8 +128,10 @@ class BridgeMemory:
         for name, (size, _) in sizes.items():
             places[name] = at
             at += size
-        slots = {k: Slot(segment, places[k], sizes[k][1]) for k in ("info", "metrics", "snapshot", "plan")}
-        self.info, self.metrics, self.snapshot, self.plan = slots.values()
+        names = ("info", "metrics", "snapshot", "plan", "speed")
+        self.info, self.metrics, self.snapshot, self.plan, self.speed = (
+            Slot(segment, places[name], sizes[name][1]) for name in names
+        )
         self.results = [
             Slot(segment, places["results"] + i * Slot.size(1024), 1024) for i in range(len(Command))
         ]
@@ -243,6 +245,19 @@ class BridgeMemory:
             obs_seq=int(head["obs_seq"]),
         )
 
+    def put_speed(self, scale: float, t: float) -> None:
+        """Ask for a share of the speed limits, found at time t [s]; the latest wins."""
+        with self.segment.writer_lock():
+            self.speed.write(np.array([scale, t], dtype=np.float64).tobytes())
+
+    def get_speed(self) -> tuple[float, float] | None:
+        """Return the share last asked for and when it was found [s], None when there is none to read."""
+        data = self.speed.read(attempts=4)
+        if data is None or len(data) != 16:
+            return None
+        scale, t = np.frombuffer(data, dtype=np.float64)
+        return float(scale), float(t)
+
     def read_records(self, cursor: int) -> tuple[NDArray[np.void], int, int]:
         """Return the records from a cursor on, the new cursor, and the number lost."""
         blocks, cursor, lost = self.records.read(cursor)
@@ -269,7 +284,7 @@ class BridgeMemory:
 
     def close(self) -> None:
         """Drop the mapping."""
-        slots = (self.info, self.metrics, self.snapshot, self.plan, *self.results)
+        slots = (self.info, self.metrics, self.snapshot, self.plan, self.speed, *self.results)
         parts: tuple[Slot | Ring, ...] = (self.events, self.records, *slots)
         for part in parts:
             with contextlib.suppress(BufferError):
@@ -287,6 +302,7 @@ def _sizes(spec: BridgeSpec) -> dict[str, tuple[int, int]]:
         "metrics": (Slot.size(4096), 4096),
         "snapshot": (Slot.size(snapshot_dtype(n).itemsize), snapshot_dtype(n).itemsize),
         "plan": (Slot.size(plan), plan),
+        "speed": (Slot.size(16), 16),
         "results": (Slot.size(1024) * len(Command), 1024),
         "events": (Ring.size(EVENT_DTYPE.itemsize, _EVENTS), _EVENTS),
         "records": (Ring.size(record_dtype(n).itemsize, rows), rows),

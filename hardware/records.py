@@ -20,6 +20,7 @@ def record_dtype(n: int) -> np.dtype[np.void]:
     """One control tick: times [s], positions (n,) [rad], velocities (n,) [rad/s], ``Reason`` bits (n,).
 
     ``epoch`` counts the seedings (enable, reset): at each the command starts anew from the measured pose.
+    ``speed_scale`` is the share of the speed limits in force.
     ``sent`` is false for a missed tick that was computed afterwards: the driver got only the last of them.
     """
     joint = (np.float64, (n,))
@@ -37,6 +38,7 @@ def record_dtype(n: int) -> np.dtype[np.void]:
             ("q", *joint),
             ("dq", *joint),
             ("reasons", np.uint32, (n,)),
+            ("speed_scale", np.float64),
             ("state_age", np.float64),
             ("lateness", np.float64),
         ]
@@ -56,6 +58,8 @@ def snapshot_dtype(n: int) -> np.dtype[np.void]:
             ("t_device", np.float64),
             ("tau", *joint),
             ("has_tau", np.bool_),
+            ("temperature", *joint),
+            ("has_temperature", np.bool_),
             ("gripper", np.float64),
             ("device_fault", f"S{_TEXT}"),
             ("fault", f"S{_TEXT}"),
@@ -117,6 +121,7 @@ class Snapshot:
         state: last good measurement, None before the first one.
         applied: command of this tick, None while the arm is not enabled.
         fault: text of the latched fault, empty when there is none.
+        speed_scale: share of the speed limits in force.
     """
 
     tick: int
@@ -126,6 +131,7 @@ class Snapshot:
     state: ArmState | None
     applied: Applied | None
     fault: str
+    speed_scale: float = 1.0
 
     @classmethod
     def from_row(cls, row: Any) -> Snapshot:
@@ -142,12 +148,14 @@ class Snapshot:
                 tau=row["tau"] if row["has_tau"] else None,
                 gripper=None if np.isnan(row["gripper"]) else float(row["gripper"]),
                 fault=unpack_text(row["device_fault"]) or None,
+                temperature=row["temperature"] if row["has_temperature"] else None,
             )
         tick, t, plan_id = int(record["tick"]), float(record["t"]), int(record["plan_id"])
         if row["enabled"]:
             requested, command, dq = (record[k].copy() for k in ("requested", "applied", "applied_dq"))
             applied = Applied(tick, t, plan_id, requested, command, dq, record["reasons"].copy())
-        return cls(tick, t, Mode(int(record["mode"])), plan_id, state, applied, unpack_text(row["fault"]))
+        mode, fault, scale = Mode(int(record["mode"])), unpack_text(row["fault"]), float(record["speed_scale"])
+        return cls(tick, t, mode, plan_id, state, applied, fault, scale)
 
 
 class Sink(Protocol):

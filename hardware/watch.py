@@ -35,9 +35,11 @@ class Watch:
         self.settle()
 
     def settle(self) -> None:
-        """Start following error and effort afresh, after seeding."""
+        """Start following error, effort and temperature afresh, after seeding."""
         self._off_since: float | None = None
         self._strained_since: float | None = None
+        self._hot_since: float | None = None
+        self._warm = False
 
     def accept(self, state: ArmState, now: float) -> str | None:
         """Take a measurement.
@@ -136,6 +138,37 @@ class Watch:
             f"joint '{self._limits.names[worst]}' gives {self.state.tau[worst]:.3g} N m, allowed {share:.0%} of "
             f"{limit[worst]:g} N m for {self._config.max_effort_s:g} s"
         )
+
+    def too_hot(self) -> str | None:
+        """The joint furthest beyond its ``temperature_max``, in words; None where all are below or nothing is known."""
+        limit, measured = self._limits.temperature_max, None if self.state is None else self.state.temperature
+        if limit is None or measured is None:
+            return None
+        worst = int(np.argmax(measured - limit))
+        if not measured[worst] > limit[worst]:
+            return None
+        return f"joint '{self._limits.names[worst]}' has {measured[worst]:.3g} deg C, allowed {limit[worst]:g} deg C"
+
+    def heat(self, now: float) -> tuple[str | None, str | None]:
+        """Compare measured temperatures with their limits.
+
+        Returns:
+            a warning, once, when a joint comes near its limit; a lasting excess in words. Each None where there is none.
+        """
+        limit, measured = self._limits.temperature_max, None if self.state is None else self.state.temperature
+        if limit is None or measured is None:
+            return None, None
+        left = limit - measured
+        worst = int(np.argmin(left))
+        near = bool(left[worst] < self._config.warm_c)
+        warm, self._warm = near and not self._warm, near
+        told = f"joint '{self._limits.names[worst]}' has {measured[worst]:.3g} deg C, allowed {limit[worst]:g} deg C"
+        if left[worst] >= 0.0:
+            self._hot_since = None
+        elif self._hot_since is None:
+            self._hot_since = now
+        lasting = self._hot_since is not None and now - self._hot_since >= self._config.hot_s
+        return (told if warm else None), (f"{told} for {self._config.hot_s:g} s" if lasting else None)
 
 
 class Escalation:

@@ -30,7 +30,9 @@ from ..plain import refuse_unknown
 _MAX_LAG_S = 0.25
 """Lost time beyond this is not made up for [s]: a machine that slept must not freeze the control loop."""
 
-FAULTS = ("freeze", "drop", "disconnect", "encoder_jump", "device_fault", "jam")
+FAULTS = ("freeze", "drop", "disconnect", "encoder_jump", "device_fault", "jam", "hot")
+
+_AMBIENT_C = 25.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class SimFault:
         kind: "freeze": reads return the last values without an error and writes vanish; "drop": reads and
             writes time out; "disconnect": the link is gone; "encoder_jump": a joint reads wrong by ``value``
             [rad]; "device_fault": the arm stops and reports ``text`` until cleared; "jam": the joints stand
-            still however the drives press.
+            still however the drives press; "hot": a joint has ``value`` [deg C].
         at_s: start, since the arm was opened [s].
         duration_s: length [s]; a device fault stays until it is cleared.
         joint: index of the joint.
@@ -179,7 +181,12 @@ class SimArmDriver:
             q = q.copy()
             q[jump.joint] += jump.value
         self._seq += 1
-        self._last = ArmState(self._seq, now, t_device, self._quantised(q), dq, tau, fault=self._latched)
+        heat = np.full(len(self._names), _AMBIENT_C)
+        hot = self._fault("hot")
+        if hot is not None:
+            heat[hot.joint] = hot.value
+        q = self._quantised(q)
+        self._last = ArmState(self._seq, now, t_device, q, dq, tau, fault=self._latched, temperature=heat)
         return self._last
 
     def write(self, q: Array, deadline: float) -> Array:

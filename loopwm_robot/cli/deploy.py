@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..config import MAX_SEED, EnvConfig, PlannerConfig
 from ..deploy.arm_config import ArmConfig
+from ..deploy.rest import interruptible
 from ..deploy.run import DeployConfig, deploy_checkpoint
 from ..objective import check_objective
 from ..runs import RunFolder
@@ -52,7 +53,7 @@ def run(overrides: list[str]) -> int:
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
     check_arm(checkpoint.spaces, env, config.arm, config.deploy.allow_motion)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
-    with RunFolder.create("deploy", config.out) as folder:
+    with RunFolder.create("deploy", config.out) as folder, interruptible():
         folder.save_config(config)
         started = time.perf_counter()
         result = deploy_checkpoint(

@@ -56,12 +56,12 @@ def debugging() -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error on one line; never empty."""
+    """The message of an error, with its notes, on one line; never empty."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.strerror}: {error.filename}"
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return " ".join("; ".join([text, *getattr(error, "__notes__", [])]).split())
 
 
 def _is_expected(error: Exception) -> bool:

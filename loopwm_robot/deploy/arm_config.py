@@ -20,7 +20,10 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "ddq_max": (1e-3, 1000.0, "rad/s^2"),
     "tau_max": (1e-3, 10_000.0, "N m"),
     "home": (-100.0, 100.0, "rad"),
+    "dddq_max": (1e-2, 1e6, "rad/s^3"),
+    "temperature_max": (1.0, 150.0, "deg C"),
 }
+_OPTIONAL = ("dddq_max", "temperature_max")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class ArmConfig:
         tau_max: torque limits [N m].
         home: ready pose [rad], inside the position limits.
         source: where the limits are published.
+        dddq_max: jerk limits [rad/s^3]; empty for none.
+        temperature_max: of the joints [deg C], beyond which the arm brakes; empty for none.
         driver: registered driver or "package.module:Factory"; all but "sim" may move a real arm.
         driver_kwargs: further arguments of the driver.
         bridge: settings of the control process; bridge.rate_hz at least 100 Hz.
@@ -53,6 +58,8 @@ class ArmConfig:
     tau_max: Numbers
     home: Numbers
     source: str
+    dddq_max: Numbers = ()
+    temperature_max: Numbers = ()
     driver: str = "sim"
     driver_kwargs: dict[str, Any] = field(default_factory=dict)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
@@ -65,6 +72,8 @@ class ArmConfig:
             raise ValueError(f"arm.joint_names is {list(self.joint_names)}, allowed at least one name, each only once")
         for key, (low, high, unit) in _RANGES.items():
             values = getattr(self, key)
+            if not values and key in _OPTIONAL:
+                continue
             if len(values) != n:
                 raise ValueError(f"arm.{key} has {len(values)} entries, allowed {n}: one for each joint")
             for joint, value in zip(self.joint_names, values, strict=True):
@@ -99,4 +108,6 @@ class ArmConfig:
             ddq_max=self.ddq_max,  # type: ignore[arg-type]
             tau_max=self.tau_max,  # type: ignore[arg-type]
             source=self.source,
+            dddq_max=self.dddq_max or None,  # type: ignore[arg-type]
+            temperature_max=self.temperature_max or None,  # type: ignore[arg-type]
         )

@@ -13,82 +13,33 @@ also gets the transitions before o_k, with the actions that the bridge really ap
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from envs import ArmKinematics, JointDelta
-from hardware import ArmBridge, ArmState, BridgeError, Mode
+from hardware import ArmBridge, ArmState, Mode
 from planners import Plan
 
 from ..threads import torch_threads
 from ..types import Float32
-from .errors import DeployError, fault_error
-from .observer import TAKE_OVER_TICKS, Observer
+from .alarm import Alarm, step
+from .control_config import ControlConfig
+from .errors import DeployError
+from .observer import TAKE_OVER_TICKS, Look, Observer
 from .pace import Pace
+from .rest import as_failure, bring_to_rest, undisturbed
 from .result import DeployResult, GoalResult
 from .trace import Trace
 from .track import Track
 
-_LOG = logging.getLogger(__name__)
-_STOP_TIMEOUT_S = 10.0
-
 OnGoal = Callable[[int, GoalResult], None]
 """Called with the number of a goal and its result, in the spare time of a later control step."""
 
-
-@dataclass(frozen=True)
-class ControlConfig:
-    """The real-time loop.
-
-    Attributes:
-        steps_per_goal: control steps for each goal, at least 1; 60 are 3 s at 20 Hz.
-        success_m: distance of the measured end effector to the goal at the end that counts as success [m].
-        validity_steps: control steps that a plan stays in force without a successor, 1 to 100.
-        max_lead_steps: planning may take up to so many control steps, 1 to 20; beyond one, a plan is made only
-            every so many steps.
-        margin_s: a plan must be ready this long before it starts [s], so that the bridge has it in time.
-        late_s: an instant that is looked at later than this [s] is left out: no plan is made for it.
-        max_state_age_s: oldest measurement to plan from [s].
-        max_deviation_rad: distance between the bridge's command and the reference [rad] beyond which the
-            loop has the bridge brake, and starts anew from there.
-        warmup_plans: plans made before the arm moves, so that the first real one is not late.
-        threads: torch threads; 1 leaves the other cores to the control process.
-    """
-
-    steps_per_goal: int = 60
-    success_m: float = 0.05
-    validity_steps: int = 5
-    max_lead_steps: int = 4
-    margin_s: float = 0.005
-    late_s: float = 0.01
-    max_state_age_s: float = 0.05
-    max_deviation_rad: float = 0.05
-    warmup_plans: int = 3
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name, low, high, unit in (
-            ("steps_per_goal", 1, 100_000, ""),
-            ("success_m", 1e-6, 10.0, " m"),
-            ("validity_steps", 1, 100, ""),
-            ("max_lead_steps", 1, 20, ""),
-            ("margin_s", 0.0, 1.0, " s"),
-            ("late_s", 0.0, 1.0, " s"),
-            ("max_state_age_s", 1e-3, 1.0, " s"),
-            ("max_deviation_rad", 1e-6, 1.0, " rad"),
-            ("warmup_plans", 0, 1000, ""),
-            ("threads", 1, 1024, ""),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"deploy.{name} is {value}{unit}, allowed [{low:g}, {high:g}]{unit}")
+OnEnd = Callable[[DeployResult], None]
+"""Called once with what was recorded, however the run ends: the arm rests, and Ctrl-C waits until it returns."""
 
 
 class Planning(Protocol):
@@ -111,6 +62,7 @@ def run_reaches(
     goals: ArrayLike,
     config: ControlConfig,
     on_goal: OnGoal | None = None,
+    on_end: OnEnd | None = None,
     *,
     env_id: str = "",
     seed: int = 0,
@@ -127,6 +79,7 @@ def run_reaches(
         goals: (E, 3) [m].
         config: settings.
         on_goal: called after each goal.
+        on_end: called with what was recorded, also when the run ends in an error or by Ctrl-C.
         env_id: environment that the recorded episodes name.
         seed: of the recorded episodes: goal i gets seed + i.
 
@@ -149,7 +102,8 @@ def run_reaches(
             "planning ahead needs; use planner.model=learned"
         )
     observer = Observer(bridge, kinematics, joint_delta.ctrl_dt, config)
-    loop = _Loop(agent, bridge, joint_delta, observer, config)
+    alarm = Alarm.of(agent.model, config, bridge.config.cautious_scale)
+    loop = _Loop(agent, bridge, joint_delta, observer, config, alarm)
     traces = [
         Trace(point, position_columns, joint_delta, config.success_m, env_id, seed + i)
         for i, point in enumerate(points)
@@ -168,16 +122,24 @@ def run_reaches(
             for trace in traces:
                 finished(loop.reach(trace))
             loop.spare_time()
-    except (BridgeError, DeployError) as error:
-        _bring_to_rest(bridge)
-        failure = error if isinstance(error, DeployError) else _as_failure(bridge, error)
-        failure.result = loop.collect(results)
+    except BaseException as error:
+        with undisturbed():
+            bring_to_rest(bridge)
+            failure, result = as_failure(bridge, error), loop.collect(results)
+            if isinstance(failure, DeployError):
+                failure.result = result
+            try:
+                if on_end is not None:
+                    on_end(result)
+            except Exception as lost:  # the first error is the one to tell
+                failure.add_note(str(lost))
         raise failure from (None if failure is error else error)
-    except BaseException:
-        _bring_to_rest(bridge)
-        raise
-    _bring_to_rest(bridge)
-    return loop.collect(results)
+    with undisturbed():
+        bring_to_rest(bridge)
+        result = loop.collect(results)
+        if on_end is not None:
+            on_end(result)
+    return result
 
 
 class _Loop:
@@ -190,7 +152,9 @@ class _Loop:
         joint_delta: JointDelta,
         observer: Observer,
         config: ControlConfig,
+        alarm: Alarm | None,
     ) -> None:
+        self.alarm = alarm
         self.agent, self.bridge, self.joint_delta, self.observer = agent, bridge, joint_delta, observer
         self.config = config
         self.pace = Pace(joint_delta.ctrl_dt, config.margin_s, min(config.max_lead_steps, config.validity_steps))
@@ -211,7 +175,7 @@ class _Loop:
         took: list[float] = []
         for _ in range(self.config.warmup_plans):
             began = self.bridge.now()
-            self._plan(look.obs, [np.zeros(self.joint_delta.nu)], 1)
+            self._plan(look.obs, [np.zeros(self.joint_delta.nu)], 1, None)
             took.append(self.bridge.now() - began)
         for seconds in took[1:]:  # the first one loads and compiles
             self.pace.took(seconds)
@@ -256,33 +220,57 @@ class _Loop:
             bridge.limits,
             bridge.records(),
             bridge.events(),
+            np.array([] if self.alarm is None else self.alarm.scores, dtype=np.float64).reshape(-1, 3),
         )
 
     def _instant(self, k: int) -> Float32:
         """Plan at control instant k; return the action that is committed for the interval from k to k + 1."""
         look, track = self.observer.look(k), self.observer.track(k)
+        scale = self._watch(look, track)
         if track is None:  # the bridge brakes; there is no telling where it will be
             return np.zeros(self.joint_delta.nu, np.float32)
         if look.state is not None and not self.observer.waiting(k):
             lead = max(lead for lead in range(1, self.pace.lead + 1) if lead == 1 or track.follows(k + lead))
             begin = k + lead
             began = self.bridge.now()
-            plan = self._plan(look.obs, [track.action(k + i) for i in range(lead)], begin - self._planned_for)
+            committed = [track.action(k + i) for i in range(lead)]
+            plan = self._plan(look.obs, committed, begin - self._planned_for, k)
             self._planned_for = begin
             ready = self.bridge.now()
             self.plan_time.append(ready - began)
             self.pace.took(ready - self.observer.time(k))
             if ready <= self.observer.time(begin) - self.config.margin_s:
                 ref = track.ref(begin)
-                self._submit(Track.planned(begin, ref, plan.actions.numpy(), self.joint_delta), k, look.state)
+                # Slower as a whole, along the same way: else the bridge would have to cut single joints short.
+                actions = scale * plan.actions.numpy()
+                self._submit(Track.planned(begin, ref, actions, self.joint_delta), k, look.state)
         self.spare_time()
         return track.action(k).astype(np.float32)
 
-    def _plan(self, obs: Float32, committed: Sequence[ArrayLike], executed: int) -> Plan:
-        """Imagine the committed actions, each (nu,), and plan from there."""
+    def _watch(self, look: Look, track: Track | None) -> float:
+        """Compare what is seen with what was imagined for now; tell the bridge how fast the arm may be.
+
+        Returns:
+            share of the speed for plans made from here.
+        """
+        if self.alarm is None:
+            return look.speed_scale
+        score = self.alarm.score(look.k, look.obs) if look.on_track else None
+        if track is None or not look.on_track:  # no telling what the arm does until it rests
+            self.alarm.forget()
+        elif look.state is None or self.observer.waiting(look.k):  # no plan from here: imagine on
+            self.alarm.go_on(look.k, track.action(look.k))
+        if score is not None:
+            self.bridge.slow(self.alarm.judge(look.k, score))
+        return min(self.alarm.scale, look.speed_scale)
+
+    def _plan(self, obs: Float32, committed: Sequence[ArrayLike], executed: int, k: int | None) -> Plan:
+        """Imagine the committed actions, each (nu,), and plan from there; k: instant of obs, None in rehearsal."""
         state = self.agent.state(obs)
-        for action in committed:
-            state = _step(self.agent.model, state, torch.as_tensor(np.asarray(action, np.float32))[None])
+        for i, action in enumerate(committed):
+            state = step(self.agent.model, state, action)
+            if i == 0 and k is not None and self.alarm is not None:
+                self.alarm.expect(k + 1, state, 1)
         return self.agent.plan(state, executed)
 
     def _submit(self, track: Track, k: int, seen: ArmState) -> None:
@@ -300,29 +288,3 @@ class _Loop:
         self.bridge.submit(plan)
         self.observer.expect(track.submitted(plan.plan_id, self.config.validity_steps))
         self.ready += 1
-
-
-@torch.inference_mode()
-def _step(model: Any, state: Any, action: Tensor) -> Any:
-    return model.step(state, action)[0]
-
-
-def _as_failure(bridge: ArmBridge, error: BridgeError) -> DeployError:
-    fault = bridge.fault
-    return fault_error(fault) if fault else DeployError(f"the bridge refused: {error}")
-
-
-def _bring_to_rest(bridge: ArmBridge) -> None:
-    """Brake and wait until the command rests; never raises, as an error may be on its way already."""
-    try:
-        if bridge.mode in (Mode.RUNNING, Mode.HOLDING):
-            bridge.stop(timeout=_STOP_TIMEOUT_S)
-        give_up = bridge.now() + _STOP_TIMEOUT_S
-        while bridge.now() < give_up:
-            applied = bridge.snapshot().applied
-            if applied is None or not applied.dq.any():
-                break
-            bridge.advance(2.0 * bridge.config.dt)
-        bridge.advance(0.15)  # the control process brings its counters up to date ten times a second
-    except BridgeError as error:
-        _LOG.warning("the arm could not be brought to rest in order: %s", error)

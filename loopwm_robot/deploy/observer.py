@@ -20,7 +20,7 @@ from .errors import DeployError, fault_error
 from .track import SAME_TIME, Float64, Track
 
 if TYPE_CHECKING:
-    from .control import ControlConfig
+    from .control_config import ControlConfig
 
 _SILENT_S = 1.0
 """A control loop that has not ticked for so long is gone [s]."""
@@ -39,6 +39,7 @@ class Look:
         ref: reference (n,) in the observation.
         state: measurement to plan from; None when the look came too late or the measurement was too old.
         on_track: whether the bridge followed the reference until now.
+        speed_scale: share of the speed limits that the bridge had in force.
     """
 
     k: int
@@ -46,6 +47,7 @@ class Look:
     ref: JointReference
     state: ArmState | None
     on_track: bool
+    speed_scale: float = 1.0
 
 
 class Observer:
@@ -120,7 +122,8 @@ class Observer:
         else:
             ref = track.ref(k)
         q = state.q + state.dq * (self.time(k) - state.t_host) if fresh else state.q
-        self._last = Look(k, self._observe(q, state.dq, ref), ref, state if fresh else None, on_track)
+        obs, seen = self._observe(q, state.dq, ref), state if fresh else None
+        self._last = Look(k, obs, ref, seen, on_track, snapshot.speed_scale)
         return self._last
 
     # Keeping the books
@@ -183,4 +186,4 @@ class Observer:
         ref = JointReference(row["applied"] + row["applied_dq"] * (t - row["t"]), row["applied_dq"])
         track = self.track(k)
         followed = track is not None and track.follows(k)
-        return Look(k, self._observe(q, row["dq"], ref), ref, None, followed)
+        return Look(k, self._observe(q, row["dq"], ref), ref, None, followed, float(row["speed_scale"]))

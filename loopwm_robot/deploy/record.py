@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from hardware import Event, JointLimits
 
 from ..runs import write_text
+from .errors import DeployError
 from .result import DeployResult
 
 RECORDING = "bridge.npz"
@@ -33,7 +35,8 @@ class Recording:
         limits: limits in force.
         events: log of the bridge.
         arrays: for E goals of T steps: goal (E, 3), success (E,), final_distance (E,), obs (E, T+1, n_obs),
-            action as applied and requested (E, T, nu); plan_time (P,) [s].
+            action as applied and requested (E, T, nu); plan_time (P,) [s];
+            mismatch (S, 3): control instant, score of the model's monitor, share of the speed.
         ctrl_dt: control step [s].
     """
 
@@ -53,6 +56,7 @@ def save_recording(folder: Path, result: DeployResult) -> None:
         "success": result.success,
         "final_distance": result.final_distance,
         "plan_time": result.plan_time,
+        "mismatch": result.mismatch,
     }
     if result.goals:
         arrays |= {
@@ -64,6 +68,24 @@ def save_recording(folder: Path, result: DeployResult) -> None:
     _save_npz(folder / RECORDING, arrays)
     lines = [json.dumps(_event_line(event), ensure_ascii=False, allow_nan=False) for event in result.events]
     write_text(folder / EVENTS, "".join(line + "\n" for line in lines))
+
+
+def keep_recording(folder: Path, result: DeployResult) -> None:
+    """Write the recording; where the folder takes no more, into a new one in the system's temporary folder.
+
+    Raises:
+        DeployError: the recording lies elsewhere, or is lost; the message says where, and why.
+    """
+    try:
+        save_recording(folder, result)
+    except OSError as error:
+        why = f"the recording cannot be written to {folder}: {error.strerror or error}; make room"
+        try:
+            elsewhere = Path(tempfile.mkdtemp(prefix="loopwm-recording-"))
+            save_recording(elsewhere, result)
+        except OSError as also:
+            raise DeployError(f"{why}. It is lost: nor can the temporary folder take it ({also})") from error
+        raise DeployError(f"{why}. It is kept in {elsewhere}") from error
 
 
 def load_recording(folder: Path) -> Recording:

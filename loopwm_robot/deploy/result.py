@@ -46,6 +46,7 @@ class DeployResult:
         limits: the limits of that check.
         records: one row for each tick of the control process (see `hardware.records.record_dtype`).
         events: log of the bridge.
+        mismatch: of the model's monitor (S, 3): control instant, score, share of the speed it allowed.
     """
 
     goals: list[GoalResult]
@@ -59,6 +60,7 @@ class DeployResult:
     limits: JointLimits
     records: NDArray[np.void] = field(repr=False)
     events: list[Event] = field(repr=False)
+    mismatch: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)), repr=False)
 
     @property
     def success(self) -> NDArray[np.bool_]:
@@ -108,6 +110,13 @@ class DeployResult:
             "ticks": self.audit.ticks,
             "tick_skipped": self.audit.skipped_ticks,
         }
+        if len(self.mismatch):
+            score = np.minimum(self.mismatch[:, 1], 1e9)  # summaries hold finite numbers
+            values |= {
+                "mismatch_p50": float(np.median(score)),
+                "mismatch_max": float(score.max()),
+                "slowed_fraction": float((self.mismatch[:, 2] < 1.0).mean()),
+            }
         for key, source in _METRICS.items():
             if source in self.metrics:
                 values[key] = self.metrics[source]

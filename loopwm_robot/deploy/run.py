@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from envs.arm_env import ArmEnv
+from hardware import BridgeConfig
 
 from ..build import make_agent
 from ..checkpoint import Checkpoint
@@ -18,12 +20,18 @@ from ..closed_loop import EVALUATION_SEED
 from ..config import PlannerConfig
 from ..progress import progress
 from ..report.bridge import bridge_plot
+from .alarm import Alarm
 from .arm_config import ArmConfig
-from .control import ControlConfig, run_reaches
-from .errors import DeployError
+from .control import run_reaches
+from .control_config import ControlConfig
 from .preflight import make_bridge, preflight
-from .record import save_recording
+from .record import keep_recording
 from .result import DeployResult, GoalResult
+
+SCORE_STEPS = 6
+"""Control steps without a score of the model's monitor after which the bridge slows the arm down."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ def deploy_checkpoint(
 ) -> DeployResult:
     """Reach held-out goals in real time through the bridge.
 
-    Writes bridge.npz, events.jsonl and plots/bridge.png into the folder, also when the run ends in a fault.
+    Writes bridge.npz, events.jsonl and plots/bridge.png into the folder, also when the run ends in a fault or by
+    Ctrl-C. When this process is killed, the control process leaves black_box.npz and black_box.jsonl there.
 
     Args:
         checkpoint: the controller's model.
@@ -68,7 +77,7 @@ def deploy_checkpoint(
 
     Raises:
         RequestError: arm, environment and checkpoint do not fit, or consent is missing; nothing has moved.
-        DeployError: the run ended in a fault; the arm is at rest.
+        DeployError: the run ended in a fault, or its recording cannot be kept; the arm is at rest.
     """
     base = env.unwrapped
     if not isinstance(base, ArmEnv):
@@ -78,6 +87,8 @@ def deploy_checkpoint(
     preflight(checkpoint.spaces, arm_config, base.arm, base.joint_delta, config.allow_motion)
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
+    watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None
+    arm_config = replace(arm_config, bridge=_bridge(arm_config.bridge, folder, watched, base.joint_delta.ctrl_dt))
     with (
         progress("drive", config.goals) as bar,
         make_bridge(arm_config, allow_motion=config.allow_motion) as bridge,
@@ -88,34 +99,44 @@ def deploy_checkpoint(
             wins.append(result.success)
             bar.advance(success=float(np.mean(wins)))
 
-        try:
-            result = run_reaches(
-                agent,
-                bridge,
-                base.joint_delta,
-                base.kinematics,
-                checkpoint.spaces.position_columns,
-                goals,
-                config,
-                report,
-                env_id=checkpoint.spaces.env_id,
-                seed=EVALUATION_SEED,
-            )
-        except DeployError as error:
-            if error.result is not None:
-                keep(error.result, folder)
-            raise
-    keep(result, folder)
-    return result
+        return run_reaches(
+            agent,
+            bridge,
+            base.joint_delta,
+            base.kinematics,
+            checkpoint.spaces.position_columns,
+            goals,
+            config,
+            report,
+            lambda result: keep(result, folder),
+            env_id=checkpoint.spaces.env_id,
+            seed=EVALUATION_SEED,
+        )
+
+
+def _bridge(config: BridgeConfig, folder: Path, watched: bool, ctrl_dt: float) -> BridgeConfig:
+    """Settings of the bridge, with a black box, and slow without fresh news from the model's monitor."""
+    if not config.black_box:
+        config = replace(config, black_box=str(folder.absolute()))
+    if watched and config.speed_scale_s == 0.0:
+        config = replace(config, speed_scale_s=SCORE_STEPS * ctrl_dt)
+    return config
 
 
 def keep(result: DeployResult, folder: Path) -> None:
-    """Write the recording and its figure; an arm that never moved has no figure."""
-    save_recording(folder, result)
+    """Write the recording and its figure; an arm that never moved has no figure.
+
+    Raises:
+        DeployError: see `keep_recording`.
+    """
+    keep_recording(folder, result)
     if len(result.records):
         plots = folder / "plots"
-        plots.mkdir(exist_ok=True)
-        bridge_plot(result.records, result.limits, plots / "bridge.png")
+        try:
+            plots.mkdir(exist_ok=True)
+            bridge_plot(result.records, result.limits, plots / "bridge.png")
+        except OSError as error:  # it can be drawn again from the recording
+            _LOG.warning("the figure of the run cannot be written: %s", error)
 
 
 def held_out_goals(env: gym.Env[Any, Any], count: int) -> np.ndarray:

@@ -232,6 +232,17 @@ def test_torque_follows_the_current(rig):
         session.driver.disable()
 
 
+def test_temperatures_come_in_turn_and_then_with_every_state(rig):
+    with Session(rig) as session:
+        assert session.read().temperature is None  # not all are known yet
+        heat = [session.read().temperature for _ in range(3 * (2 * 3 + 1))][-1]
+        assert heat is not None and heat.tolist() == [35.0] * 3
+        rig.inject("hot", joint=1)
+        for _ in range(3 * (2 * 3 + 1)):
+            heat = session.read().temperature
+        assert heat[1] > 80.0 and heat[0] == heat[2] == 35.0
+
+
 def test_a_hot_servo_is_cured_by_a_reset(rig):
     with Run(rig) as run:
         run.start()

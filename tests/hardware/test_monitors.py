@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hardware import ArmBridge, BridgeConfig, JointLimits, Mode
+from hardware import ArmBridge, BridgeConfig, BridgeError, JointLimits, Mode
 from hardware.watch import Escalation
 
 
@@ -71,3 +71,43 @@ def test_the_share_is_that_of_the_window():
     assert monitor.add(True) is None
     always = Escalation(BridgeConfig())
     assert all(always.add(True) is None for _ in range(500))
+
+
+def test_a_joint_that_gets_hot_is_told_of_then_stops_the_arm(spec, limits):
+    limits = replace(limits, temperature_max=[60.0, 80.0, 60.0])
+    with running(spec, limits, warm_c=10.0, hot_s=0.2) as bridge:
+        driver, kinds = bridge._link.executor.driver, lambda: [event.kind for event in bridge.events()]
+        driver.inject(kind="hot", joint=1, value=71.0)
+        bridge.advance(0.5)
+        assert kinds().count("warm") == 1 and bridge.mode is Mode.HOLDING
+        assert bridge.observe().temperature.tolist() == [25.0, 71.0, 25.0]
+        driver.heal()
+        driver.inject(kind="hot", joint=1, value=81.0, duration_s=0.1)
+        bridge.advance(0.3)
+        assert bridge.mode is Mode.HOLDING  # shorter than hot_s
+        jump(bridge, 0.09)
+        bridge.advance(0.05)
+        driver.inject(kind="hot", joint=1, value=80.5)
+        bridge.advance(0.5)
+        assert bridge.fault == "temperature: joint 'elbow' has 80.5 deg C, allowed 80 deg C for 0.2 s"
+        assert bridge.audit().limit_violations == 0 and not bridge.records()["applied_dq"][-1].any()
+        with pytest.raises(BridgeError, match=r"80\.5 deg C, allowed 80 deg C; let it cool down"):
+            bridge.reset(acknowledge=True)
+        driver.heal()
+        bridge.advance(0.1)
+        bridge.reset(acknowledge=True)
+        assert bridge.mode is Mode.ENABLED
+
+
+def test_a_hot_arm_is_not_enabled_and_one_without_limits_not_watched(spec, limits):
+    for heat_max in ([50.0] * 3, None):
+        with ArmBridge(spec, replace(limits, temperature_max=heat_max), lockstep=True, hot_s=0.0) as bridge:
+            bridge._link.executor.driver.inject(kind="hot", joint=2, value=99.0)
+            bridge.advance(0.1)
+            if heat_max is None:
+                bridge.enable()
+                bridge.advance(0.1)
+                assert bridge.mode is Mode.ENABLED
+            else:
+                with pytest.raises(BridgeError, match=r"joint 'wrist' has 99 deg C, allowed 50 deg C; let it cool down"):
+                    bridge.enable()

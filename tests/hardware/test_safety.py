@@ -239,6 +239,6 @@ def test_a_command_that_fails_the_check_is_never_taken(q, v, why):
     """By induction none comes up; were the induction wrong, the check would still hold it back."""
     f = SafetyFilter(LIMITS, 0.004)
     f.reset([0.0, 0.0, 1.0])
-    bits = f._commit(np.array(q), np.array(v), LIMITS.q_min, LIMITS.q_max)
+    bits = f._commit(np.array(q), np.array(v))
     assert bits is not None and Reason(int(bits)) & why
     assert (np.abs(f.dq) <= LIMITS.ddq_max * 0.004 * (1 + 1e-6)).all() and (f.q <= LIMITS.q_max).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -27,6 +28,19 @@ def segment():
     yield segment
     segment.close()
     segment.unlink()
+
+
+def test_memory_that_cannot_be_had_is_refused_and_leaves_nothing():
+    """The kernel refuses files beyond a size, as it does on a full /dev/shm."""
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), set(segment_folder().glob("loopwm-bridge-*"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(ControlProcessError, match=r"cannot map 1048576 bytes .*free some memory"):
+            Segment.create(1 << 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    mine = f"loopwm-bridge-{os.getpid()}-"
+    assert {path for path in segment_folder().glob(f"{mine}*")} <= before
 
 
 def gone_pid() -> int:

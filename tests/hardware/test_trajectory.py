@@ -70,6 +70,6 @@ def test_discrete_braking_is_what_a_simulated_stop_does(dt):
 def test_stoppable_speed_uses_all_of_the_room_and_no_more(dt):
     room = np.concatenate([np.linspace(0.0, 1e-4, 300), np.linspace(0.0, 3.0, 300)])
     brake = np.full(600, 7.5)
-    v = stoppable_speed(room, brake, dt)
+    v = np.array([stoppable_speed(distance, 7.5, dt) for distance in room.tolist()])
     np.testing.assert_allclose(v * dt + brake_by_hand(v, brake, dt)[0], room, atol=1e-12)
     assert (np.diff(v[:300]) >= 0).all() and (np.diff(v[300:]) >= 0).all()

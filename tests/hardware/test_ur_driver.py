@@ -67,6 +67,7 @@ def test_connecting_uploads_and_starts_nothing(rig):
         assert session.info.q_max == pytest.approx([2 * np.pi] * 6)
         state = rig.emulator.ask("state")
         assert state["uploads"] == 0 and not state["running"]
+        assert session.read().temperature.tolist() == [25.0] * 6
 
 
 def test_another_model_is_refused(rig):
@@ -216,7 +217,7 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 def test_reports_survive_the_trip():
-    report = Report(Kind.LOST, False, 0.5, 1.5, tuple(range(6)), (0.5,) * 6, 7, 3, 2, "the link is gone")
+    report = Report(Kind.LOST, False, 0.5, 1.5, tuple(range(6)), (0.5,) * 6, (31.5,) * 6, 7, 3, 2, "the link is gone")
     assert Report.unpack(report.pack()) == report
     assert len(Report.unpack(Report(Kind.REPLY, text="ä" * 300).pack()).text) == 80
 

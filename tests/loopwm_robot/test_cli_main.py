@@ -230,6 +230,9 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
 
 def test_one_line_is_never_empty() -> None:
     assert errors.one_line(KeyError()) == "KeyError"
+    noted = ValueError("a")
+    noted.add_note("and b")
+    assert errors.one_line(noted) == "a; and b"
     assert errors.one_line(FileNotFoundError(2, "No such file", "a")) == "No such file: a"
 
 

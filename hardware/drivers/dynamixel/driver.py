@@ -205,6 +205,7 @@ class DynamixelDriver:
         current = fields[:n, 1]
         factors = [self._facts[id].torque_per_unit for id in self._ids]
         tau = None if None in factors else self._calibration.directed(current * np.array(factors, dtype=np.float64))
+        heat = [self._health.temperature.get(id) for id in self._ids]  # known after a round
         return ArmState(
             seq=self._seq,
             t_host=now,
@@ -214,6 +215,7 @@ class DynamixelDriver:
             tau=tau,
             gripper=None if gripper is None else gripper.opening(fields[n, 3]),
             fault=self._health.fault,
+            temperature=None if None in heat else np.array(heat, dtype=np.float64),
         )
 
     def write(self, q: Array, deadline: float) -> Array:

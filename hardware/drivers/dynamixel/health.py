@@ -26,13 +26,15 @@ class Health:
 
     Attributes:
         fault: the first complaint, None while all is well.
+        temperature: servo address -> temperature last read [deg C].
         enabled: whether torque is expected: without it only hardware errors count.
     """
 
     def __init__(self, names: Mapping[int, str], watchdog_s: float, max_speed: float) -> None:
         self._names, self._watchdog_s, self._max_speed = dict(names), watchdog_s, max_speed
         self._ids = tuple(names)
-        self._turn = 0
+        self._turn = self._heat_turn = 0
+        self.temperature: dict[int, float] = {}
         self.enabled = False
         self.restart()
 
@@ -55,7 +57,7 @@ class Health:
             self._before = None
 
     def look(self, bus: DynamixelBus, end: float) -> None:
-        """Look at suspects thoroughly, else at torque or watchdog of the next servo.
+        """Look at suspects thoroughly, else at torque or watchdog of the next servo, after a round at one's heat.
 
         Raises:
             TransportTimeout: a suspect does not answer: what it measures cannot be believed.
@@ -66,9 +68,13 @@ class Health:
                     self._note(id, block, bus.read(id, *block, end))
                 self._suspects.discard(id)
             return
-        self._turn = (self._turn + 1) % (2 * len(self._ids))
-        id = self._ids[self._turn // 2]
-        block = reg.TORQUE_BLOCK if self._turn % 2 else reg.WATCHDOG_BLOCK
+        self._turn = (self._turn + 1) % (2 * len(self._ids) + 1)
+        if self._turn == 2 * len(self._ids):
+            self._heat_turn = (self._heat_turn + 1) % len(self._ids)
+            id, block = self._ids[self._heat_turn], reg.HEAT_BLOCK
+        else:
+            id = self._ids[self._turn // 2]
+            block = reg.TORQUE_BLOCK if self._turn % 2 else reg.WATCHDOG_BLOCK
         with contextlib.suppress(TransportTimeout):
             self._note(id, block, bus.read(id, *block, end))
 
@@ -87,6 +93,8 @@ class Health:
             self.fault = f"{self._who(self._ids[i])}: {jump}"
 
     def _note(self, id: int, block: tuple[int, int], answer: Answer) -> None:
+        if block == reg.HEAT_BLOCK and not answer.error:
+            self.temperature[id] = float(answer.data[-1])
         if self.fault is None:
             self.fault = self._complaint(self._who(id), block, answer)
 
@@ -96,7 +104,7 @@ class Health:
         if block == reg.ERROR_BLOCK:
             error = answer.data[-1]
             return f"{who}: {reg.hardware_error_text(error)}" if error else None
-        if not self.enabled:
+        if not self.enabled or block == reg.HEAT_BLOCK:
             return None
         if block == reg.TORQUE_BLOCK and not answer.data[0]:
             return f"{who} has lost its torque: it restarted or was switched off"

@@ -44,9 +44,9 @@ PRESENT_POSITION = Register("Present Position", 132, 4)
 STATE = (120, 16)
 """Block read at every tick: Realtime Tick (120, 2 bytes), Present Current (126, 2), Present Velocity (128, 4), Present
 Position (132, 4)."""
-TORQUE_BLOCK, ERROR_BLOCK, WATCHDOG_BLOCK = (64, 2), (68, 3), (98, 1)
-"""Blocks that tell how a servo is: Torque Enable first, Hardware Error Status last, Bus Watchdog alone. None has a gap
-between registers, and no two have the same length: a late answer to one cannot pass for another."""
+TORQUE_BLOCK, ERROR_BLOCK, WATCHDOG_BLOCK, HEAT_BLOCK = (64, 2), (68, 3), (98, 1), (140, 7)
+"""Blocks that tell how a servo is: Torque Enable first, Hardware Error Status last, Bus Watchdog alone, Present
+Temperature last (after Position Trajectory and Present Input Voltage). None has a gap between registers, and no two have the same length: a late answer to one cannot pass for another."""
 
 WATCHDOG_EXPIRED = 0xFF
 

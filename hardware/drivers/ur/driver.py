@@ -176,7 +176,8 @@ class UrDriver:
         if last is None or report.t_device != last.t_device:
             self._seq += 1
         q, dq = np.array(report.q), np.array(report.dq)
-        self._last = ArmState(self._seq, self._clock.now() - client.age, report.t_device, q, dq, fault=fault)
+        t_host, heat = self._clock.now() - client.age, np.array(report.heat)
+        self._last = ArmState(self._seq, t_host, report.t_device, q, dq, fault=fault, temperature=heat)
         return self._last
 
     def write(self, q: Array, deadline: float) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 ORDER = struct.Struct("<B6d3d")
-REPORT = struct.Struct("<BBdd6d6diiI160s")
+REPORT = struct.Struct("<BBdd6d6d6diiI160s")
 
 
 class Op(IntEnum):
@@ -39,6 +39,7 @@ class Report:
         t_device: time of the controller [s].
         q: joint positions (6,) [rad].
         dq: joint velocities (6,) [rad/s].
+        heat: joint temperatures (6,) [deg C].
         robot_mode: of RTDE.
         safety_mode: of RTDE.
         runtime: state of the program, 2 while it runs.
@@ -51,6 +52,7 @@ class Report:
     t_device: float = 0.0
     q: tuple[float, ...] = (0.0,) * 6
     dq: tuple[float, ...] = (0.0,) * 6
+    heat: tuple[float, ...] = (0.0,) * 6
     robot_mode: int = -1
     safety_mode: int = 0
     runtime: int = 0
@@ -60,12 +62,13 @@ class Report:
         """Return the record."""
         text = self.text.encode()[:160]
         modes = (self.robot_mode, self.safety_mode, self.runtime)
-        return REPORT.pack(self.kind, self.ok, self.t_host, self.t_device, *self.q, *self.dq, *modes, text)
+        return REPORT.pack(self.kind, self.ok, self.t_host, self.t_device, *self.q, *self.dq, *self.heat, *modes, text)
 
     @classmethod
     def unpack(cls, record: bytes) -> Report:
         """Read a record."""
         kind, ok, t_host, t_device, *rest = REPORT.unpack(record)
-        q, dq, (robot, safety, runtime, text) = tuple(rest[:6]), tuple(rest[6:12]), rest[12:]
+        q, dq, heat = tuple(rest[:6]), tuple(rest[6:12]), tuple(rest[12:18])
+        robot, safety, runtime, text = rest[18:]
         words = text.rstrip(b"\0").decode(errors="replace")
-        return cls(Kind(kind), bool(ok), t_host, t_device, q, dq, robot, safety, runtime, words)
+        return cls(Kind(kind), bool(ok), t_host, t_device, q, dq, heat, robot, safety, runtime, words)

@@ -17,7 +17,7 @@ from typing import Any
 
 from .messages import ORDER, Kind, Op, Report
 
-VARIABLES = ["timestamp", "actual_q", "actual_qd", "robot_mode", "safety_mode", "runtime_state"]
+VARIABLES = ["timestamp", "actual_q", "actual_qd", "joint_temperatures", "robot_mode", "safety_mode", "runtime_state"]
 PLAYING = 2
 _START_S = 5.0
 _PARENT_GONE = 0
@@ -70,7 +70,8 @@ class Worker:
             self._control.kickWatchdog()
         modes = (r.getRobotMode(), r.getSafetyMode(), r.getRuntimeState())
         q, dq = tuple(r.getActualQ()), tuple(r.getActualQd())
-        self._send(Report(Kind.STATE, self._taken, time.monotonic(), stamp, q, dq, *modes))
+        heat = tuple(r.getJointTemperatures())
+        self._send(Report(Kind.STATE, self._taken, time.monotonic(), stamp, q, dq, heat, *modes))
 
     def _carry_out(self, op: Op, six: list[float], three: list[float]) -> None:
         if op in (Op.SERVOJ, Op.SPEEDJ):
