@@ -20,11 +20,12 @@ import torch
 from envs.arm_env import ArmEnv
 
 from ..build import make_agent, make_explorer
-from ..checkpoint import Checkpoint, Spaces, load_tensors, save_tensors
+from ..checkpoint import Checkpoint, Spaces, load_tensors, save_checkpoint, save_tensors
 from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy, run_episode
+from ..determinism import deterministic
 from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
 from ..models.loopwm import LoopWM
@@ -33,7 +34,9 @@ from ..threads import torch_threads
 from ..types import Episode
 from .calibrate import calibrate_exits, calibrate_monitor
 from .gate import fit_exit_gate
+from .keep import BEST, LAST, best, newest_is_best
 from .metrics import Starts, imagine, open_loop_rmse
+from .refused import REFUSED
 from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
@@ -102,6 +105,7 @@ class TrainingRun:
             s.position_columns,
             reward_function(self.env),
         )
+        self.trainer.refused = self.folder / REFUSED
         self.held_out: list[Episode] = []
 
     def run(self, on_round: Callable[[ClosedLoopResult | None], None] | None = None) -> Checkpoint:
@@ -120,7 +124,7 @@ class TrainingRun:
             explore(self.env, explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
         if self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
-        with torch_threads(self.train.threads):
+        with torch_threads(self.train.threads), deterministic(self.train.deterministic):
             while self.rounds_done < self.train.rounds:
                 started = time.perf_counter()
                 self._update()
@@ -128,6 +132,7 @@ class TrainingRun:
                 result = self._collect() if self.rounds_done < self.train.rounds else None
                 self._log_round(result)
                 self.train_time_s += time.perf_counter() - started
+                self._keep()
                 self.save()
                 if on_round is not None:
                     on_round(result)
@@ -149,6 +154,7 @@ class TrainingRun:
     def summary(self) -> dict[str, float | int | str]:
         """Flat keys of summary.json."""
         last = self.history[-1] if self.history else {}
+        top = best(self.history) or {}
         names = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
         return {
             "train_updates": self.trainer.updates,
@@ -158,6 +164,7 @@ class TrainingRun:
             "env_id": self.spaces.env_id,
             "seed": self.seed,
             **{key: last[name] for name, key in names.items() if name in last},
+            **{f"best_{key}": top[key] for key in ("round", "success_rate") if key in top},
             **self.gate,
             **{f"exit_{rule}_{key}": about[key] for rule, about in self.exits.items() for key in EXIT_KEYS},
         }
@@ -166,12 +173,19 @@ class TrainingRun:
         """The model as it is now."""
         info = {
             "updates": self.trainer.updates,
+            "rounds": self.rounds_done,
             "transitions": len(self.buffer),
             "train_time_s": self.train_time_s,
             "seed": self.seed,
             "torch": str(torch.__version__),
         }
         return Checkpoint(self.model.eval(), self.model_config, self.spaces, info)
+
+    def _keep(self) -> None:
+        """Write checkpoints of the last round and, when this is it, of the best."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, BEST) if newest_is_best(self.history) else (LAST,):
+            save_checkpoint(self.folder / name, self.checkpoint())
 
     def save(self) -> None:
         """Write the whole state; the state file comes last and makes it valid."""
@@ -218,6 +232,7 @@ class TrainingRun:
         self.train_time_s, self.history = state["train_time_s"], state["history"]
         self.rng.bit_generator.state = state["rng"]
         self.explorer.noise = np.asarray(state["explorer"])
+        self.model.eval()  # as a finished round leaves it
         return True
 
     def _update(self) -> None:
