@@ -1,8 +1,12 @@
-"""Which round of a training is the best so far, from the history that the run keeps."""
+"""The history of a training: which round is the best so far, and what a folder has kept of it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import safe_open
 
 Entry = dict[str, float]
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -30,3 +34,22 @@ def best(history: Sequence[Entry]) -> Entry | None:
 def newest_is_best(history: Sequence[Entry]) -> bool:
     """True when the last entry is of the best round."""
     return bool(history) and best(history) is history[-1]
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """The state files in the folder of a training, the newest last."""
+    return sorted(folder.glob("round_*.safetensors"), key=lambda path: int(path.stem.split("_")[1]))
+
+
+def saved_history(folder: Path) -> list[Entry]:
+    """The history in the newest state of a training, without loading its weights; empty where there is none.
+
+    Raises:
+        SafetensorError, ValueError, KeyError: the file is damaged or something else.
+    """
+    saved = saved_states(folder)
+    if not saved:
+        return []
+    with safe_open(saved[-1], framework="np") as file:
+        history: list[Entry] = json.loads((file.metadata() or {})["state"])["history"]
+    return history

@@ -34,7 +34,7 @@ from ..threads import torch_threads
 from ..types import Episode
 from .calibrate import calibrate_exits, calibrate_monitor
 from .gate import fit_exit_gate
-from .keep import BEST, LAST, best, newest_is_best
+from .keep import BEST, LAST, best, newest_is_best, saved_states
 from .metrics import Starts, imagine, open_loop_rmse
 from .refused import REFUSED
 from .trainer import WorldModelTrainer
@@ -68,6 +68,7 @@ class TrainingRun:
         train_time_s: time spent in them [s].
         gate: how the exit gate does after training, see `fit_exit_gate`.
         exits: what calibration found for each exit rule, see `calibrate_exits`.
+        on_entry: is handed each new entry of the history.
     """
 
     env: gym.Env[Any, Any]
@@ -84,6 +85,7 @@ class TrainingRun:
     train_time_s: float = 0.0
     gate: dict[str, float] = field(default_factory=dict)
     exits: dict[str, dict[str, float]] = field(default_factory=dict)
+    on_entry: Callable[[dict[str, float]], None] | None = None
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -216,7 +218,7 @@ class TrainingRun:
 
     def restore(self) -> bool:
         """Go on from the newest saved round; False when there is none."""
-        saved = sorted(self.folder.glob("round_*.safetensors"), key=lambda p: int(p.stem.split("_")[1]))
+        saved = saved_states(self.folder)
         if not saved:
             return False
         tensors, header = load_tensors(saved[-1])
@@ -250,7 +252,7 @@ class TrainingRun:
                 if (i + 1) % 25 == 0 or i + 1 == self.train.updates_per_round:
                     spent = self.train_time_s + time.perf_counter() - started
                     now = {"update": self.trainer.updates, "round": self.rounds_done + 1, "wall_time_s": spent}
-                    self.history.append({**now, **smooth})
+                    self._note({**now, **smooth})
         self.model.eval()
 
     def _calibrate(self, model: LoopWM) -> None:
@@ -300,7 +302,12 @@ class TrainingRun:
         if result is not None:
             summary = result.summary()
             entry |= {key: float(summary[key]) for key in ("success_rate", "final_distance_m_median")}
+        self._note(entry)
+
+    def _note(self, entry: dict[str, float]) -> None:
         self.history.append(entry)
+        if self.on_entry is not None:
+            self.on_entry(entry)
 
 
 def training_seed(seed: int, round_index: int, i: int) -> int:
