@@ -5,8 +5,8 @@ Nothing is ever unpickled. A damaged file, one of another environment, or one of
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .config import ModelConfig
+from .files import whole_file
 from .models.build import build_model, exit_rule
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
 from .schema import build
 
 FORMAT = "loopwm-robot checkpoint 2"
+DIGEST = "sha256"
+"""Key of the header under which the digest of the rest stands."""
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """Name of the checkpoint in a run folder."""
 
@@ -145,22 +148,29 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file through a temporary neighbour and a rename.
+    """Write a safetensors file, all or nothing, with a digest of its content.
 
     Raises:
         OSError: names the file; the old one, if any, is untouched.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    header = {**header, DIGEST: digest(tensors, header)}
     try:
-        with open(temporary, "wb") as file:  # safetensors' own writer hides the file from everybody else
+        with whole_file(path) as file:  # safetensors' own writer hides the file from everybody else
             file.write(save(tensors, metadata=header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def digest(tensors: dict[str, torch.Tensor], header: dict[str, str]) -> str:
+    """SHA-256 over names, types, shapes and numbers of tensors on the CPU, and over the texts beside them."""
+    total = hashlib.sha256()
+    for key in sorted(header):
+        total.update(json.dumps([key, header[key]]).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -177,6 +187,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error}); train again or take another file") from error
+    written = header.pop(DIGEST, None)  # files of earlier versions have none
+    if written is not None and written != digest(tensors, header):
+        raise CheckpointError(
+            f"checkpoint {path} is damaged (its content does not have the digest in its header); "
+            "train again or take another file"
+        )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"checkpoint {path}: tensor {name} has non-finite numbers; take an earlier file")

@@ -299,6 +299,9 @@ class TrainConfig:
         held_out: random episodes kept apart to measure open-loop errors, at least 1.
         buffer_size: rows of the replay buffer, at least 2.
         threads: torch threads, at least 1.
+        deterministic: only operations that give the same bits every time, also on a GPU.
+        tensorboard: write curves for TensorBoard, where tensorboardX is installed.
+        wandb: send curves to Weights & Biases; WANDB_MODE=offline keeps them in the run folder.
         update: settings of a gradient update.
         gate: training of the exit gate after the last round.
     """
@@ -311,6 +314,9 @@ class TrainConfig:
     held_out: int = 20
     buffer_size: int = 200_000
     threads: int = 1
+    deterministic: bool = False
+    tensorboard: bool = True
+    wandb: bool = False
     update: UpdateConfig = field(default_factory=UpdateConfig)
     gate: GateConfig = field(default_factory=GateConfig)
 

@@ -26,6 +26,7 @@ from .report.tables import model_name
 from .report.video import VideoError, record_reaches
 from .runs import Number, RunFolder, write_text
 from .threads import torch_threads
+from .tracking import tracking
 from .training.online import TrainingRun
 
 FILM = {"width": 960, "height": 720}
@@ -147,7 +148,9 @@ class Demo:
         folder = self.folder.path / "training"
         run = TrainingRun(self.env, self.spaces, c.model, c.planner, c.collect, c.train, c.seed, folder, c.device)
         run.restore()
-        checkpoint = run.run()
+        with tracking(self.folder.path, c, c.train.tensorboard, c.train.wandb, run.trainer.updates) as note:
+            run.on_entry = note
+            checkpoint = run.run()
         save_checkpoint(self.folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(run.history, self.folder.file("plots/learning_curve.png"))
         return {**run.summary(), "parameters": checkpoint.parameters}

@@ -24,9 +24,12 @@ import numpy as np
 import yaml
 
 from .errors import RequestError
+from .files import sweep, whole_file
+from .lock import lock
 from .schema import plain
 
 LOGGERS = ("loopwm_robot", "envs", "planners", "hardware")
+LOG = "log.txt"
 REPEATED = ("collect", "evaluate", "deploy", "gallery")
 """Commands without `resume`: an interrupted one is run again."""
 Number = str | bool | int | float
@@ -34,6 +37,8 @@ Number = str | bool | int | float
 
 class RunFolder:
     """The folder of one run. As a context manager it keeps the log, and says how to resume when interrupted.
+
+    Only one process at a time can be inside: the log is locked for as long.
 
     Attributes:
         path: the folder, absolute.
@@ -82,13 +87,18 @@ class RunFolder:
         else:
             path = Path(out).expanduser().absolute()
             _make_folder(path)
-            if any(path.iterdir()):
+            if any(entry.name != LOG and not entry.name.endswith(".tmp") for entry in path.iterdir()):
                 raise RequestError(f"out is {path}, which is not empty; choose a new one, or resume={path}")
         _check_writable(path)
         return cls(path, command)
 
     def __enter__(self) -> RunFolder:
-        self.log = self._exit.enter_context(open_log(self.path / "log.txt"))
+        with ExitStack() as opened:
+            opened.enter_context(lock(self.path / LOG, f"run folder {self.path}"))
+            if self.resumed:
+                sweep(self.path)
+            self.log = opened.enter_context(open_log(self.path / LOG))
+            self._exit = opened.pop_all()
         return self
 
     def __exit__(
@@ -151,15 +161,8 @@ def save_config(path: Path, config: Any) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file in one step: a reader, or a crash, meets the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8"))
     return path
 
 

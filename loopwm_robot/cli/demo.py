@@ -7,6 +7,7 @@ from ..demo import DemoConfig, describe, run_demo
 from ..device import find_device
 from ..objective import check_objective
 from ..runs import RunFolder
+from ..tracking import check_tracking
 from .checks import check_arm
 from .compose import compose
 from .resume import resumed
@@ -23,6 +24,7 @@ def run(overrides: list[str]) -> int:
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner, config.model.kind)
         find_device(config.device)
+        check_tracking(config.train.wandb)
         check_model(env, spaces, config.model, config.train.update.chunks)
         check_arm(spaces, env, config.arm, config.deploy.allow_motion)
     folder = RunFolder.create("demo", config.out, config.resume)

@@ -22,6 +22,7 @@ def run(overrides: list[str]) -> int:
     from ..device import find_device
     from ..objective import check_objective
     from ..report.curves import learning_curve
+    from ..tracking import check_tracking, tracking
     from ..training.online import TrainingRun
     from .checks import check_episodes
 
@@ -30,6 +31,7 @@ def run(overrides: list[str]) -> int:
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner, config.model.kind)
         find_device(config.device)
+        check_tracking(config.train.wandb)
         check_model(env, spaces, config.model, config.train.update.chunks)
         if config.data is not None:
             check_episodes(Path(config.data).expanduser(), spaces, config.train.buffer_size)
@@ -57,7 +59,10 @@ def run(overrides: list[str]) -> int:
         started = time.perf_counter()
         if not training.restore() and config.data is not None:
             training.use_data(Path(config.data).expanduser())
-        checkpoint = training.run()
+        c, done = config.train, training.trainer.updates
+        with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note:
+            training.on_entry = note
+            checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(training.history, folder.file("plots/learning_curve.png"))
         wall_time = time.perf_counter() - started

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..files import whole_file
 from ..types import Episode, Float32, History, SequenceBatch, UInt8
 
 RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
@@ -175,13 +176,8 @@ class ReplayBuffer:
     def save(self, path: Path) -> None:
         """Write the held rows as npz (no pickles): the file is the old one or the whole new one."""
         arrays = {name: rows[: self._used] for name, rows in self._rows.items()}
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, next=np.int64(self._next), **arrays)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            np.savez(file, allow_pickle=False, next=np.int64(self._next), **arrays)
 
     def load(self, path: Path) -> None:
         """Replace the content by that of a file written by `save` for the same sizes.

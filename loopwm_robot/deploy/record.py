@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from hardware import Event, JointLimits
 
+from ..files import whole_file
 from ..runs import write_text
 from .errors import DeployError
 from .result import DeployResult
@@ -65,7 +65,8 @@ def save_recording(folder: Path, result: DeployResult) -> None:
             "action": np.array([episode.action for episode in result.episodes]),
             "requested": np.array([goal.requested for goal in result.goals]),
         }
-    _save_npz(folder / RECORDING, arrays)
+    with whole_file(folder / RECORDING) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     lines = [json.dumps(_event_line(event), ensure_ascii=False, allow_nan=False) for event in result.events]
     write_text(folder / EVENTS, "".join(line + "\n" for line in lines))
 
@@ -104,18 +105,6 @@ def load_recording(folder: Path) -> Recording:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"the recording in {folder} cannot be read ({error}); deploy again") from error
     return Recording(records, limits, events, arrays, ctrl_dt)
-
-
-def _save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _event_line(event: Event) -> dict[str, Any]:

@@ -20,12 +20,13 @@ import torch
 from envs.arm_env import ArmEnv
 
 from ..build import make_agent, make_explorer
-from ..checkpoint import Checkpoint, Spaces, load_tensors, save_tensors
+from ..checkpoint import Checkpoint, Spaces, load_tensors, save_checkpoint, save_tensors
 from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy
 from ..data.collect_many import explore_episodes
+from ..determinism import deterministic
 from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
 from ..models.loopwm import LoopWM
@@ -34,7 +35,9 @@ from ..threads import torch_threads
 from ..types import Episode
 from .calibrate import calibrate_exits, calibrate_monitor
 from .gate import fit_exit_gate
+from .keep import BEST, LAST, best, newest_is_best, saved_states
 from .metrics import Starts, imagine, open_loop_rmse
+from .refused import REFUSED
 from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
@@ -66,6 +69,7 @@ class TrainingRun:
         train_time_s: time spent in them [s].
         gate: how the exit gate does after training, see `fit_exit_gate`.
         exits: what calibration found for each exit rule, see `calibrate_exits`.
+        on_entry: is handed each new entry of the history.
     """
 
     env: gym.Env[Any, Any]
@@ -82,6 +86,7 @@ class TrainingRun:
     train_time_s: float = 0.0
     gate: dict[str, float] = field(default_factory=dict)
     exits: dict[str, dict[str, float]] = field(default_factory=dict)
+    on_entry: Callable[[dict[str, float]], None] | None = None
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -103,6 +108,7 @@ class TrainingRun:
             s.position_columns,
             reward_function(self.env),
         )
+        self.trainer.refused = self.folder / REFUSED
         self.held_out: list[Episode] = []
 
     def run(self, on_round: Callable[[ClosedLoopResult | None], None] | None = None) -> Checkpoint:
@@ -121,7 +127,7 @@ class TrainingRun:
             explore(self.env, explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
         if self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
-        with torch_threads(self.train.threads):
+        with torch_threads(self.train.threads), deterministic(self.train.deterministic):
             while self.rounds_done < self.train.rounds:
                 started = time.perf_counter()
                 self._update()
@@ -129,6 +135,7 @@ class TrainingRun:
                 result = self._collect() if self.rounds_done < self.train.rounds else None
                 self._log_round(result)
                 self.train_time_s += time.perf_counter() - started
+                self._keep()
                 self.save()
                 if on_round is not None:
                     on_round(result)
@@ -150,6 +157,7 @@ class TrainingRun:
     def summary(self) -> dict[str, float | int | str]:
         """Flat keys of summary.json."""
         last = self.history[-1] if self.history else {}
+        top = best(self.history) or {}
         names = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
         return {
             "train_updates": self.trainer.updates,
@@ -159,6 +167,7 @@ class TrainingRun:
             "env_id": self.spaces.env_id,
             "seed": self.seed,
             **{key: last[name] for name, key in names.items() if name in last},
+            **{f"best_{key}": top[key] for key in ("round", "success_rate") if key in top},
             **self.gate,
             **{f"exit_{rule}_{key}": about[key] for rule, about in self.exits.items() for key in EXIT_KEYS},
         }
@@ -167,12 +176,19 @@ class TrainingRun:
         """The model as it is now."""
         info = {
             "updates": self.trainer.updates,
+            "rounds": self.rounds_done,
             "transitions": len(self.buffer),
             "train_time_s": self.train_time_s,
             "seed": self.seed,
             "torch": str(torch.__version__),
         }
         return Checkpoint(self.model.eval(), self.model_config, self.spaces, info)
+
+    def _keep(self) -> None:
+        """Write checkpoints of the last round and, when this is it, of the best."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, BEST) if newest_is_best(self.history) else (LAST,):
+            save_checkpoint(self.folder / name, self.checkpoint())
 
     def save(self) -> None:
         """Write the whole state; the state file comes last and makes it valid."""
@@ -203,7 +219,7 @@ class TrainingRun:
 
     def restore(self) -> bool:
         """Go on from the newest saved round; False when there is none."""
-        saved = sorted(self.folder.glob("round_*.safetensors"), key=lambda p: int(p.stem.split("_")[1]))
+        saved = saved_states(self.folder)
         if not saved:
             return False
         tensors, header = load_tensors(saved[-1])
@@ -219,6 +235,7 @@ class TrainingRun:
         self.train_time_s, self.history = state["train_time_s"], state["history"]
         self.rng.bit_generator.state = state["rng"]
         self.explorer.noise = np.asarray(state["explorer"])
+        self.model.eval()  # as a finished round leaves it
         return True
 
     def _update(self) -> None:
@@ -236,7 +253,7 @@ class TrainingRun:
                 if (i + 1) % 25 == 0 or i + 1 == self.train.updates_per_round:
                     spent = self.train_time_s + time.perf_counter() - started
                     now = {"update": self.trainer.updates, "round": self.rounds_done + 1, "wall_time_s": spent}
-                    self.history.append({**now, **smooth})
+                    self._note({**now, **smooth})
         self.model.eval()
 
     def _calibrate(self, model: LoopWM) -> None:
@@ -286,7 +303,12 @@ class TrainingRun:
         if result is not None:
             summary = result.summary()
             entry |= {key: float(summary[key]) for key in ("success_rate", "final_distance_m_median")}
+        self._note(entry)
+
+    def _note(self, entry: dict[str, float]) -> None:
         self.history.append(entry)
+        if self.on_entry is not None:
+            self.on_entry(entry)
 
 
 def training_seed(seed: int, round_index: int, i: int) -> int:

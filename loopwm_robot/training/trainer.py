@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ..models.dynamics import DynamicsModel, Unroll
 from ..models.loopwm import LoopWM
 from .actor_critic import ActorCriticUpdate, actor_critic_loss
 from .losses import LossWeights, curriculum_horizon, world_model_loss
+from .refused import save_batch
 
 NORMALIZER_IMAGES = 4096
 """Pictures that their mean is taken from."""
@@ -84,6 +86,10 @@ class WorldModelTrainer:
         generator: draws loop counts and hidden observations.
         position: columns of the observation that get the loss weight `position`.
         reward_fn: the task's reward, for hindsight goals; None keeps the recorded ones.
+
+    Attributes:
+        updates: done so far.
+        refused: file for the batch that an update fails on; None keeps none.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class WorldModelTrainer:
         self.model, self.config, self.total_updates = model, config, total_updates
         self.rng, self.generator, self.reward_fn = rng, generator, reward_fn
         self.updates = 0
+        self.refused: Path | None = None
         self.obs_weight = torch.ones(model.n_obs, device=model.device)
         self.obs_weight[position] = config.loss.position
         acting = [] if model.actor_critic is None else list(model.actor_critic.parameters())
@@ -159,9 +166,12 @@ class WorldModelTrainer:
             norm = norm + torch.nn.utils.clip_grad_norm_(self.acting, c.grad_clip)
             terms |= more
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            if self.refused is not None:
+                save_batch(self.refused, batch)
+            kept = "" if self.refused is None else f" in {self.refused}"
             raise TrainingError(
                 f"update {self.updates}: loss {float(loss.detach()):g}, gradient norm {float(norm):g}, allowed finite; "
-                "lower train.update.learning_rate or look at the data"
+                f"lower train.update.learning_rate or look at the batch{kept}"
             )
         rate = self.learning_rate()
         for group in self.optimizer.param_groups[:2]:

@@ -141,3 +141,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(path, replace(make(), info={"updates": 8}))
     assert path.read_bytes() == before
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    """The weights still load: only the digest knows that they are not those that were written."""
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, make())
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1  # in the last number's mantissa
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{path} is damaged \(its content does not have the digest"):
+        load_checkpoint(path)

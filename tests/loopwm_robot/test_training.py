@@ -28,6 +28,7 @@ from loopwm_robot.models.loop_control import FixedDepth
 from loopwm_robot.training.losses import LossWeights, world_model_loss
 from loopwm_robot.training.metrics import Starts, normalised_rmse, open_loop_predictions, open_loop_table, using
 from loopwm_robot.training.online import TrainingRun, record_random, reward_function
+from loopwm_robot.training.refused import load_batch
 from loopwm_robot.training.trainer import TrainingError, UpdateConfig, WorldModelTrainer
 
 SPACES = Spaces("Point", "", 3, 2, 2, 0.1, (0, 2))
@@ -89,12 +90,14 @@ def test_learning_rate_warms_up_and_decays():
     assert all(a >= b for a, b in pairwise(rates[5:]))
 
 
-def test_a_non_finite_loss_stops_and_leaves_the_weights():
+def test_a_non_finite_loss_stops_and_leaves_the_weights(tmp_path):
     buffer, trainer = recorded(5), make_trainer()
+    trainer.refused = tmp_path / "refused.npz"
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     trainer.reward_fn = lambda achieved, desired: np.full(achieved.shape[:-1], np.inf)
-    with pytest.raises(TrainingError, match="update 0: loss nan"):
+    with pytest.raises(TrainingError, match=rf"update 0: loss nan.* or look at the batch in {tmp_path}/refused\.npz$"):
         trainer.update(buffer)
+    assert torch.isinf(load_batch(tmp_path / "refused.npz").reward).any()
     buffer.observations[:] = np.inf
     with pytest.raises(ValueError, match=r"obs has 96 non-finite number\(s\), first at index \(0, 0\)"):
         trainer.update(buffer)
@@ -268,6 +271,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     for (name, a), b in zip(unbroken.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert len(list((tmp_path / "b").glob("round_*"))) == 2  # only the newest round is kept
+    last, best = (load_checkpoint(tmp_path / "b" / f"{name}.safetensors") for name in ("last", "best"))
+    assert last.info["rounds"] == 3 and best.info["rounds"] == resumed.summary()["best_round"] < 3
     assert resumed.summary()["train_updates"] == 90 and again.parameters > 0
     assert again.model.exit_thresholds == unbroken.model.exit_thresholds
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data.buffer import ReplayBuffer
+from ...files import whole_file
 from ...schema import plain
 from ...types import Episode, Float32
 
@@ -191,13 +192,8 @@ def save_dataset(path: Path, dataset: Dataset, settings: Any) -> None:
         "measured": dataset.measured,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
 
 
 def _read_split(file: Any, name: str, entry: Mapping[str, Any], about: Mapping[str, Any]) -> Split:
