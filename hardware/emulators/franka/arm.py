@@ -43,7 +43,8 @@ def make_mjcf(model: FrankaModel, home: Sequence[float]) -> str:
             f'<joint name="{name}" axis="0 0 1" range="{low} {high}" armature="{_ARMATURE[i]}"/>'
             f'<inertial pos="{centre}" mass="{model.masses[i]}" diaginertia="0.02 0.02 0.02"/>'
         )
-        drives += f'<position name="{name}" joint="{name}" kp="{_STIFFNESS[i]}" kv="{_DAMPING[i]}" forcerange="{-tau} {tau}"/>'
+        gains = f'kp="{_STIFFNESS[i]}" kv="{_DAMPING[i]}" forcerange="{-tau} {tau}"'
+        drives += f'<position name="{name}" joint="{name}" {gains}/>'
         end += "</body>"
     pose = " ".join(repr(float(x)) for x in home)
     return (

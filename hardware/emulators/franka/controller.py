@@ -65,7 +65,7 @@ class Controller:
         self.last_errors: frozenset[int] = frozenset()
         self.settings: dict[Command, tuple[float, ...]] = {}
         self._move: int | None = None
-        self._missing, self._answered = 0, 0
+        self._missing, self._answered, self._begun = 0, 0, False
         self._success = 1.0
         self._pose: Array | None = None
 
@@ -112,12 +112,12 @@ class Controller:
         self._success += 0.01 * (float(fresh) - self._success)
         if not fresh or setpoint is None:
             # Until the first set-point the arm waits for its client.
-            self._missing += int(self._answered > 0)
+            self._missing += int(self._begun)
             self.motion.coast()
             if self._missing > self._allowed:
                 self.reflex(Fault.COMMUNICATION, f"{self._missing} set-points in a row were missing")
             return
-        self._missing, self._answered = 0, setpoint.time_ms
+        self._missing, self._answered, self._begun = 0, setpoint.time_ms, True
         if setpoint.finished:
             self._end(MoveStatus.SUCCESS)
             return
@@ -169,7 +169,8 @@ class Controller:
             return MoveStatus.INVALID_ARGUMENT
         self._move, self.mode = number, RobotMode.MOVE
         self.generator, self.control = generator, control
-        self._missing = self._answered = 0
+        # What answers an earlier state belongs to an earlier motion.
+        self._missing, self._answered, self._begun = 0, self.time_ms, False
         self._success = 1.0
         self.moves += 1
         return MoveStatus.STARTED
