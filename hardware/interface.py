@@ -220,13 +220,14 @@ class Applied:
 
 @dataclass(frozen=True)
 class ArmInfo:
-    """What a driver tells about its arm; ranges are the device's own [rad], None when unknown."""
+    """What a driver tells about its arm; ranges [rad] and speeds [rad/s] are the device's own, None when unknown."""
 
     model: str
     joint_names: tuple[str, ...]
     native_hz: float
     q_min: tuple[float, ...] | None = None
     q_max: tuple[float, ...] | None = None
+    dq_max: tuple[float, ...] | None = None
     firmware: str = ""
     serial: str = ""
 

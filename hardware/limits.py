@@ -117,17 +117,18 @@ class JointLimits:
         """Compare with what the device reports.
 
         Raises:
-            LimitsMismatch: joint names differ, or our range is wider than the device's by more than the
-                tolerance [rad].
+            LimitsMismatch: joint names differ, or our range or speed is wider than the device's by more than the
+                tolerance [rad] or [rad/s].
         """
         if info.joint_names != self.names:
             raise LimitsMismatch(
                 f"device '{info.model}' has joints {list(info.joint_names)}, limits are for "
                 f"{list(self.names)}; names and order must agree"
             )
-        for field, ours, theirs, sign in (
-            ("q_min", self.q_min, info.q_min, -1.0),
-            ("q_max", self.q_max, info.q_max, 1.0),
+        for field, ours, theirs, sign, unit in (
+            ("q_min", self.q_min, info.q_min, -1.0, "rad"),
+            ("q_max", self.q_max, info.q_max, 1.0, "rad"),
+            ("dq_max", self.dq_max, info.dq_max, 1.0, "rad/s"),
         ):
             if theirs is None:
                 continue
@@ -135,6 +136,6 @@ class JointLimits:
             i = int(np.argmax(excess))
             if excess[i] > tolerance:
                 raise LimitsMismatch(
-                    f"joint '{self.names[i]}': {field} {ours[i]:.4f} rad is outside the device's "
-                    f"{theirs[i]:.4f} rad; use the limits of this exact model"
+                    f"joint '{self.names[i]}': {field} {ours[i]:.4f} {unit} is outside the device's "
+                    f"{theirs[i]:.4f} {unit}; use the limits of this exact model"
                 )

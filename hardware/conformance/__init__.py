@@ -33,6 +33,7 @@ _HERE = __name__
 RIGS: dict[str, str] = {
     "sim": f"{_HERE}.sim_rig:SimRig",
     "dynamixel": f"{_HERE}.dynamixel_rig:DynamixelRig",
+    "franka": f"{_HERE}.franka_rig:FrankaRig",
     "ur": f"{_HERE}.ur_rig:UrRig",
 }
 """Name -> "package.module:Rig"."""

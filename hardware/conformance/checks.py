@@ -65,13 +65,13 @@ def each_joint_moves_alone_and_by_as_much(rig: Rig) -> None:
             for step in (STEP_RAD, -STEP_RAD):
                 goal = start.copy()
                 goal[joint] += step
-                session.move(goal, 0.3)
+                session.move(goal, rig.step_s)
                 state = session.settle(goal, 0.2)
                 tolerance = rig.settle_rad + rig.resolution_rad
                 name = rig.limits.names[joint]
                 require_close(rig.truth(), goal, tolerance, f"'{name}' by {step:+g} rad, true position [rad]")
                 require_close(state.q, goal, tolerance, f"'{name}' by {step:+g} rad, measured position [rad]")
-            session.move(start, 0.2)
+            session.move(start, rig.step_s)
         session.driver.disable()
 
 

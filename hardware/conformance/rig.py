@@ -32,6 +32,7 @@ class Rig(ABC):
         limits: limits that fit the device, narrower than the device's own.
         resolution_rad: what positions are rounded to on the wire, the coarser direction [rad].
         settle_rad: distance from a steady command at which the arm may come to rest [rad].
+        step_s: time in which a joint goes as far as the checks ask for [s].
         stop_way_rad: distance of the target that is set and then stopped on the way [rad].
         speed_tolerance: error of the measured speed [rad/s].
         config: settings of the bridge for this arm.
@@ -43,6 +44,7 @@ class Rig(ABC):
     limits: JointLimits
     resolution_rad: float = 1e-9
     settle_rad: float = 5e-3
+    step_s: float = 0.3
     stop_way_rad: float = 0.4
     speed_tolerance: float = 0.05
     config: BridgeConfig = BridgeConfig()

@@ -13,6 +13,7 @@ _HERE = __name__
 DRIVERS: dict[str, str] = {
     "sim": f"{_HERE}.sim:SimArmDriver",
     "dynamixel": f"{_HERE}.dynamixel:DynamixelDriver",
+    "franka": f"{_HERE}.franka:FrankaDriver",
     "ur": f"{_HERE}.ur:UrDriver",
 }
 """Driver name -> "package.module:Factory"."""

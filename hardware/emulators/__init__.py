@@ -16,6 +16,7 @@ _HERE = __name__
 
 EMULATORS: dict[str, tuple[str, str]] = {
     "dynamixel": (f"{_HERE}.dynamixel:main", "a servo bus, Dynamixel Protocol 2.0, on a pseudo-terminal"),
+    "franka": (f"{_HERE}.franka:main", "a Franka arm and its hand over TCP and UDP: the control interface (FCI)"),
     "ur": (f"{_HERE}.ur:main", "a Universal Robots controller over TCP: RTDE, dashboard, script port"),
 }
 """Name -> ("package.module:main", what it is)."""
