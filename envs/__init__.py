@@ -10,6 +10,7 @@ from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
+from .meshes import GeomMesh, geom_meshes
 from .observation import (
     OBJECT_UNITS,
     OBSERVATION_UNITS,
@@ -44,6 +45,7 @@ __all__ = [
     "Dynamics",
     "DynamicsRanges",
     "EnvState",
+    "GeomMesh",
     "JointDelta",
     "JointReference",
     "Marker",
@@ -59,6 +61,7 @@ __all__ = [
     "arm_observation",
     "distance",
     "find_workspace",
+    "geom_meshes",
     "interpolate",
     "known_arms",
     "load_arm",
