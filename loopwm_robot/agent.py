@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,9 +74,34 @@ class MPCAgent:
         """
         if not keep_memory:
             self.memory.clear()
+        self.aim(goal)
+        self.last_plan = None
+
+    def aim(self, goal: Float32) -> None:
+        """Go for another goal (n_goal,) in the same episode; the last plan still warms the next."""
         self._goal = torch.as_tensor(goal, dtype=torch.float32, device=self.device)
         self.use_objective(self.make_objective(self._goal))
-        self.last_plan = None
+
+    def retune(
+        self,
+        model: EncodingModel,
+        planner: SamplingPlanner,
+        make_objective: ObjectiveFactory,
+        shallow: RolloutModel | None = None,
+    ) -> None:
+        """Plan in another way from the next plan on, in the same episode; arguments as of the class.
+
+        The last plan still warms the next: cut to another horizon, or followed by no motion.
+        """
+        self.model, self.planner, self.make_objective, self.shallow = model, planner, make_objective, shallow
+        if self._objective is not None:
+            self.use_objective(make_objective(self._goal))
+        if self.last_plan is not None:
+            kept, horizon = min(self.last_plan.horizon, planner.config.horizon), planner.config.horizon
+            parts = (self.last_plan.actions, self.last_plan.std)
+            actions, std = (torch.cat([x[:kept], x.new_zeros(horizon - kept, planner.nu)]) for x in parts)
+            self.last_plan = replace(self.last_plan, actions=actions, std=std)
+            planner.follow(actions)
 
     def use_objective(self, objective: Objective) -> None:
         """Optimise something else for the rest of the episode."""
