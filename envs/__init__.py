@@ -12,6 +12,7 @@ from .collector import Collector, Transitions, VectorPolicy
 from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
+from .meshes import GeomMesh, geom_meshes
 from .observation import (
     OBJECT_UNITS,
     OBSERVATION_UNITS,
@@ -68,6 +69,7 @@ __all__ = [
     "Dynamics",
     "DynamicsRanges",
     "EnvState",
+    "GeomMesh",
     "JointDelta",
     "JointPosition",
     "JointReference",
@@ -90,6 +92,7 @@ __all__ = [
     "arm_observation",
     "distance",
     "find_workspace",
+    "geom_meshes",
     "interpolate",
     "known_arms",
     "load_arm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,13 +44,13 @@ class MPCAgent:
         planner: optimises.
         make_objective: what the goal means.
         shallow: the same model with fewer loops, where the planner searches with one.
+        policy: what a learned policy would do, among the planner's candidates; None where there is none.
         target: columns in the observation of a goal that moves, then of its velocity: every observation tells it anew.
 
     Attributes:
         memory: what was seen and done, for models with context.
         last_plan: the plan behind the last action; None before the first.
         timings: seconds spent in each control step, for each episode step since construction.
-        policy: what a learned policy would do, among the planner's candidates; None where there is none.
         watch: is shown every iteration of each plan: trajectories, actions and scores; see `planners.TrajectoryScorer`.
     """
 
@@ -59,15 +60,16 @@ class MPCAgent:
         planner: Planner,
         make_objective: ObjectiveFactory,
         shallow: RolloutModel | None = None,
+        policy: PolicyPrior | None = None,
+        *,
         target: slice | None = None,
     ) -> None:
         self.model, self.planner, self.make_objective, self.shallow = model, planner, make_objective, shallow
-        self.target = target
+        self.policy, self.target = policy, target
         self.memory = Memory(int(getattr(model, "context", 0)))
         self.last_plan: Plan | None = None
         self.timings: list[float] = []
         self.watch: Watch | None = None
-        self.policy: PolicyPrior | None = None
         self._goal = torch.zeros(0)
         self._objective: Objective | None = None
         self._follows = False
@@ -81,10 +83,39 @@ class MPCAgent:
         """
         if not keep_memory:
             self.memory.clear()
+        self.aim(goal)
+        self.last_plan = None
+
+    def aim(self, goal: Float32) -> None:
+        """Go for another goal (n_goal,) in the same episode; the last plan still warms the next."""
         self._goal = torch.as_tensor(goal, dtype=torch.float32, device=self.device)
         self.use_objective(self.make_objective(self._goal))
         self._follows = self.target is not None
-        self.last_plan = None
+
+    def retune(
+        self,
+        model: EncodingModel,
+        planner: SamplingPlanner,
+        make_objective: ObjectiveFactory,
+        shallow: RolloutModel | None = None,
+        policy: PolicyPrior | None = None,
+    ) -> None:
+        """Plan in another way from the next plan on, in the same episode; arguments as of the class.
+
+        The last plan still warms the next: cut to another horizon, or followed by no motion.
+        """
+        self.model, self.planner, self.make_objective, self.shallow = model, planner, make_objective, shallow
+        self.policy = policy
+        if self._objective is not None:
+            follows = self._follows
+            self.use_objective(make_objective(self._goal))
+            self._follows = follows
+        if self.last_plan is not None:
+            kept, horizon = min(self.last_plan.horizon, planner.config.horizon), planner.config.horizon
+            parts = (self.last_plan.actions, self.last_plan.std)
+            actions, std = (torch.cat([x[:kept], x.new_zeros(horizon - kept, planner.nu)]) for x in parts)
+            self.last_plan = replace(self.last_plan, actions=actions, std=std)
+            planner.follow(actions)
 
     def use_objective(self, objective: Objective) -> None:
         """Optimise something else for the rest of the episode."""

@@ -20,9 +20,9 @@ from envs.pixels import PixelObservation
 from envs.tasks.fixture import FixtureEnv
 from envs.tasks.pick_and_place import PickAndPlaceEnv, PickScript
 from envs.tasks.push import PushEnv
-from planners import make_planner
+from planners import RolloutModel, SamplingPlanner, make_planner
 
-from .agent import EncodingModel, MPCAgent
+from .agent import EncodingModel, MPCAgent, ObjectiveFactory
 from .checkpoint import Checkpoint, Spaces, find_checkpoint, load_checkpoint
 from .config import LOOPED, CollectConfig, EnvConfig, ModelConfig, PlannerConfig
 from .data.collect import ExplorationPolicy, MixedPolicy, NumbersOnly, Policy, control_interval, split_observation
@@ -213,22 +213,41 @@ def make_agent(
     Raises:
         RequestError: the objective cannot be computed from the observation, see `check_objective`.
     """
+    return MPCAgent(model, *_planning(model, spaces, config, generator), target=spaces.target_columns)
+
+
+def retune(agent: MPCAgent, model: EncodingModel, spaces: Spaces, config: PlannerConfig) -> None:
+    """Give an agent of `make_agent` another model or other settings, from its next plan on.
+
+    Args:
+        agent: goes on with its goal, its memory, its last plan and its random numbers.
+        model, spaces, config: as of `make_agent`.
+
+    Raises:
+        RequestError: see `make_agent`; the agent stays as it was.
+    """
+    agent.retune(model, *_planning(model, spaces, config, agent.planner.generator))  # type: ignore[attr-defined]
+
+
+def _planning(
+    model: EncodingModel, spaces: Spaces, config: PlannerConfig, generator: torch.Generator
+) -> tuple[SamplingPlanner, ObjectiveFactory, RolloutModel | None, PolicyPrior | None]:
+    """Planner, objective, shallow model and policy of an agent."""
     check_objective(spaces, config)
-    planner = make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator)
-    shallow = None
-    if config.depth == "staged" and isinstance(model, LoopWM):
-        shallow = model.at_depth(config.shallow_loops)
-    agent = MPCAgent(model, planner, objective_factory(spaces, config), shallow, spaces.target_columns)
     learned = isinstance(model, DynamicsModel) and model.actor_critic is not None
     if config.terminal_value and not learned:
         raise RequestError(
             f"planner.terminal_value is {config.terminal_value} with a model that has learned no value, allowed 0; "
             "train with model.actor_critic.enabled=true"
         )
-    if learned and config.prior_samples:
-        assert isinstance(model, DynamicsModel)
-        agent.policy = PolicyPrior(model, config.horizon, generator)
-    return agent
+    planner = make_planner(config.algorithm, config, spaces.nu, spaces.ctrl_dt, generator)
+    shallow = None
+    if config.depth == "staged" and isinstance(model, LoopWM):
+        shallow = model.at_depth(config.shallow_loops)
+    policy = None
+    if isinstance(model, DynamicsModel) and model.actor_critic is not None and config.prior_samples:
+        policy = PolicyPrior(model, config.horizon, generator)
+    return planner, objective_factory(spaces, config), shallow, policy
 
 
 def load_agent(

@@ -316,6 +316,10 @@ class LoopWM(DynamicsModel):
         rule = self.exit_rule
         if loops >= (rule.num_loops if isinstance(rule, FixedDepth) else self.max_loops):
             return None
+        return self.with_loops(loops)
+
+    def with_loops(self, loops: int) -> LoopWM:
+        """This model with `loops` loops in every transition, however many: the same parameters, nothing copied."""
         twin = copy(self)
         twin.exit_rule = FixedDepth(loops)
         return twin
