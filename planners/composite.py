@@ -105,7 +105,8 @@ class Composite:
         score, violation = actions.new_zeros(len(actions)), actions.new_zeros(len(actions))
         if self.base is not None:
             score, violation = evaluate(self.base, trajectory, actions)
-        whole = View(trajectory, actions, self.layout, self.ctrl_dt, self.goal)
+        goal = self.goal if self.goal is None or self.goal.ndim == 1 else self.goal[: actions.shape[1]]
+        whole = View(trajectory, actions, self.layout, self.ctrl_dt, goal)
         last = whole.terminal() if any(term.when == "terminal" for term in self.terms) else whole
         for term in self.terms:
             view = last if term.when == "terminal" else whole

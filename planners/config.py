@@ -35,6 +35,8 @@ class SamplingConfig:
         learning_rate: gradient: step of Adam [action units], above 0.
         prior_samples: candidates of a policy in each iteration, where `plan` is given one, at least 0.
         deadline: time that a plan aims at [s], above 0; none always does all iterations.
+        min_horizon: where a deadline leaves no room for an iteration over the whole horizon, candidates are scored over
+            their first actions, at least so many, at most horizon; 0 leaves the iteration out.
         depth: full scores every candidate with the model as it is; staged searches with a shallow model and ranks the
             best with the model as it is. Models that are not looped do as with full.
         shallow_loops: staged: loops of the shallow model, at least 1.
@@ -62,6 +64,7 @@ class SamplingConfig:
     learning_rate: float = 0.1
     prior_samples: int = 24
     deadline: float | None = None
+    min_horizon: int = 0
     depth: str = "full"
     shallow_loops: int = 1
     promoted: int = 32
@@ -91,6 +94,7 @@ class SamplingConfig:
             raise ValueError(
                 f"planner.depth is '{self.depth}', allowed {', '.join(DEPTHS)}; change it in configs/planner/"
             )
+        _check("min_horizon", self.min_horizon, 0, self.horizon)
         _check("shallow_loops", self.shallow_loops, 1)
         _check("promoted", self.promoted, 1)
         _check("agreement", self.agreement, -1, 1)

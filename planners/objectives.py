@@ -101,7 +101,8 @@ class ReachPoint:
 
     def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
         x = trajectory.observations(self.columns)  # (N, H, n)
-        distance = torch.linalg.vector_norm(x - self.target.to(x), dim=-1)  # (N, H)
+        target = self.target if self.target.ndim == 1 else self.target[: x.shape[1]]
+        distance = torch.linalg.vector_norm(x - target.to(x), dim=-1)  # (N, H)
         weights = discount_weights(distance.shape[1], self.discount, distance)
         weights[-1] += self.terminal_weight
         return -(distance @ weights) - self.action_weight * actions.square().mean(dim=(1, 2))

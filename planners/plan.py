@@ -21,6 +21,8 @@ class Plan:
         iterations: number of optimiser iterations done.
         num_invalid: candidates that were dropped because their score was not finite.
         wall_time: time spent planning [s].
+        considered: actions that candidates were scored over, see `planner.min_horizon`; those after them are the warm
+            start's.
         scored: candidates that the scorer was asked about.
         scored_shallow: candidates that its cheap version was asked about, see `planner.depth`.
         violation: by how much `actions` break the objective's hard constraints; 0 where they break none. Above 0 no
@@ -34,6 +36,7 @@ class Plan:
     iterations: int
     num_invalid: int
     wall_time: float
+    considered: int = 0
     scored: int = 0
     scored_shallow: int = 0
     violation: float = 0.0

@@ -157,14 +157,18 @@ class SamplingPlanner(ABC):
         mean = self._initial_mean(warm_start)
         self._before = self._past.after(executed, mean) if previous is None else check_previous(previous, mean)
         terms = Terms(None if allowed is None else started + allowed, self._told(prior), cancel or _never)
-        search, tally = self.begin(mean, executed), Tally()
+        search, tally = self.begin(mean, executed), Tally(self.config.horizon)
         shallow: Scorer | None = getattr(score, "shallow", None)
         if shallow is not None and self.config.depth == "staged" and self.ranks_some and self.promotion.begin():
             search = self._staged(score, shallow, search, terms, tally)
         else:
             search, _ = self._search(score, self.cost, search, terms, tally)
         actions = self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1)
-        actions = actions if self._expand is not None else self.limited(actions)
+        if tally.considered < len(actions):  # nothing is known of what comes after
+            actions = torch.cat([actions[: tally.considered], self.actions(mean)[tally.considered :]])
+            actions = self.limited(actions)
+        elif self._expand is None:
+            actions = self.limited(actions)
         self._past.remember(self._before, actions)
         return Plan(
             actions=actions,
@@ -184,11 +188,17 @@ class SamplingPlanner(ABC):
         Returns:
             what was found, and the last iteration if there was any.
         """
-        last = None
+        last, whole = None, self.config.horizon
+        steps = self._steps(cost, terms.left(self.clock()))
+        tally.considered = steps
+
+        def over(actions: Tensor) -> Tensor:
+            return score(actions[:, :steps])
+
         while search.iteration < self.config.iterations and not terms.cancel():
             begun = self.clock()
             left = terms.left(begun, reserve if search.iteration else 0.0)
-            num = self._affordable(search.iteration, cost, left)
+            num = self._affordable(search.iteration, cost, left if left is None else left * whole / steps)
             if not num:
                 break
             candidates = self.propose(search, num)
@@ -196,12 +206,12 @@ class SamplingPlanner(ABC):
                 candidates[max(1, num - len(terms.told)) :] = terms.told[: num - 1]
             if self._expand is None:
                 candidates = self.limited(candidates)
-            scores = self._scores(score, candidates, tally)
+            scores = self._scores(score if steps == whole else over, candidates, tally)
             if scores is None and search.iteration:
                 break
             last = Iteration(search, candidates, _required(scores, num))
             search = replace(self._learn(last), iteration=search.iteration + 1)
-            cost.observe(num, self.clock() - begun)
+            cost.observe(num, (self.clock() - begun) * whole / steps)
         return search, last
 
     def _staged(self, score: Scorer, shallow: Scorer, search: Search, terms: Terms, tally: Tally) -> Search:
@@ -215,7 +225,7 @@ class SamplingPlanner(ABC):
         """Do the last iteration over with the best of its candidates, scored in full where time allows."""
         begun = self.clock()
         wanted = min(self.promotion.count, len(last.scores))
-        num, least, more = wanted, min(wanted, max(2, self.config.num_elites // 2)), int(self.takes_best)
+        num, least, more = wanted, self._enough(wanted), int(self.takes_best)
         left = terms.left(begun)
         if left is not None:
             known = self.cost.sizes > 0
@@ -232,6 +242,7 @@ class SamplingPlanner(ABC):
         if num < least:  # done to learn what it costs
             return search
         self.promotion.observe(top.values, scores[:num])
+        tally.considered = self.config.horizon
         before = replace(last.search, best_score=float("-inf"))
         return replace(self._learn(Iteration(before, chosen, scores)), iteration=search.iteration)
 
@@ -271,7 +282,20 @@ class SamplingPlanner(ABC):
         wanted = self.samples(iteration)
         if left is None:
             return wanted
-        return cost.affordable(wanted, max(2, self.config.num_elites // 2), left, first=not iteration)
+        return cost.affordable(wanted, self._enough(wanted), left, first=not iteration)
+
+    def _steps(self, cost: IterationCost, left: float | None) -> int:
+        """Actions that candidates are scored over: all of them, or those that the time left [s] has room for."""
+        c = self.config
+        needed = cost.expected(self._enough(self.samples(0)))
+        if not c.min_horizon or left is None or needed <= left:
+            return c.horizon
+        steps = int(c.horizon * left / needed)
+        return steps if steps >= c.min_horizon else c.horizon
+
+    def _enough(self, wanted: int) -> int:
+        """Candidates that make an iteration worth its while."""
+        return min(wanted, max(2, self.config.num_elites // 2))
 
     def _scores(self, score: Scorer, candidates: Tensor, tally: Tally) -> Tensor | None:
         """Scores of candidates (N,), those that are not finite at -inf; None where none is."""

@@ -58,6 +58,7 @@ class Iteration:
 class Tally:
     """Candidates of one plan; see Plan."""
 
+    considered: int = 0
     scored: int = 0
     scored_shallow: int = 0
     num_invalid: int = 0

@@ -144,3 +144,60 @@ def test_bad_deadlines_are_refused():
     machine = Machine(cost=1e-3)
     with pytest.raises(ValueError, match="deadline is -1 s"):
         machine.planner("cem").plan(machine.score, deadline=-1)
+
+
+class Stepwise(Machine):
+    """Each action of each candidate takes `cost` seconds."""
+
+    def score(self, actions: Tensor) -> Tensor:
+        self.horizon = actions.shape[1]
+        self.now += self.cost * (actions.shape[1] - 1) * len(actions)  # the rest comes below
+        return super().score(actions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("knots", [0, 2])
+def test_a_short_horizon_is_better_than_none(name, knots):
+    """Four steps of five candidates take 20 ms: with 12 ms there is room for two steps, and with 4 ms for none."""
+    machine = Stepwise(cost=1e-3)
+    planner = machine.planner(name, replace(CONFIG, min_horizon=2, knots=knots, iterations=1))
+    planner.cost.observe(100, 0.4)
+    planner.cost.observe(50, 0.2)
+    warm = torch.full((4, 2), -0.5)
+    plan = planner.plan(machine.score, warm, deadline=0.012)
+    assert plan.iterations == 1 and plan.considered == machine.horizon == 2 and plan.wall_time <= 0.012 + 1e-9
+    assert torch.allclose(plan.actions[2:], warm[2:], atol=1e-6)
+    assert not torch.allclose(plan.actions[:2], warm[:2], atol=1e-3)
+    plan = planner.plan(machine.score, warm, deadline=0.004)
+    assert plan.iterations == 0 and torch.allclose(plan.actions, warm, atol=1e-6)
+    plan = planner.plan(machine.score, warm, deadline=10.0)
+    assert plan.considered == machine.horizon == 4
+
+
+def test_what_a_short_horizon_costs_says_what_a_long_one_does():
+    """A plan cut short goes into the estimate as what all of it would have taken."""
+    machine = Stepwise(cost=1e-3)
+    planner = machine.planner("cem", replace(CONFIG, min_horizon=1, iterations=1))
+    planner.cost.observe(100, 0.4)
+    planner.cost.observe(50, 0.2)
+    for deadline in (0.006, 0.012, 0.018):
+        planner.plan(machine.score, deadline=deadline)
+    assert planner.cost.expected(100) == pytest.approx(0.4, rel=1e-6)
+
+
+def test_the_horizon_stays_where_nobody_allows_less():
+    machine = Stepwise(cost=1e-3)
+    planner = machine.planner("cem")
+    planner.cost.observe(100, 0.4)
+    planner.cost.observe(50, 0.2)
+    assert planner.plan(machine.score, deadline=0.012).iterations == 0
+
+
+def test_limits_hold_where_a_short_plan_meets_the_rest():
+    machine = Stepwise(cost=1e-3)
+    planner = machine.planner("cem", replace(CONFIG, min_horizon=2, rate_limit=0.2))
+    planner.cost.observe(100, 0.4)
+    planner.cost.observe(50, 0.2)
+    plan = planner.plan(machine.score, torch.full((4, 2), -0.5), deadline=0.012)
+    steps = torch.cat([torch.zeros(1, 2), plan.actions]).diff(dim=0).abs()
+    assert plan.considered == 2 and float(steps.max()) <= 0.2 + 1e-6
