@@ -26,7 +26,16 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv
+from .tasks import (
+    ButtonPressEnv,
+    DoorOpenEnv,
+    DrawerOpenEnv,
+    PegInsertEnv,
+    PickAndPlaceEnv,
+    PushEnv,
+    ReachAvoidEnv,
+    ReachEnv,
+)
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -50,6 +59,7 @@ __all__ = [
     "JointDelta",
     "JointReference",
     "Marker",
+    "PegInsertEnv",
     "PickAndPlaceEnv",
     "PixelObservation",
     "Polyline",
@@ -84,6 +94,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("ButtonPress", "envs.tasks.button_press:ButtonPressEnv", 100, {}),
     ("DrawerOpen", "envs.tasks.drawer_open:DrawerOpenEnv", 100, {}),
     ("DoorOpen", "envs.tasks.door_open:DoorOpenEnv", 100, {}),
+    ("PegInsert", "envs.tasks.peg_insert:PegInsertEnv", 100, {}),
 )
 
 for _arm in known_arms():

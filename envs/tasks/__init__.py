@@ -3,9 +3,19 @@
 from .button_press import ButtonPressEnv
 from .door_open import DoorOpenEnv
 from .drawer_open import DrawerOpenEnv
+from .peg_insert import PegInsertEnv
 from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
 from .reach_avoid import ReachAvoidEnv
 
-__all__ = ["ButtonPressEnv", "DoorOpenEnv", "DrawerOpenEnv", "PickAndPlaceEnv", "PushEnv", "ReachAvoidEnv", "ReachEnv"]
+__all__ = [
+    "ButtonPressEnv",
+    "DoorOpenEnv",
+    "DrawerOpenEnv",
+    "PegInsertEnv",
+    "PickAndPlaceEnv",
+    "PushEnv",
+    "ReachAvoidEnv",
+    "ReachEnv",
+]
