@@ -35,6 +35,7 @@ from .tasks import (
     ButtonPressEnv,
     DoorOpenEnv,
     DrawerOpenEnv,
+    PegInsertEnv,
     PickAndPlaceEnv,
     PushEnv,
     ReachAvoidEnv,
@@ -76,6 +77,7 @@ __all__ = [
     "JointTorque",
     "JointVelocity",
     "Marker",
+    "PegInsertEnv",
     "PickAndPlaceEnv",
     "PixelObservation",
     "Polyline",
@@ -118,6 +120,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("ButtonPress", "envs.tasks.button_press:ButtonPressEnv", 100, {}),
     ("DrawerOpen", "envs.tasks.drawer_open:DrawerOpenEnv", 100, {}),
     ("DoorOpen", "envs.tasks.door_open:DoorOpenEnv", 100, {}),
+    ("PegInsert", "envs.tasks.peg_insert:PegInsertEnv", 100, {}),
 )
 
 for _arm in known_arms():

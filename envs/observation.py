@@ -40,6 +40,11 @@ FIXTURE_UNITS: dict[str, str] = {
 the angle of the whole about z, how far the part has moved along its way, and how fast it does."""
 FIXTURE_SIZES = {"part_pos": 3, "fixture_yaw": 2, "travel": 1, "travel_rate": 1}
 
+HOLE_UNITS: dict[str, str] = {"peg_pos": "m", "hole_pos": "m", "hole_yaw": "1"}
+"""Groups that follow where the task has a peg and a hole: position of the peg's tip (3,) and of the middle of the
+hole's rim (3,), cosine and sine of the hole's angle about z."""
+HOLE_SIZES = {"peg_pos": 3, "hole_pos": 3, "hole_yaw": 2}
+
 
 def observation_groups(n: int) -> dict[str, slice]:
     """Where each group stands in the observation of an arm with n joints.

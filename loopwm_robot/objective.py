@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from envs.observation import FIXTURE_SIZES, OBJECT_SIZES, groups_of, observation_groups, observation_size, target_groups
+from envs.observation import (
+    FIXTURE_SIZES,
+    HOLE_SIZES,
+    OBJECT_SIZES,
+    groups_of,
+    observation_groups,
+    observation_size,
+    target_groups,
+)
 from planners import (
     Composite,
     KeepPosture,
@@ -39,7 +47,7 @@ def observation_layout(spaces: Spaces) -> dict[str, slice]:
     if spaces.joints[1]:
         n = spaces.joints[1] - spaces.joints[0]
         layout |= observation_groups(n)
-        for sizes in (OBJECT_SIZES, FIXTURE_SIZES):
+        for sizes in (OBJECT_SIZES, FIXTURE_SIZES, HOLE_SIZES):
             if spaces.n_obs == observation_size(n) + sum(sizes.values()):
                 layout |= groups_of(sizes, observation_size(n))
     else:

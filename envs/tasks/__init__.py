@@ -3,6 +3,7 @@
 from .button_press import ButtonPressEnv
 from .door_open import DoorOpenEnv
 from .drawer_open import DrawerOpenEnv
+from .peg_insert import PegInsertEnv
 from .pick_and_place import PickAndPlaceEnv
 from .push import PushEnv
 from .reach import ReachEnv
@@ -14,6 +15,7 @@ __all__ = [
     "ButtonPressEnv",
     "DoorOpenEnv",
     "DrawerOpenEnv",
+    "PegInsertEnv",
     "PickAndPlaceEnv",
     "PushEnv",
     "ReachAvoidEnv",

@@ -21,8 +21,6 @@ from .fixture_script import FixtureScript
 from .goal import GoalEnv
 from .push_scene import OBJECT_BODY, PEG_LENGTH, ContactProbe, add_peg
 
-AREA = (0.3, 0.05), (0.95, 0.95)
-"""Where the way of a fixture lies, in shares of the arm's area of the table; close to its base an arm has no room."""
 RAISE = 0.015
 """Greatest height by which a fixture stands higher than it could, for a large arm as all lengths here [m]."""
 SPREAD = 0.5
@@ -31,6 +29,7 @@ START_HEIGHT = (0.04, 0.10)
 """Height of the end of the peg at the start above the highest point of the way [m]."""
 BOUNDS = {"fixture_yaw": 1.0 + 1e-6, "hole_yaw": 1.0 + 1e-6, "travel_rate": 50.0}
 """Of the observation, where not 2."""
+Shares = tuple[float, float]
 
 
 class FixtureEnv(GoalEnv):
@@ -52,6 +51,8 @@ class FixtureEnv(GoalEnv):
     """Range of the travel of goals."""
     begins: ClassVar[tuple[float, float]] = (0.0, 0.0)
     """Range of the travel at the start."""
+    area: ClassVar[tuple[Shares, Shares]] = ((0.3, 0.05), (0.95, 0.95))
+    """Where the way lies, in shares of the arm's area of the table; close to its base an arm has no room."""
     peg: ClassVar[dict[str, float]] = {"length": PEG_LENGTH}
     """Of `add_peg`."""
     hook: ClassVar[float] = 0.0
@@ -213,7 +214,7 @@ class FixtureEnv(GoalEnv):
     def _draw(self) -> tuple[FloatArray, float, float]:
         """Pose of the fixture (4,), travel of the goal, travel at the start."""
         space, rng = self.workspace, self.np_random
-        low, high = space.on_table(*AREA)
+        low, high = space.on_table(*self.area)
         base = np.array(self.arm.about.base_pos)
         for _ in range(200):
             x, y = rng.uniform(low, high)

@@ -12,6 +12,8 @@ from ..action import CartesianDelta
 if TYPE_CHECKING:
     from .fixture import FixtureEnv
 
+FloatArray = NDArray[np.float64]
+
 GAIN = 0.4
 """Share of the way that an action goes."""
 LEAD = 0.03
@@ -56,7 +58,15 @@ class FixtureScript:
     def act(self, obs: ArrayLike) -> NDArray[np.float32]:
         """Action (3,) for an observation vector."""
         obs = np.asarray(obs, dtype=np.float64)
-        ee, part = obs[self._ee], obs[self._groups["part_pos"]]
+        move = GAIN * self.shift(obs, obs[self._ee]) / self.step
+        move /= max(1.0, float(np.abs(move).max()))
+        if self._rng is not None:
+            move = move + self._noise * self._rng.normal(size=3)
+        return np.clip(move, -1.0, 1.0).astype(np.float32)
+
+    def shift(self, obs: FloatArray, ee: FloatArray) -> FloatArray:
+        """Way that is left to the hand (3,) [m]. Args: obs: observation vector; ee: tool centre point (3,) [m]."""
+        part = obs[self._groups["part_pos"]]
         yaw = np.arctan2(*obs[self._groups["fixture_yaw"]][::-1])
         at = part + np.array([0.0, 0.0, self._env.grip])  # where the tool centre point should be
         aside = float(np.linalg.norm(ee[:2] - at[:2])) / self.size
@@ -69,15 +79,9 @@ class FixtureScript:
             self._down, wanted = True, at
             if ee[2] - at[2] < 0.006 * self.size:
                 wanted = self._along(ee, part, at, yaw, float(obs[self._groups["travel"]][0]))
-        move = GAIN * (wanted - ee) / self.step
-        move = np.clip(move / max(1.0, float(np.abs(move).max())), -1.0, 1.0)
-        if self._rng is not None:
-            move = move + self._noise * self._rng.normal(size=3)
-        return np.clip(move, -1.0, 1.0).astype(np.float32)
+        return wanted - ee
 
-    def _along(
-        self, ee: NDArray[np.float64], part: NDArray[np.float64], at: NDArray[np.float64], yaw: float, travel: float
-    ) -> NDArray[np.float64]:
+    def _along(self, ee: FloatArray, part: FloatArray, at: FloatArray, yaw: float, travel: float) -> FloatArray:
         """Ahead by what is left, and back onto the way where the peg has play."""
         pose = np.array([0.0, 0.0, 0.0, yaw])
         pose[:3] = part - self._env.way(pose, travel)

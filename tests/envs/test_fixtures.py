@@ -1,4 +1,4 @@
-"""What holds for buttons, drawers and doors: the script solves them, they stand, are predicted, and can be chosen."""
+"""What holds for buttons, drawers, doors and holes: scripts solve them, they stand, are predicted, can be chosen."""
 
 import pickle
 from itertools import product
@@ -7,11 +7,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs import ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, known_arms
-from envs.observation import FIXTURE_SIZES
-from envs.tasks.fixture import AREA, RAISE, FixtureEnv
+from envs import ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, PegInsertEnv, known_arms
+from envs.observation import FIXTURE_SIZES, HOLE_SIZES
+from envs.tasks.fixture import RAISE, FixtureEnv
 
-TASKS = (ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv)
+JOINTED = (ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv)
+TASKS = (*JOINTED, PegInsertEnv)
 BOTH = [*product(TASKS, known_arms())]
 THREE = [*product(TASKS, known_arms(), ("cartesian_delta", "joint_delta"))]
 tasks = pytest.mark.parametrize("task", TASKS)
@@ -76,7 +77,7 @@ def test_random_actions_break_nothing(task: type[FixtureEnv], arm: str, mode: st
 @tasks
 def test_the_way_lies_on_the_table_and_the_goal_on_the_way(task: type[FixtureEnv]) -> None:
     env = task()
-    low, high = env.workspace.on_table(*AREA)
+    low, high = env.workspace.on_table(*env.area)
     for seed in range(20):
         obs, _ = env.reset(seed=seed)
         pose = env._fixture_start[:4]
@@ -85,8 +86,13 @@ def test_the_way_lies_on_the_table_and_the_goal_on_the_way(task: type[FixtureEnv
         assert np.linalg.norm(points - obs["desired_goal"], axis=-1).min() < 1e-3
         assert (obs["desired_goal"][:2] >= low - 1e-6).all() and (obs["desired_goal"][:2] <= high + 1e-6).all()
         assert 0.0 <= pose[2] <= RAISE
-    # The way that the observation takes from the joint is the one that MuJoCo takes.
-    for travel in env.travels(env.goals):
+
+
+@pytest.mark.parametrize("task", JOINTED)
+def test_the_way_is_that_of_the_joint(task: type[FixtureEnv]) -> None:
+    env = task()
+    env.reset(seed=3)
+    for travel in env.sweep(4):
         env.data.qpos[-1] = travel
         mujoco.mj_kinematics(env.model, env.data)
         part = env.data.xpos[env.model.body("part").id]
@@ -96,7 +102,7 @@ def test_the_way_lies_on_the_table_and_the_goal_on_the_way(task: type[FixtureEnv
 @tasks
 def test_state_and_prediction_know_the_fixture(task: type[FixtureEnv]) -> None:
     env = task()
-    play(env, 1, 25)
+    play(env, 1, 40)
     state, twin = env.get_state(), pickle.loads(pickle.dumps(env))
     other = task()
     other.reset(seed=7)
@@ -114,9 +120,11 @@ def test_state_and_prediction_know_the_fixture(task: type[FixtureEnv]) -> None:
 @tasks
 def test_columns_have_names(task: type[FixtureEnv]) -> None:
     env = task("ur5e")
-    assert [group.stop - group.start for group in env.groups.values()] == list(FIXTURE_SIZES.values())
-    assert list(env.groups) == list(FIXTURE_SIZES) and env.groups["part_pos"] == env.goal_columns
-    assert env.observation_tokens()["object"] == tuple(range(27, 34))
+    sizes = HOLE_SIZES if task is PegInsertEnv else FIXTURE_SIZES
+    assert {name: group.stop - group.start for name, group in env.groups.items()} == sizes
+    obs, _ = env.reset(seed=0)
+    assert env.observation_tokens()["object"] == tuple(range(27, len(obs["observation"])))
+    np.testing.assert_array_equal(obs["achieved_goal"], obs["observation"][27:30])
 
 
 @tasks
@@ -129,7 +137,7 @@ def test_options_replace_one_draw_and_leave_the_others(task: type[FixtureEnv]) -
     np.testing.assert_array_equal(env._fixture_start, drawn)
     np.testing.assert_allclose(env.goal, env.way(drawn[:4], middle), atol=1e-6)
     env.reset(seed=4, options={"object": (0.55, 0.02, 0.01, 3.0)})
-    np.testing.assert_allclose(env._fixture_start, [0.55, 0.02, 0.01, 3.0, drawn[4]])
+    np.testing.assert_allclose(env._fixture_start, [0.55, 0.02, 0.01, 3.0, *drawn[4:]])
     for options, message in (
         ({"travel": 7.0}, rf"travel is 7.0 {env.unit}, allowed one number in \[0, "),
         ({"object": (0.5, 0.0, 0.0)}, "need finite x, y, z"),
