@@ -66,7 +66,7 @@ def each_joint_moves_alone_and_by_as_much(rig: Rig) -> None:
                 goal = start.copy()
                 goal[joint] += step
                 session.move(goal, rig.step_s)
-                state = session.settle(goal, 0.2)
+                state = session.settle(goal, rig.step_s)
                 tolerance = rig.settle_rad + rig.resolution_rad
                 name = rig.limits.names[joint]
                 require_close(rig.truth(), goal, tolerance, f"'{name}' by {step:+g} rad, true position [rad]")

@@ -71,7 +71,14 @@ def _ur(arm: ArmConfig) -> list[str]:
     return [*arguments, "--mjcf", str(load_arm(arm.name).compiled_file()), "--joints", *arm.joint_names, *home]
 
 
-BUILDERS: dict[str, Callable[[ArmConfig], list[str]]] = {"dynamixel": _dynamixel, "ur": _ur}
+def _franka(arm: ArmConfig) -> list[str]:
+    settings = arm.driver_kwargs
+    arguments = ["--host", str(settings["host"]), "--model", str(settings.get("model", "fr3"))]
+    home = [f"--home={','.join(str(float(q)) for q in arm.home)}"]
+    return [*arguments, "--mjcf", str(load_arm(arm.name).compiled_file()), "--joints", *arm.joint_names, *home]
+
+
+BUILDERS: dict[str, Callable[[ArmConfig], list[str]]] = {"dynamixel": _dynamixel, "franka": _franka, "ur": _ur}
 """Emulator -> how its arguments follow from an arm."""
-REHEARSED = {"dynamixel": "panda_dynamixel", "ur": "ur5e"}
+REHEARSED = {"dynamixel": "panda_dynamixel", "franka": "fr3", "ur": "ur5e"}
 """Emulator -> the arm of configs/arm that it plays unless another is named."""

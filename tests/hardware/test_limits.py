@@ -62,4 +62,8 @@ def test_device_must_have_our_joints_and_a_wider_range():
         limits.check_device(ArmInfo("arm", ("b", "a"), 100.0))
     with pytest.raises(LimitsMismatch, match=r"joint 'b': q_max 1.0000 rad is outside the device's 0.9"):
         limits.check_device(ArmInfo("arm", ("a", "b"), 100.0, q_max=(1.0, 0.9)))
+    fast = tuple(limits.dq_max)
+    limits.check_device(ArmInfo("arm", ("a", "b"), 100.0, dq_max=fast))
+    with pytest.raises(LimitsMismatch, match=r"joint 'a': dq_max .* rad/s is outside the device's 0.1000 rad/s"):
+        limits.check_device(ArmInfo("arm", ("a", "b"), 100.0, dq_max=(0.1, fast[1])))
     assert np.isfinite(limits.tau_max).all()

@@ -123,7 +123,7 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         ("demo seed=many", "seed is 'many', allowed a whole number"),
         ("demo deploy.allow_motion=maybe", "deploy.allow_motion is 'maybe', allowed true or false"),
         ("demo model=nnao", "model 'nnao' is unknown; did you mean 'nano'?"),
-        ("demo arm=null", "arm 'null' is unknown; known: fr3_sim, panda_dynamixel, panda_sim, "),
+        ("demo arm=null", "arm 'null' is unknown; known: fr3, fr3_sim, panda_dynamixel, panda_sim, "),
         ("demo ../configs=x", "unknown key '../configs'"),
         ("demo /etc=x", "unknown key '/etc'"),
         ("evaluate model=nano", "model=nano sets model, which loopwm evaluate does not have"),

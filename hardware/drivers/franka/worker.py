@@ -67,24 +67,31 @@ class Worker:
         self.opening = math.nan
 
     def run(self) -> None:
-        """Serve until the driver is gone or the link is lost."""
-        while True:
-            readable, _, _ = select.select([self._link], [], [], _PERIOD_S)
-            if readable:
-                data = self._link.recv(65536)
-                if not data:
-                    self._end(_GOODBYE_S)
-                    return
-                self._buffer += data
-                whole = len(self._buffer) // ORDER.size * ORDER.size
-                orders = list(ORDER.iter_unpack(self._buffer[:whole]))
-                self._buffer = self._buffer[whole:]
-                for k, (op, t, *seven) in enumerate(orders):
-                    newest = k + 1 == len(orders) or orders[k + 1][0] != Op.FOLLOW
-                    if op != Op.FOLLOW or newest:  # of targets that queued up the last counts
-                        self._carry_out(Op(op), t, np.array(seven))
-            self._go_on()
-            self._report()
+        """Serve until the driver is gone, then brake.
+
+        Raises:
+            Lost: the link to the arm is gone.
+        """
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while self._take_orders():
+                self._go_on()
+                self._report()
+        self._end(_GOODBYE_S)
+
+    def _take_orders(self) -> bool:
+        readable, _, _ = select.select([self._link], [], [], _PERIOD_S)
+        if not readable:
+            return True
+        data = self._link.recv(65536)
+        self._buffer += data
+        whole = len(self._buffer) // ORDER.size * ORDER.size
+        orders = list(ORDER.iter_unpack(self._buffer[:whole]))
+        self._buffer = self._buffer[whole:]
+        for k, (op, t, *seven) in enumerate(orders):
+            newest = k + 1 == len(orders) or orders[k + 1][0] != Op.FOLLOW
+            if op != Op.FOLLOW or newest:  # of targets that queued up the last counts
+                self._carry_out(Op(op), t, np.array(seven))
+        return bool(data)
 
     def _go_on(self) -> None:
         # Between two targets, and as long as they are not missed, the last one is led to; before the first one held.
@@ -286,13 +293,10 @@ def main(arguments: list[str]) -> int:
         if settings.gripper:
             threading.Thread(target=_watch_gripper, args=(franky, settings.host, worker), daemon=True).start()
         worker.run()
-    except (BrokenPipeError, ConnectionResetError):
-        return 0
-    except (Lost, WireError) as error:
-        link.sendall(Report(Kind.LOST, False, text=str(error)).pack())
-        return 1
     except Exception as error:  # whatever the vendor raises, told to the driver
-        link.sendall(Report(Kind.LOST, False, text=_words(error)).pack())
+        text = str(error) if isinstance(error, Lost | WireError) else _words(error)
+        with contextlib.suppress(OSError):
+            link.sendall(Report(Kind.LOST, False, text=text).pack())
         return 1
     return 0
 

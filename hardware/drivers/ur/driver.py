@@ -137,6 +137,7 @@ class UrDriver:
             native_hz=native,
             q_min=tuple(found.q_min),
             q_max=tuple(found.q_max),
+            dq_max=tuple(found.dq_max),
             firmware=f"PolyScope {major}.{minor}",
             serial=serial if serial.isalnum() else "",
         )

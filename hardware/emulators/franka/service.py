@@ -152,6 +152,8 @@ class Service:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        if self._client is not None:
+            self._serve()  # it may be about to go
         if not self._link.plugged or self._client is not None:
             client.close()
             return
