@@ -176,7 +176,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert "nothing to resume" in text and "Traceback" in text
 
 
-@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name not in ("doctor", "bench", "emulate")])
+@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name not in ("doctor", "bench", "emulate", "view")])
 def test_only_what_can_be_resumed_says_so(name: str, tmp_path: Path) -> None:
     module = importlib.import_module(main.COMMANDS[name][0])
     folder = RunFolder.create(name, tmp_path / "run")
