@@ -65,6 +65,19 @@ class Shown:
         with Image.open(io.BytesIO(self.page.screenshot())) as image:
             return np.asarray(image.convert("RGB"))[y : y + height, x : x + width], (x, y)
 
+    def pixel(self, point: np.ndarray) -> np.ndarray:
+        """Where the page shows a point (3,) [m], as (x, y) [pixels]."""
+        camera = next(iter(self.viewer.server.get_clients().values())).camera
+        picture, corner = self.canvas()
+        forward = camera.look_at - camera.position
+        forward /= np.linalg.norm(forward)
+        right = np.cross(forward, camera.up_direction)
+        right /= np.linalg.norm(right)
+        away = point - camera.position
+        height, width = picture.shape[:2]
+        scale = height / 2 / np.tan(camera.fov / 2) / (away @ forward)
+        return np.array([width / 2 + scale * (away @ right), height / 2 - scale * (away @ np.cross(right, forward))]) + corner
+
 
 @pytest.fixture
 def shown(tmp_path: Path) -> Iterator[Shown]:
@@ -127,3 +140,19 @@ def test_a_browser_shows_the_arm_and_steers_the_planner(shown: Shown):
     for handle in (*shown.viewer.scene._bodies.values(), *shown.viewer.scene._ghosts.values()):
         handle.visible = False
     shown.until(lambda: (np.abs(shown.canvas()[0].astype(int) - picture).max(-1) > 30).mean() > 0.05)
+
+
+def test_the_goal_is_dragged(shown: Shown):
+    """The blue arrow of the goal moves it up, and the arm gets the goal that is shown."""
+    session, page = shown.session, shown.page
+    session.controls.keep(paused=True)
+    shown.until(lambda: bool(shown.viewer.server.get_clients()))
+    time.sleep(1.0)
+    goal = session.base.task_goal().copy()
+    start, end = (shown.pixel(goal + [0, 0, up]) for up in (0.11, 0.19))
+    page.drag(*start, *(end - start))
+    shown.until(lambda: session.base.task_goal()[2] > goal[2] + 0.03)
+    moved = session.base.task_goal()
+    assert np.allclose(moved[:2], goal[:2], atol=1e-4) and moved[2] < goal[2] + 0.15
+    assert np.allclose(session.agent._goal, moved)
+    shown.until(lambda: np.allclose(shown.viewer.scene._goal.position, moved, atol=1e-4))
