@@ -76,7 +76,8 @@ class Shown:
         away = point - camera.position
         height, width = picture.shape[:2]
         scale = height / 2 / np.tan(camera.fov / 2) / (away @ forward)
-        return np.array([width / 2 + scale * (away @ right), height / 2 - scale * (away @ np.cross(right, forward))]) + corner
+        x, y = scale * (away @ right), scale * (away @ np.cross(right, forward))
+        return np.array([width / 2 + x, height / 2 - y]) + corner
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_the_goal_is_dragged(shown: Shown):
     shown.until(lambda: bool(shown.viewer.server.get_clients()))
     time.sleep(1.0)
     goal = session.base.task_goal().copy()
-    start, end = (shown.pixel(goal + [0, 0, up]) for up in (0.11, 0.19))
+    start, end = (shown.pixel(goal + np.array([0, 0, up])) for up in (0.11, 0.19))
     page.drag(*start, *(end - start))
     shown.until(lambda: session.base.task_goal()[2] > goal[2] + 0.03)
     moved = session.base.task_goal()
