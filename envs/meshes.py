@@ -107,9 +107,9 @@ def _surface(model: mujoco.MjModel, i: int) -> tuple[FloatArray, IntArray] | Non
     if kind == int(of.mjGEOM_MESH):
         mesh = int(model.geom_dataid[i])
         first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
-        start, faces = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
+        begin, number = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
         vertices = np.array(model.mesh_vert[first : first + count], np.float64)
-        return vertices, np.array(model.mesh_face[start : start + faces], np.int64)
+        return vertices, np.array(model.mesh_face[begin : begin + number], np.int64)
     return None
 
 
@@ -122,7 +122,8 @@ def _capsule(radius: float, half: float) -> tuple[FloatArray, IntArray]:
 
 def _box(half: FloatArray) -> tuple[FloatArray, IntArray]:
     """A box with its own vertices for each side, so that its edges stay sharp."""
-    vertices, faces = [], []
+    vertices: list[FloatArray] = []
+    faces: list[list[int]] = []
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64)
     for axis in range(3):
         for sign in (1.0, -1.0):

@@ -404,6 +404,61 @@ class GalleryCommand:
 
 
 @dataclass(frozen=True)
+class ViewConfig:
+    """What the browser shows.
+
+    Attributes:
+        host: address to listen on; others than 127.0.0.1 let other machines steer.
+        port: 0 to 65535; 0 takes any that is free.
+        steps: control steps after which the view ends, at least 1; none goes on until Ctrl-C.
+        candidates: drawn at most, 0 to 400.
+        tour: draw another goal whenever one was held for a second.
+        paused: stand still in the beginning.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    steps: int | None = None
+    candidates: int = 60
+    tour: bool = True
+    paused: bool = False
+
+    def __post_init__(self) -> None:
+        _number("view.port", self.port, 0, 65535)
+        _number("view.candidates", self.candidates, 0, 400)
+        if self.steps is not None:
+            _number("view.steps", self.steps, 1)
+
+
+@dataclass(frozen=True)
+class ViewCommand:
+    """`loopwm view`: watch and change a planner in the browser.
+
+    Attributes:
+        checkpoint: the .safetensors file, or the run folder that holds it; planner.model=simulator needs none.
+        seed: of the planner, at least 0; the goals are those of an evaluation.
+        env: the environment, one of ours.
+        planner: the planner that it begins with.
+        view: what is shown, and where.
+        threads: of torch, at least 1.
+        device: cpu, cuda (a GPU), cuda:N, or auto (a GPU where there is one).
+    """
+
+    checkpoint: str = ""
+    seed: int = 0
+    env: EnvConfig = field(default_factory=EnvConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+    threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0, MAX_SEED)
+        _number("threads", self.threads, 1, 1024)
+        check_device(self.device)
+
+
+@dataclass(frozen=True)
 class TrainCommand(CollectCommand):
     """`loopwm train`: explore, then train in rounds.
 

@@ -58,6 +58,11 @@ class Controls:
             self._lasting.update(values)
         self._news.set()
 
+    def lasting(self, name: str) -> Any:
+        """What was last asked for of what lasts."""
+        with self._lock:
+            return self._lasting[name]
+
     def set(self, name: str, value: Any) -> None:
         """Ask for a planner setting; the last value asked for before a plan counts."""
         with self._lock:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from envs import ArmEnv
 from planners import PlanningError
@@ -20,13 +21,11 @@ from ..closed_loop import EVALUATION_SEED
 from ..config import PlannerConfig
 from ..data.collect import split_observation
 from ..device import seeded
-from ..models.loopwm import LoopWM
-from ..models.untied import UntiedStack
 from ..objective import observation_layout
 from ..report.candidates import CandidateWatch
 from .controls import Controls, Wishes
 from .frame import Foresight, Frame
-from .settings import LOOPS, changed, shown
+from .settings import LOOPS, changed, has_depth, shown
 
 HOLD = 1.0
 """How long a goal is held before a tour goes on to the next [s]."""
@@ -85,18 +84,13 @@ class Session:
         self.model, self.spaces, self.config = model, spaces, config
         self.controls, self.display, self.clock = controls, display, clock
         self.loops = self.steps = 0
-        device = getattr(model, "device", None)
-        self.agent = make_agent(model, spaces, config, seeded("cpu" if device is None else device, seed))
+        device = torch.device(getattr(model, "device", "cpu"))
+        self.agent = make_agent(model, spaces, config, seeded(device, seed))
         layout = observation_layout(spaces)
         self.watch = CandidateWatch(self.agent, layout["ee_pos"]) if "ee_pos" in layout else None
         self.foresight = Foresight(self.base, spaces)
         self._drawn = self._owed = self._held = 0
         self.begin()
-
-    @property
-    def has_depth(self) -> bool:
-        """Whether the model's loops can be chosen."""
-        return isinstance(self.model, LoopWM) and not isinstance(self.model, UntiedStack) and self.model.max_loops > 1
 
     def run(self, steps: int | None = None) -> None:
         """Go on until stopped.
@@ -179,8 +173,9 @@ class Session:
 
     def _set(self, wishes: Mapping[str, Any]) -> None:
         """Change settings of planner and model, all or none."""
+        before = self._present()
         own = {name: value for name, value in wishes.items() if name != LOOPS}
-        loops = int(wishes.get(LOOPS, self.loops)) if self.has_depth else 0
+        loops = int(wishes.get(LOOPS, self.loops)) if has_depth(self.model) else 0
         try:
             config = changed(self.config, own)
             model: Any = self.model
@@ -188,10 +183,14 @@ class Session:
             retune(self.agent, model, self.spaces, config)
             self.config, self.loops = config, loops
         finally:
-            present = {name: shown(self.config, name) for name in self.config.__dataclass_fields__}
-            present[LOOPS] = self.loops
-            asked = {name: value for name, value in present.items() if wishes.get(name) != value}
-            self.display.settle(asked)
+            # Only what is not as it was asked for: people may be at the other sliders.
+            present = self._present()
+            self.display.settle({k: v for k, v in present.items() if wishes.get(k, before[k]) != v})
+
+    def _present(self) -> dict[str, Any]:
+        """All settings as sliders show them."""
+        names = (field.name for field in fields(self.config))
+        return {**{name: shown(self.config, name) for name in names}, LOOPS: self.loops}
 
     def _aim(self, options: dict[str, Any]) -> None:
         """Give the episode another goal: the one in options, checked, or one that is drawn."""

@@ -10,6 +10,8 @@ from planners import ALGORITHMS
 from planners.config import DEPTHS
 
 from ..config import PlannerConfig
+from ..models.loopwm import LoopWM
+from ..models.untied import UntiedStack
 
 LOOPS = "loops"
 """Name of the one setting that is the model's: loops in every transition, 0 for its own exit rule."""
@@ -96,6 +98,11 @@ def changed(config: PlannerConfig, wishes: Mapping[str, Any]) -> PlannerConfig:
     values["knots"] = min(values["knots"], values["horizon"])
     values["init_std"] = min(max(values["init_std"], values["min_std"]), values["max_std"])
     return PlannerConfig(**values)
+
+
+def has_depth(model: Any) -> bool:
+    """Whether the loops of a model can be chosen: LoopWM, but not its ablations."""
+    return isinstance(model, LoopWM) and not isinstance(model, UntiedStack) and model.max_loops > 1
 
 
 def shown(config: PlannerConfig, name: str) -> Any:

@@ -22,9 +22,7 @@ KINDS = {
 def compiled(geom: str) -> mujoco.MjModel:
     tetra = '<mesh name="tetra" vertex="0 0 0 0.3 0 0 0 0.2 0 0 0 0.1"/>'
     body = f'<body pos="1 0 0"><freejoint/><geom name="it" pos="0.1 0.2 0.3" quat="0.5 0.1 -0.7 0.2" {geom}/></body>'
-    return mujoco.MjModel.from_xml_string(
-        f"<mujoco><asset>{tetra}</asset><worldbody>{body}</worldbody></mujoco>"
-    )
+    return mujoco.MjModel.from_xml_string(f"<mujoco><asset>{tetra}</asset><worldbody>{body}</worldbody></mujoco>")
 
 
 def volume_and_middle(mesh: GeomMesh) -> tuple[float, np.ndarray]:
@@ -82,5 +80,6 @@ def test_an_arm_is_drawn_in_the_colours_of_its_materials():
     for i, mesh in zip(drawn, meshes, strict=True):
         reach = np.linalg.norm(mesh.vertices - model.geom_pos[i], axis=1).max()
         assert reach <= model.geom_rbound[i] + 1e-6 or model.geom_rbound[i] == 0
-        assert mesh.rgba == pytest.approx(model.mat_rgba[model.geom_matid[i]] if model.geom_matid[i] >= 0 else mesh.rgba)
+        if model.geom_matid[i] >= 0:
+            assert mesh.rgba == pytest.approx(model.mat_rgba[model.geom_matid[i]])
     assert len({mesh.rgba for mesh in meshes}) > 3

@@ -22,7 +22,7 @@ from loopwm_robot.models.simulator_config import SimulatorConfig
 from loopwm_robot.view.controls import Controls
 from loopwm_robot.view.frame import Frame
 from loopwm_robot.view.session import Session
-from loopwm_robot.view.settings import DEPTH, OBJECTIVE, SEARCH, Slider, changed
+from loopwm_robot.view.settings import DEPTH, OBJECTIVE, SEARCH, Slider, changed, has_depth
 from planners import ALGORITHMS, PlanningError
 
 FAST = PlannerConfig(horizon=4, num_samples=16, num_elites=4, iterations=2, keep_elites=2)
@@ -141,11 +141,11 @@ def test_staged_depth_needs_a_model_with_loops():
     s.heed(s.controls.take())
     s.advance()
     plan = display.frames[-1].plan
-    assert s.has_depth and plan is not None and (plan.scored, plan.scored_shallow) == (4, 32)
+    assert has_depth(s.model) and plan is not None and (plan.scored, plan.scored_shallow) == (4, 32)
     other, shown = session(replace(FAST, model="simulator"))
     other.controls.set("loops", 3)
     other.heed(other.controls.take())
-    assert not other.has_depth and other.loops == 0 and shown.settled[-1]["loops"] == 0
+    assert not has_depth(other.model) and other.loops == 0 and shown.settled[-1]["loops"] == 0
     other.model.close()  # type: ignore[attr-defined]
 
 
