@@ -359,13 +359,16 @@ class EvaluateConfig:
         _number("evaluate.threads", self.threads, 1, 1024)
 
 
+COLLECTED = ("npz", "minari", "lerobot")
+
+
 @dataclass(frozen=True)
-class CollectCommand:
-    """`loopwm collect`: record random episodes.
+class ExploreCommand:
+    """What begins with random exploration.
 
     Attributes:
         seed: of everything random, at least 0.
-        out: run folder; none makes runs/collect/TIME.
+        out: run folder; none makes runs/COMMAND/TIME.
         env: the environment.
         collect: the exploration.
     """
@@ -377,6 +380,21 @@ class CollectCommand:
 
     def __post_init__(self) -> None:
         _number("seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class CollectCommand(ExploreCommand):
+    """`loopwm collect`: record random episodes.
+
+    Attributes:
+        format: npz (ours, always written), or also minari or lerobot.
+    """
+
+    format: str = "npz"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _choice("format", self.format, COLLECTED)
 
 
 @dataclass(frozen=True)
@@ -459,12 +477,14 @@ class ViewCommand:
 
 
 @dataclass(frozen=True)
-class TrainCommand(CollectCommand):
+class TrainCommand(ExploreCommand):
     """`loopwm train`: explore, then train in rounds.
 
     Attributes:
         resume: folder of an interrupted run that goes on.
-        data: episodes.npz of `loopwm collect`, used instead of exploring.
+        data: recorded episodes to train on, without acting in the environment: episodes.npz, a run folder of loopwm
+            collect, deploy or demo, or a Minari or LeRobot v3 dataset.
+        interact: with data, let the planner collect episodes between the rounds all the same.
         model: what is trained.
         planner: makes the episodes between the rounds.
         train: the rounds.
@@ -473,6 +493,7 @@ class TrainCommand(CollectCommand):
 
     resume: str | None = None
     data: str | None = None
+    interact: bool = False
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

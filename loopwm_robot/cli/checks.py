@@ -10,10 +10,14 @@ import gymnasium as gym
 from envs.arm_env import ArmEnv
 
 from ..checkpoint import Spaces
-from ..data.buffer import ReplayBuffer
+from ..config import TrainCommand
+from ..data.datasets import read_dataset, split
+from ..data.recorded import check_recorded
 from ..deploy.arm_config import ArmConfig
 from ..deploy.preflight import preflight
 from ..errors import RequestError
+from ..training.online import reward_function
+from ..types import Episode
 
 
 def check_arm(spaces: Spaces, env: gym.Env[Any, Any], arm: ArmConfig, allow_motion: bool) -> None:
@@ -35,13 +39,19 @@ def check_arm(spaces: Spaces, env: gym.Env[Any, Any], arm: ArmConfig, allow_moti
     preflight(spaces, arm, base.arm, base.joint_delta, allow_motion)
 
 
-def check_episodes(path: Path, spaces: Spaces, capacity: int) -> None:
-    """Recorded episodes can be read and fit the environment.
+def recorded(config: TrainCommand, env: gym.Env[Any, Any], spaces: Spaces) -> tuple[list[Episode], list[Episode]]:
+    """Recorded episodes to learn from, and others to measure on: none where the run acts in the environment as well.
 
     Raises:
-        RequestError: they cannot be used.
+        RequestError: they cannot be read, or do not fit the environment.
     """
+    if config.data is None:
+        return [], []
+    path = Path(config.data).expanduser()
     try:
-        ReplayBuffer(capacity, *spaces.sizes).load(path)
+        episodes = read_dataset(path, spaces, reward_function(env))
+        parts = (episodes, []) if config.interact else split(episodes, config.train.held_out, path)
+        check_recorded(*parts, config.train.buffer_size)
+        return parts
     except ValueError as error:
         raise RequestError(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from ..config import CollectCommand
 from ..runs import RunFolder
@@ -13,17 +14,25 @@ SCHEMA = CollectCommand
 
 
 def run(overrides: list[str]) -> int:
-    """Record episodes into episodes.npz of a new run folder."""
+    """Record episodes into episodes.npz of a new run folder, and in another format where one is asked for."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..build import make_env, spaces_of
-    from ..training.online import record_random
+    from ..data.datasets import about, check_format, read_dataset, write_dataset
+    from ..training.online import record_random, training_seed
 
     env = make_env(config.env)
+    spaces = spaces_of(env, config.env)
+    check_format(config.format, spaces)
     with RunFolder.create("collect", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()
-        buffer = record_random(env, spaces_of(env, config.env), config.collect, config.seed)
-        buffer.save(folder.file("episodes.npz"))
+        buffer = record_random(env, spaces, config.collect, config.seed)
+        origin = about(spaces)
+        buffer.save(folder.file("episodes.npz"), origin)
+        if config.format != "npz":
+            raw = read_dataset(folder.path, spaces, None)
+            episodes = [replace(e, seed=training_seed(config.seed, 0, i)) for i, e in enumerate(raw)]
+            write_dataset(folder.path, config.format, episodes, env, origin)
         wall_time = time.perf_counter() - started
         folder.write_summary(
             {

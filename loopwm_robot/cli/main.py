@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("loopwm_robot.cli.evaluate", "measure a checkpoint in closed loop"),
     "compare": ("loopwm_robot.cli.compare", "put training runs side by side on one page"),
     "view": ("loopwm_robot.cli.view", "watch and change a planner in the browser"),
+    "push": ("loopwm_robot.cli.push", "share a trained model: to huggingface.co, or to a folder"),
+    "pull": ("loopwm_robot.cli.pull", "fetch a shared model and verify it"),
     "deploy": ("loopwm_robot.cli.deploy", "drive an arm through the bridge in real time"),
     "emulate": ("loopwm_robot.cli.emulate", "play an arm on the wire, to rehearse a deployment; alone lists them"),
     "bench": ("loopwm_robot.cli.bench", "measure: speed of the parts, result of the demo; without a name lists all"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from ..config import TrainCommand
 from ..runs import RunFolder
@@ -24,7 +23,7 @@ def run(overrides: list[str]) -> int:
     from ..report.curves import learning_curve
     from ..tracking import check_tracking, tracking
     from ..training.online import TrainingRun
-    from .checks import check_episodes
+    from .checks import recorded
 
     if config.resume is None:
         env = make_env(config.env)
@@ -33,8 +32,7 @@ def run(overrides: list[str]) -> int:
         find_device(config.device)
         check_tracking(config.train.wandb)
         check_model(env, spaces, config.model, config.train.update.chunks)
-        if config.data is not None:
-            check_episodes(Path(config.data).expanduser(), spaces, config.train.buffer_size)
+        data = recorded(config, env, spaces)
     folder = RunFolder.create("train", config.out, config.resume)
     config = resumed(config, overrides, folder)
     if folder.resumed and (folder.path / "summary.json").is_file():
@@ -57,8 +55,9 @@ def run(overrides: list[str]) -> int:
             config.device,
         )
         started = time.perf_counter()
-        if not training.restore() and config.data is not None:
-            training.use_data(Path(config.data).expanduser())
+        if config.data is not None:
+            training.use_data(*(recorded(config, env, spaces) if folder.resumed else data))
+        training.restore()
         c, done = config.train, training.trainer.updates
         with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note:
             training.on_entry = note

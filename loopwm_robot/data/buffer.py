@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
@@ -16,6 +17,9 @@ from ..types import Episode, Float32, History, SequenceBatch, UInt8
 
 RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
 """compute_reward(achieved (..., n_goal), desired (..., n_goal)) -> (...): the task's own reward."""
+
+ROWS = ("obs", "achieved", "goal", "action", "reward", "terminated", "remaining", "next")
+"""What every file of a buffer holds."""
 
 
 class ReplayBuffer:
@@ -173,9 +177,16 @@ class ReplayBuffer:
             start[bad] = rng.integers(self._used, size=len(bad))
         return start
 
-    def save(self, path: Path) -> None:
-        """Write the held rows as npz (no pickles): the file is the old one or the whole new one."""
+    def save(self, path: Path, about: Mapping[str, str | float] | None = None) -> None:
+        """Write the held rows as npz (no pickles): the file is the old one or the whole new one.
+
+        Args:
+            path: the file.
+            about: env_id, control_mode and ctrl_dt [s] of the episodes, where a file shall say.
+        """
         arrays = {name: rows[: self._used] for name, rows in self._rows.items()}
+        if about is not None:
+            arrays["about"] = np.array(json.dumps(about))
         with whole_file(path) as file:
             np.savez(file, allow_pickle=False, next=np.int64(self._next), **arrays)
 
@@ -185,16 +196,8 @@ class ReplayBuffer:
         Raises:
             ValueError: the file is missing, damaged or of other sizes; the content is unchanged.
         """
-        if not path.is_file():
-            raise ValueError(f"episodes {path} cannot be read (no such file); give the episodes.npz of loopwm collect")
-        if not is_zipfile(path):
-            raise ValueError(f"episodes {path} cannot be read (damaged, or no npz file); record them again")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in self._rows}
-                following = int(file["next"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ValueError(f"episodes {path} cannot be read ({error}); record them again") from error
+        arrays, _ = read_rows(path, self._rows)
+        following = int(arrays["next"])
         used = len(arrays["obs"])
         for name, rows in self._rows.items():
             if used > self.capacity or arrays[name].shape != (used, *rows.shape[1:]):
@@ -207,6 +210,33 @@ class ReplayBuffer:
             rows[used:] = 0
         self._age[:used] = _ages(arrays["remaining"])
         self._used, self._next = used, following
+
+
+def read_rows(path: Path, names: Iterable[str] = ()) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The rows in a file written by `ReplayBuffer.save`, and what it says about their origin.
+
+    Args:
+        path: the file.
+        names: of rows that must be there, beside those that every buffer has.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"episodes {path} cannot be read (no such file); give the episodes.npz of loopwm collect")
+    if not is_zipfile(path):
+        raise ValueError(f"episodes {path} cannot be read (damaged, or no npz file); record them again")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in dict.fromkeys((*ROWS, *names, *file.files))}
+        about = json.loads(str(arrays.pop("about", "{}")))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f"episodes {path} cannot be read ({error}); record them again") from error
+    used = len(arrays["remaining"])
+    for name in {*arrays} - {"next"}:
+        if arrays[name].shape[:1] != (used,):
+            raise ValueError(f"episodes {path}: {name} has shape {arrays[name].shape}, allowed {used} rows; record it")
+    return arrays, {key: about[key] for key in ("env_id", "control_mode", "ctrl_dt") if key in about}
 
 
 def _ages(remaining: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy
 from ..data.collect_many import explore_episodes
+from ..data.recorded import MEASURED, check_recorded
 from ..determinism import deterministic
 from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
@@ -70,6 +71,7 @@ class TrainingRun:
         gate: how the exit gate does after training, see `fit_exit_gate`.
         exits: what calibration found for each exit rule, see `calibrate_exits`.
         on_entry: is handed each new entry of the history.
+        offline: nothing is done in the environment, see `use_data`.
     """
 
     env: gym.Env[Any, Any]
@@ -87,6 +89,7 @@ class TrainingRun:
     gate: dict[str, float] = field(default_factory=dict)
     exits: dict[str, dict[str, float]] = field(default_factory=dict)
     on_entry: Callable[[dict[str, float]], None] | None = None
+    offline: bool = False
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -120,7 +123,8 @@ class TrainingRun:
         Returns:
             the trained model.
         """
-        self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
+        if not self.offline:
+            self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
         if len(self.buffer) == 0:
             episodes = self.collect.episodes
             explorer = make_explorer(self.env, self.spaces.nu, self.collect, self.rng)
@@ -143,16 +147,20 @@ class TrainingRun:
                 self._calibrate(self.model)
         return self.checkpoint()
 
-    def use_data(self, path: Path) -> None:
-        """Start from recorded episodes instead of exploring.
+    def use_data(self, episodes: Sequence[Episode], held_out: Sequence[Episode] = ()) -> None:
+        """Start from recorded episodes instead of exploring; a resumed run is given the same before `restore`.
 
         Args:
-            path: episodes.npz of `loopwm collect` for the same environment.
+            episodes: to learn from.
+            held_out: to measure on. With some the run is offline: the planner collects none either.
 
         Raises:
-            ValueError: the file is missing, damaged or of other sizes.
+            DatasetError: there are more than the buffer takes, or all to measure on are too short.
         """
-        self.buffer.load(path)
+        check_recorded(episodes, held_out, self.train.buffer_size)
+        for episode in episodes:
+            self.buffer.add(episode)
+        self.held_out, self.offline = list(held_out), bool(held_out)
 
     def summary(self) -> dict[str, float | int | str]:
         """Flat keys of summary.json."""
@@ -267,7 +275,7 @@ class TrainingRun:
 
     def _collect(self) -> ClosedLoopResult | None:
         count = self.train.episodes_per_round
-        if count == 0:
+        if count == 0 or self.offline:
             return None
         policy = NoisyPolicy(self.agent, self.explorer, self.train.noise)
         with progress(f"plan {self.rounds_done}/{self.train.rounds}", count) as bar:
@@ -292,13 +300,13 @@ class TrainingRun:
         return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
 
     def _log_round(self, result: ClosedLoopResult | None) -> None:
-        starts = Starts.of(self.held_out, 5, 5, self.model.context).to(self.model.device)
+        starts = Starts.of(self.held_out, MEASURED, 5, self.model.context).to(self.model.device)
         rmse = open_loop_rmse(self.model, imagine(self.model, starts), starts)
         entry = {
             **(self.history[-1] if self.history else {"update": self.trainer.updates}),
             "round": self.rounds_done,
             "val_rmse_h1": float(rmse[0]),
-            "val_rmse_h5": float(rmse[4]),
+            f"val_rmse_h{MEASURED}": float(rmse[-1]),
         }
         if result is not None:
             summary = result.summary()

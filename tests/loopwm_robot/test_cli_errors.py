@@ -150,8 +150,8 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         ("train resume=earlier", "which is no run of loopwm train"),
         ("demo resume=earlier seed=3", "resume goes on with the settings of its run, got also seed=3"),
         ("demo resume=earlier out=other", "allowed only one of them"),
-        ("train data=gone.npz", "episodes gone.npz cannot be read (no such file)"),
-        ("train data=earlier", "episodes earlier cannot be read (no such file)"),
+        ("train data=gone.npz", "dataset gone.npz does not exist, allowed episodes.npz"),
+        ("train data=earlier", "dataset earlier is none, allowed episodes.npz"),
         ("train data=earlier/summary.json", "cannot be read (damaged, or no npz file)"),
     ],
 )
@@ -231,7 +231,7 @@ def test_damaged_or_foreign_episodes(refuse: Refuse, spaces: Spaces, tmp_path: P
     ReplayBuffer(200, spaces.n_obs, 3, spaces.n_goal).save(tmp_path / "other_actions.npz")
     for name in ("cut", "flipped", "foreign", "other_actions"):
         refusal = refuse("train", f"data={name}.npz", "out=new")
-        assert refusal.status == 2 and f"episodes {name}.npz" in refusal.line, name
+        assert refusal.status == 2 and f"{name}.npz" in refusal.line, name
 
 
 @pytest.mark.parametrize("out", ["earlier/summary.json", "earlier/summary.json/run", "/proc/run"])

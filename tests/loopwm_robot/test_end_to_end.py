@@ -10,17 +10,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from reach_spaces import reach_spaces
 from safetensors.torch import load_file
 
 from loopwm_robot import demo as demo_module
+from loopwm_robot.build import make_env
 from loopwm_robot.cli.main import main
+from loopwm_robot.config import EnvConfig
+from loopwm_robot.data.datasets import read_dataset
+from loopwm_robot.data.recorded import DatasetError
+from loopwm_robot.deploy.record import load_recording
 from loopwm_robot.report.video import VideoError
+from loopwm_robot.training.online import reward_function
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
@@ -128,6 +137,7 @@ def test_resuming_a_finished_demo_changes_no_result(demo: Path, capsys: pytest.C
 def test_collect_then_train_on_its_episodes(
     training: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """From the file alone: two of the three episodes are learnt from, one is measured on."""
     assert main(["collect", "collect.episodes=3", f"out={tmp_path / 'recorded'}"]) == 0
     recorded = summary_of(tmp_path / "recorded")
     assert_finite(recorded)
@@ -138,11 +148,37 @@ def test_collect_then_train_on_its_episodes(
     assert main(["train", *request, f"out={tmp_path / 'trained'}"]) == 0
     trained = summary_of(tmp_path / "trained")
     assert_finite(trained)
-    assert trained["train_transitions"] == 180 and trained["train_updates"] == 3
+    assert trained["train_transitions"] == 120 and trained["train_updates"] == 3
     assert (tmp_path / "trained" / "checkpoint.safetensors").is_file()
     assert (tmp_path / "trained" / "plots" / "learning_curve.png").is_file()
     assert episodes.read_bytes() == before
     assert str(tmp_path / "trained" / "checkpoint.safetensors") in capsys.readouterr().out
+
+
+def test_what_the_bridge_recorded_can_be_learnt_from(demo: Path) -> None:
+    """Actions as applied; goals and rewards are those of the deployment."""
+    env = make_env(EnvConfig())
+    recording = load_recording(demo)
+    episodes = read_dataset(demo, reach_spaces(), reward_function(env))
+    assert len(episodes) == len(recording.arrays["goal"]) >= 1
+    first = episodes[0]
+    assert np.array_equal(first.action, recording.arrays["action"][0].astype(np.float32)) and len(first) == 20
+    assert np.array_equal(first.goal, recording.arrays["goal"][0].astype(np.float32))
+    assert np.allclose(first.reward, env.unwrapped.compute_reward(first.achieved[1:], first.goal, {}), atol=1e-6)
+    with pytest.raises(DatasetError, match="recorded with env_id 'LoopWM/PandaReach-v0'"):
+        read_dataset(demo, replace(reach_spaces(), env_id="LoopWM/FR3Reach-v0"), None)
+
+
+@pytest.mark.parametrize("form, package", [("minari", "minari"), ("lerobot", "pyarrow")])
+def test_collecting_in_other_formats(tmp_path: Path, form: str, package: str) -> None:
+    """The same episodes beside episodes.npz, and `train data=` takes them."""
+    pytest.importorskip(package)
+    run = tmp_path / "recorded"
+    assert main(["collect", "collect.episodes=2", f"format={form}", f"out={run}"]) == 0
+    first, second = (read_dataset(path, reach_spaces(), None) for path in (run, run / form))
+    steps = len(second[1])
+    assert np.array_equal(first[1].obs[:steps], second[1].obs[:steps]) and steps >= 59
+    assert np.array_equal(first[1].reward[:steps], second[1].reward)
 
 
 @pytest.mark.slow

@@ -27,13 +27,12 @@ def parts(folder: Path, name: str) -> tuple[dict[str, list[Any]], list[dict[str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_killed_training_ends_as_the_unbroken_one(tmp_path: Path, seed: int) -> None:
+def test_a_killed_training_ends_as_the_unbroken_one(tmp_path: Path) -> None:
     """Weights, optimiser, losses: bit for bit, for the CPU always adds in the same order."""
     program = ROOT / "tests" / "helpers" / "killed_runs.py"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), str(seed)],
+        [sys.executable, str(program), str(tmp_path), "0"],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -22,6 +23,7 @@ from loopwm_robot.data.collect import (
     run_episode,
     split_observation,
 )
+from loopwm_robot.data.datasets import read_dataset, split
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.dynamics import Unroll
 from loopwm_robot.models.loop_control import FixedDepth
@@ -320,10 +322,40 @@ def test_training_from_recorded_data(tmp_path):
     buffer = record_random(env, SPACES, CollectConfig(episodes=4), seed=3)
     buffer.save(tmp_path / "episodes.npz")
     run = make_run(tmp_path / "run", rounds=1)
-    run.use_data(tmp_path / "episodes.npz")
+    episodes = read_dataset(tmp_path / "episodes.npz", SPACES, None)
+    run.use_data(episodes)
     assert len(run.buffer) == 40
     run.run()
     assert len(run.buffer) == 40  # one round: no planner episodes, and no exploration on top
+
+
+def test_offline_training_never_touches_the_environment(tmp_path):
+    """It learns, resumes, and keeps the round of the smallest held-out error."""
+    source = recorded(12)
+    source.save(tmp_path / "episodes.npz")
+    learn, measure = split(read_dataset(tmp_path / "episodes.npz", SPACES, None), 2, tmp_path)
+
+    def begin(name: str) -> TrainingRun:
+        run = make_run(tmp_path / name, model=ModelConfig(kind="latent_mlp"))
+        run.env.step = run.env.reset = None  # calling them fails
+        run.use_data(learn, measure)
+        run.restore()
+        return run
+
+    def keep(_):
+        if unbroken.rounds_done == 1:
+            shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+    unbroken = begin("a")
+    weights = unbroken.run(keep).model.state_dict()
+    assert len(unbroken.buffer) == 100 and unbroken.summary()["train_transitions"] == 100
+    errors = {e["round"]: e["val_rmse_h5"] for e in unbroken.history if "val_rmse_h5" in e}
+    assert len(errors) == 3 and unbroken.summary()["best_round"] == min(errors, key=errors.get)
+    assert load_checkpoint(tmp_path / "a" / "best.safetensors").info["rounds"] == min(errors, key=errors.get)
+    resumed = begin("b")
+    assert resumed.rounds_done == 1
+    again = resumed.run().model.state_dict()
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 def test_endless_episodes_cannot_be_recorded():
