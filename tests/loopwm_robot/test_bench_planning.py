@@ -12,14 +12,17 @@ import pytest
 import torch
 
 from loopwm_robot.bench import planning
-from loopwm_robot.bench.planning import quality, solvers, timing
+from loopwm_robot.bench.planning import closed_loop, quality, solvers, timing
 from loopwm_robot.bench.planning.config import PARTS, PlanningBench
 from loopwm_robot.bench.planning.problems import lqr, nothing, obstacles
 from loopwm_robot.cli.main import main
+from loopwm_robot.config import ModelConfig
 from planners import ALGORITHMS
 
 TINY = ["seeds=[0,1]", "candidates=[8]", "repeats=2", "plans=2", "evaluations=[100]", "deadlines=[0.5]"]
 TINY += ["deadline_plans=4", "fixed_plans=3", "busy=false", "model=nano"]
+TINY += ["rates=[20]", "kinds=[loopwm]", "train_seeds=[0]", "train_episodes=1", "train_rounds=1", "train_updates=2"]
+TINY += ["episodes=1", "depth_episodes=1"]
 
 
 @pytest.fixture
@@ -145,7 +148,8 @@ def test_the_setting_is_chosen_on_other_seeds_than_those_reported() -> None:
 
 
 def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
-    assert main(["bench", "planning", *TINY, f"out={tmp_path}"]) == 0
+    parts = "parts=[overhead,share,quality,deadline]"
+    assert main(["bench", "planning", *TINY, parts, f"out={tmp_path}"]) == 0
     values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))
     tables: dict[str, list[dict[str, Any]]] = {}
     for row in values["rows"]:
@@ -170,9 +174,40 @@ def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_can_be_measured_alone(part: str, tmp_path: Path, quick_tuning: None) -> None:
-    assert main(["bench", "planning", *TINY, f"parts=[{part}]", f"out={tmp_path}"]) == 0
+    assert main(["bench", "planning", *TINY, f"parts=[{part}]", f"runs={tmp_path}/runs", f"out={tmp_path}"]) == 0
     values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))
-    assert values["rows"] and len(values["figures"]) == (part in ("overhead", "quality"))
+    assert values["rows"] and len(values["figures"]) == (part in ("overhead", "quality", "rate"))
+
+
+def test_trained_models_are_used_again_and_look_as_far_ahead_at_every_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PlanningBench(
+        kinds=("one_pass",), rates=(10,), train_seeds=(3,), train_episodes=1, train_rounds=1, train_updates=2,
+        episodes=1, runs=str(tmp_path), model=ModelConfig(latent_dim=16),
+    )  # fmt: skip
+    free, kept = closed_loop.rate_rows(config, lambda: None)
+    assert (free["deadline_s"], kept["deadline_s"]) == ("none", pytest.approx(0.08))
+    assert free["mean_horizon"] == 3 and 2 <= kept["mean_horizon"] <= 3 and free["mean_iterations"] == 3
+    assert (tmp_path / "one_pass_10hz_seed3" / "checkpoint.safetensors").is_file()
+    monkeypatch.setattr(closed_loop, "TrainingRun", None)  # nothing is trained any more
+    again, _ = closed_loop.rate_rows(config, lambda: None)
+    assert again["success"] == free["success"] and again["final_distance_m_p50"] == free["final_distance_m_p50"]
+
+
+def test_claims_on_closed_loops_compare_seed_with_seed() -> None:
+    def row(seed: int, rate: float, deadline: object, success: float) -> dict[str, object]:
+        return {"model": "loopwm", "seed": seed, "control_rate_hz": rate, "deadline_s": deadline, "success": success}
+
+    rows = [row(0, 20, "none", 1.0), row(0, 20, 0.04, 0.9), row(1, 20, "none", 0.8), row(1, 20, 0.04, 0.8)]
+    (claim,) = closed_loop.rate_claims(rows)  # type: ignore[arg-type]
+    assert claim.value == pytest.approx(0.9) and not claim.met
+    depth = [
+        {"depth": d, "success": s, "episodes": 100, "block_applications": n, "plan_time_s_p50": t}
+        for d, s, n, t in (("full", 0.9, 768.0, 0.02), ("staged", 0.88, 256.0, 0.012))
+    ]
+    applied, faster, lost = closed_loop.depth_claims(depth)  # type: ignore[arg-type]
+    assert applied.value == pytest.approx(3) and applied.met and not faster.met and lost.met
 
 
 def test_another_process_can_be_kept_busy_and_is_gone_afterwards() -> None:
@@ -202,13 +237,17 @@ def test_claims_compare_like_with_like() -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("parts=[speed]", "parts has 'speed', allowed overhead, share, quality, deadline"),
+        ("parts=[speed]", "parts has 'speed', allowed overhead, share, quality, deadline, rate, depth"),
         ("seeds=[1,1]", "seeds is [1, 1], allowed one or more different ones"),
         ("seeds=[]", "seeds is []"),
         ("repeats=0", "repeats is 0, allowed >= 1"),
         ("candidates=[4]", "candidates is [4], allowed one or more, each >= 8"),
         ("evaluations=[]", "evaluations is []"),
         ("deadlines=[0]", "deadlines is [0.0]"),
+        ("rates=[0.5]", "rates is [0.5] Hz, allowed one or more, each in [1, 500] Hz"),
+        ("kinds=[mlp]", "kinds has 'mlp', allowed loopwm"),
+        ("train_seeds=[]", "train_seeds is []"),
+        ("episodes=0", "episodes is 0, allowed >= 1"),
         ("deadline_plans=1", "deadline_plans is 1, allowed >= 2"),
     ],
 )

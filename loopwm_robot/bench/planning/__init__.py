@@ -1,4 +1,4 @@
-"""Planners: overhead beside the model, quality at equal evaluations, deadlines; ours and those of other packages."""
+"""Planners: overhead, quality at equal evaluations and deadlines, beside other packages; success by control rate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from ...progress import progress
 from ...threads import torch_threads
 from ..common import Claim, Figure, Findings, Row
+from .closed_loop import depth_claims, depth_rows, rate_claims, rate_rows
 from .config import PlanningBench
-from .plots import draw
+from .plots import draw, draw_rates
 from .quality import PROBLEMS, Key, excess, icem_against_cem, plan_costs, quality_rows
 from .solvers import PEERS, Solver, available
 from .timing import COMPARED, IDLE, deadline_rows, overhead, overhead_rows, share_rows
@@ -28,6 +29,15 @@ QUICK: dict[str, Any] = {
     "deadlines": [0.02],
     "deadline_plans": 50,
     "fixed_plans": 20,
+    "rates": [20],
+    "kinds": ["loopwm"],
+    "train_seeds": [0],
+    "train_episodes": 20,
+    "train_rounds": 2,
+    "train_updates": 50,
+    "episodes": 5,
+    "depth_episodes": 5,
+    "runs": "runs/bench_planning_quick",
 }
 
 AT = 512  # candidates of the claims on time
@@ -43,6 +53,8 @@ def run(config: PlanningBench) -> Findings:
         "share": config.repeats,
         "quality": len(PROBLEMS) * len(config.evaluations) * len(found),
         "deadline": len(config.deadlines) * (1 + config.busy),
+        "rate": len(config.kinds) * len(config.rates) * len(config.train_seeds),
+        "depth": len(config.train_seeds),
     }
     rows: list[Row] = []
     claims: list[Claim] = []
@@ -67,10 +79,22 @@ def run(config: PlanningBench) -> Findings:
             lines = deadline_rows(config, bar.advance)
             rows += lines
             claims += deadline_claims(lines)
+        at_rates: list[Row] = []
+        if "rate" in config.parts:
+            at_rates = rate_rows(config, bar.advance)
+            rows += at_rates
+            claims += rate_claims(at_rates)
+        if "depth" in config.parts:
+            lines = depth_rows(config, bar.advance)
+            rows += lines
+            claims += depth_claims(lines)
     figures = []
     if overheads or above:
         text = "Overhead by candidates: median. Excess cost by evaluations: median of the seeds; dotted: 5 %."
         figures.append(Figure("planners", text, partial(draw, overheads, above)))
+    if at_rates:
+        text = "Success at each control rate, mean and range of the seeds: with all the time, and within the period."
+        figures.append(Figure("rates", text, partial(draw_rates, at_rates)))
     return Findings(list(config.seeds), rows, claims, notes(versions, found), {"packages": versions}, figures=figures)
 
 

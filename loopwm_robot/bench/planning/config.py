@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...config import ModelConfig
+from ...config import KINDS, ModelConfig
 
-PARTS = ("overhead", "share", "quality", "deadline")
+PARTS = ("overhead", "share", "quality", "deadline", "rate", "depth")
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class PlanningBench:
     """Settings.
 
     Attributes:
-        parts: what to measure: overhead, share, quality, deadline.
+        parts: what to measure: overhead, share, quality, deadline; with models that are trained for it, rate (success
+            against control rate) and depth (what a staged search saves).
         seeds: of problems and planners, one or more different ones, each at least 0.
         candidates: numbers of candidates whose overhead is measured, each at least 8.
         repeats: of each timing, at least 1; the planners take turns.
@@ -26,6 +27,13 @@ class PlanningBench:
         busy: also with another process at work.
         threads: of torch, at least 1.
         model: LoopWM, whose plans are timed; fresh, as it costs the same time.
+        rates: of control [Hz], each in [1, 500].
+        kinds: of models that are trained for each rate.
+        train_seeds: of these trainings, one or more different ones, each at least 0.
+        train_episodes, train_rounds, train_updates: of each: exploration, rounds, updates in a round, each at least 1.
+        episodes: held-out goals at each rate, at least 1.
+        depth_episodes: held-out goals of the part depth, at least 1.
+        runs: folder of the trained models; finished ones are used again, interrupted ones go on.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -40,6 +48,15 @@ class PlanningBench:
     busy: bool = True
     threads: int = 1
     model: ModelConfig = field(default_factory=ModelConfig)
+    rates: tuple[float, ...] = (5, 10, 20, 50, 100)
+    kinds: tuple[str, ...] = ("loopwm", "latent_mlp")
+    train_seeds: tuple[int, ...] = (0, 1, 2)
+    train_episodes: int = 150
+    train_rounds: int = 5
+    train_updates: int = 900
+    episodes: int = 100
+    depth_episodes: int = 200
+    runs: str = "runs/bench_planning"
 
     def __post_init__(self) -> None:
         for part in self.parts:
@@ -47,6 +64,18 @@ class PlanningBench:
                 raise ValueError(f"parts has '{part}', allowed {', '.join(PARTS)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds is {list(self.seeds)}, allowed one or more different ones, each >= 0")
+        if not self.train_seeds or len(set(self.train_seeds)) < len(self.train_seeds) or min(self.train_seeds) < 0:
+            raise ValueError(
+                f"train_seeds is {list(self.train_seeds)}, allowed one or more different ones, each >= 0"
+            )
+        if not self.rates or not all(1 <= rate <= 500 for rate in self.rates):
+            raise ValueError(f"rates is {list(self.rates)} Hz, allowed one or more, each in [1, 500] Hz")
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ValueError(f"kinds has '{kind}', allowed {', '.join(KINDS)}")
+        for name in ("train_episodes", "train_rounds", "train_updates", "episodes", "depth_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed >= 1")
         for name, low in (("repeats", 1), ("plans", 1), ("deadline_plans", 2), ("fixed_plans", 2), ("threads", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed >= {low}")

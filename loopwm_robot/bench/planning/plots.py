@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, ScalarFormatter
 
 from ...report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, figure
+from ..common import Row
 from .quality import Key
 
 LINES: dict[str, tuple[str, str]] = {
@@ -25,6 +27,7 @@ LINES: dict[str, tuple[str, str]] = {
     "pytorch_icem": (GREEN, "--"),
 }
 """Colour and line of each planner: an algorithm has one colour, other packages are dashed, with diamonds."""
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 LEAST = 1e-3
 """Excess below which plans count as equally good."""
 
@@ -44,6 +47,25 @@ def draw(overheads: dict[tuple[str, int], Any], above: dict[Key, np.ndarray], pa
             handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
         order = [name for name in LINES if name in handles]
         fig.legend([handles[name] for name in order], order, loc="outside right upper")
+    return path
+
+
+def draw_rates(rows: Sequence[Row], path: Path) -> Path:
+    """Success against control rate: one colour for each kind of model, dashed within the control period."""
+    with figure(path, 5.2, 3.2) as fig:
+        axes = fig.subplots()
+        for kind, colour in zip(dict.fromkeys(str(row["model"]) for row in rows), COLOURS, strict=False):
+            for limited, style in ((False, "-"), (True, "--")):
+                here = [r for r in rows if r["model"] == kind and (r["deadline_s"] != "none") == limited]
+                rates = sorted({float(row["control_rate_hz"]) for row in here})
+                values = [[float(r["success"]) for r in here if r["control_rate_hz"] == rate] for rate in rates]
+                mean = [float(np.mean(v)) for v in values]
+                axes.fill_between(rates, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15)
+                label = f"{kind}, within the period" if limited else f"{kind}, unlimited"
+                axes.plot(rates, mean, style, color=colour, marker="o", markersize=3, label=label)
+        axes.set(title="success", xscale="log", xlabel="control rate [Hz]", ylim=(-0.02, 1.02))
+        _plain(axes, sorted({float(row["control_rate_hz"]) for row in rows}))
+        axes.legend(loc="lower left")
     return path
 
 
@@ -73,7 +95,7 @@ def _line(axes: Axes, name: str, x: list[int], values: np.ndarray) -> None:
     axes.plot(x, np.median(values, axis=0), color=colour, ls=style, label=name, marker=marker, ms=3.5, lw=1.5)
 
 
-def _plain(axes: Axes, ticks: list[int]) -> None:
+def _plain(axes: Axes, ticks: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
