@@ -28,7 +28,7 @@ from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
 from .simulator import BatchSimulator
 from .stepping import EnvState
-from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv, SlideEnv, TrackPathEnv
+from .tasks import PickAndPlaceEnv, PushEnv, ReachAvoidEnv, ReachEnv, SlideEnv, StackEnv, TrackPathEnv
 from .workspace import Workspace, find_workspace
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "ReachEnv",
     "SceneRenderer",
     "SlideEnv",
+    "StackEnv",
     "TrackPathEnv",
     "Workspace",
     "arm_observation",
@@ -86,6 +87,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("Push", "envs.tasks.push:PushEnv", 100, {}),
     ("Slide", "envs.tasks.slide:SlideEnv", 120, {}),
     ("PickAndPlace", "envs.tasks.pick_and_place:PickAndPlaceEnv", 100, {}),
+    ("Stack", "envs.tasks.stack:StackEnv", 120, {}),
 )
 
 for _arm in known_arms():

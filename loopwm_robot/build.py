@@ -19,6 +19,7 @@ from envs.observation import observation_groups
 from envs.pixels import PixelObservation
 from envs.tasks.pick_and_place import PickAndPlaceEnv, PickScript
 from envs.tasks.push import PushEnv
+from envs.tasks.stack import StackEnv, StackScript
 from planners import make_planner
 
 from .agent import EncodingModel, MPCAgent
@@ -137,7 +138,8 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
         area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
         script: Policy = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)
         if isinstance(base, PickAndPlaceEnv):
-            script = PickScript(base, rng, noise=PICK_NOISE)
+            grasping = StackScript if isinstance(base, StackEnv) else PickScript
+            script = grasping(base, rng, noise=PICK_NOISE)
         if isinstance(seen, Observed):
             script = NumbersOnly(script)
         return MixedPolicy(script, anywhere, ANYWHERE, rng)

@@ -44,6 +44,7 @@ class PushEnv(GoalEnv):
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "object", "q")
+    goal_distance: ClassVar[float] = GOAL_DISTANCE
     far: ClassVar[float] = 5.0
     """Bound of the object's position [m]."""
 
@@ -122,7 +123,7 @@ class PushEnv(GoalEnv):
             start = self._checked_object(options["object"])
         if "goal" in options:
             goal = self._checked_goal(options["goal"])
-        self._object_start = start
+        self._object_start, self._goal = start, goal.astype(np.float32)
         self._contact_steps = 0
         self.place(options.get("q"), dynamics)
         return goal
@@ -168,7 +169,7 @@ class PushEnv(GoalEnv):
     def _random_goal(self, start: FloatArray) -> FloatArray:
         while True:  # at least two thirds of the box are far enough from any start
             x, y = self.np_random.uniform(self.goal_low, self.goal_high)
-            if math.hypot(x - start[0], y - start[1]) >= GOAL_DISTANCE * self.workspace.scale:
+            if math.hypot(x - start[0], y - start[1]) >= self.goal_distance * self.workspace.scale:
                 return np.array([x, y, self.rest_height])
 
     def _is_free(self, q: FloatArray) -> bool:
