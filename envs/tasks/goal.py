@@ -21,7 +21,8 @@ class GoalEnv(ArmEnv):
 
     Observation: dict of `observation`, `achieved_goal` (3,) [m] and `desired_goal` (3,) [m]. Reward: `dense` is
     -distance [m], `sparse` is 0 within `threshold` and -1 beyond. An episode never terminates. `info` holds
-    `is_success` and `distance` [m] after reset and after every step.
+    `is_success` and `distance` [m] after reset and after every step. Where sensors have noise or delay, the reward is
+    that of the observed goals, and `info` tells the truth.
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "q")
@@ -168,7 +169,7 @@ class GoalEnv(ArmEnv):
         self._goal = goal.astype(np.float32)
 
     def _observe(self) -> Observation:
-        vector = self.vector_observation()
+        vector = self.sensed_observation()
         return {
             "observation": vector,
             "achieved_goal": vector[self.goal_columns].copy(),
@@ -176,7 +177,7 @@ class GoalEnv(ArmEnv):
         }
 
     def _judge(self, obs: Observation) -> tuple[float, dict[str, Any]]:
-        d = float(distance(obs["achieved_goal"], obs["desired_goal"]))
-        success = d < self.threshold
-        reward = -d if self.reward_kind == "dense" else float(success) - 1.0
-        return reward, {"is_success": success, "distance": d, **self.task_info()}
+        reward = self.compute_reward(obs["achieved_goal"], obs["desired_goal"], None)
+        seen = obs["achieved_goal"] if self._sensors.perfect else self.vector_observation()[self.goal_columns]
+        d = float(distance(seen, obs["desired_goal"]))
+        return reward, {"is_success": d < self.threshold, "distance": d, **self.task_info()}

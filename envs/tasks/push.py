@@ -96,6 +96,10 @@ class PushEnv(GoalEnv):
         """Columns of the object's position."""
         return object_groups(self.robot_columns)["object_pos"]
 
+    def column_groups(self) -> dict[str, slice]:
+        """Columns of the robot, then those of the object."""
+        return {**super().column_groups(), **object_groups(self.robot_columns)}
+
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns that belong together: the joints, `ee` and `object`."""
         groups = object_groups(self.robot_columns).values()

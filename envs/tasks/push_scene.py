@@ -96,11 +96,12 @@ class ContactProbe:
 
         Args:
             model: of the scene.
-            objects: names of the geoms that belong neither to the robot nor to the table.
+            objects: names of the bodies on the table; what hangs on them belongs to them.
         """
         # Sums of a pair: robot with table 1, robot with robot 2, object with table 4, with robot 5, with object 8.
         self._kind: NDArray[np.int64] = np.where(model.geom_bodyid == 0, 0, 1)
-        self._kind[[int(model.geom(name).id) for name in objects]] = 4
+        for name in objects:
+            self._kind[model.body_rootid[model.geom_bodyid] == model.body(name).id] = 4
 
     def pushing(self, data: mujoco.MjData) -> bool:
         """Whether the robot touches an object."""

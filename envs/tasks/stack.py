@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arm_env import FloatArray, Observation
 from ..arms.robot import OBJECT_BIT
-from ..observation import object_observation
+from ..observation import OBJECT_SIZES, object_groups, object_observation
 from .pick_and_place import FRICTION, HALF_HEIGHT, RADIUS, PickAndPlaceEnv, PickScript
 from .push_scene import OBJECT_BODY, ContactProbe
 
@@ -74,6 +74,11 @@ class StackEnv(PickAndPlaceEnv):
             conaffinity=OBJECT_BIT,
             rgba=BLOCK_RGBA,
         )
+
+    def column_groups(self) -> dict[str, slice]:
+        """Columns of robot and object, then those of the block."""
+        block = object_groups(self.robot_columns + sum(OBJECT_SIZES.values()))
+        return {**super().column_groups(), **{name.replace("object", BLOCK): some for name, some in block.items()}}
 
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns that belong together: the joints, `ee`, `gripper`, `object` and `block`."""
