@@ -41,6 +41,7 @@ from .tasks import (
     ReachAvoidEnv,
     ReachEnv,
     SlideEnv,
+    StackEnv,
     TrackPathEnv,
 )
 from .vector_env import ArmVectorEnv
@@ -87,6 +88,7 @@ __all__ = [
     "ReachEnv",
     "SceneRenderer",
     "SlideEnv",
+    "StackEnv",
     "TrackPathEnv",
     "Transitions",
     "VectorPolicy",
@@ -121,6 +123,7 @@ _TASKS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
     ("DrawerOpen", "envs.tasks.drawer_open:DrawerOpenEnv", 100, {}),
     ("DoorOpen", "envs.tasks.door_open:DoorOpenEnv", 100, {}),
     ("PegInsert", "envs.tasks.peg_insert:PegInsertEnv", 100, {}),
+    ("Stack", "envs.tasks.stack:StackEnv", 120, {}),
 )
 
 for _arm in known_arms():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -21,6 +21,7 @@ from .observation import arm_observation, observation_groups, observation_size, 
 from .pickling import Pickled
 from .randomize import Dynamics, DynamicsRanges, find_ranges
 from .rendering import Marker, Polyline, SceneRenderer
+from .sensors import Sensors
 from .simulator import BatchSimulator
 from .stepping import NUM_HOLDS, PHYSICS_STATE, EnvState, hold_fractions, substeps_per_hold
 from .workspace import find_workspace
@@ -52,6 +53,9 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         cartesian_scale: float = 0.02,
         start_noise: float = 0.25,
         randomize: DynamicsRanges | str | None = None,
+        observation_noise: Mapping[str, float] | None = None,
+        observation_delay: int = 0,
+        rate_jitter: float = 0.0,
         width: int = 480,
         height: int = 360,
         camera: str = "main",
@@ -74,6 +78,9 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             start_noise: half width of the uniform noise around the home pose at reset [rad].
             randomize: what the dynamics of each episode are drawn from: ranges, `training` or `unseen`
                 (see `envs.randomize`). None is the arm of the MJCF.
+            observation_noise: standard deviation by group of `column_groups`, in its unit, e.g. {"q": 0.001}.
+            observation_delay: control steps by which observations are late; the goal is not.
+            rate_jitter: every control step takes up to this share more or less time, uniformly, in [0, 0.5].
             width: of rendered images [pixels].
             height: of rendered images [pixels].
             camera: name of a camera in the arm's MJCF.
@@ -90,12 +97,14 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             raise ValueError(f"render_mode {render_mode!r} is unknown, known modes: None, rgb_array")
         if not 0.0 <= start_noise <= 1.0:
             raise ValueError(f"start_noise is {start_noise} rad, allowed [0, 1] rad")
+        if not 0.0 <= rate_jitter <= 0.5:
+            raise ValueError(f"rate_jitter is {rate_jitter}, allowed [0, 0.5] of a control step")
         self.arm: Arm = load_arm(arm)
         self.workspace = find_workspace(self.arm)
         self.control_mode = control_mode
         self.render_mode = render_mode
         self.ctrl_dt = float(ctrl_dt)
-        self.start_noise = float(start_noise)
+        self.start_noise, self.rate_jitter = float(start_noise), float(rate_jitter)
         self.randomize = find_ranges(randomize)
         self.model = self.arm.load_model(edit=self.edit_scene, gripper=self.gripper)
         self.data = mujoco.MjData(self.model)
@@ -129,6 +138,8 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         self._picture = (int(width), int(height), camera)
         self._samples = int(samples)
         self._renderer: SceneRenderer | None = None
+        groups, space = self.column_groups(), self.vector_space()
+        self._sensors = Sensors(observation_noise, observation_delay, groups, space, self.kinematics)
 
     # -- for tasks ------------------------------------------------------------
 
@@ -146,6 +157,11 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     def posture(self) -> FloatArray:
         """Joint pose (n,) [rad] that the Cartesian modes stay close to."""
         return self.arm.home
+
+    @property
+    def exact(self) -> bool:
+        """Whether observations are what is, at once, and control steps take their time."""
+        return self._sensors.perfect and not self.rate_jitter
 
     def touch_sensors(self, spec: mujoco.MjSpec) -> None:
         """Add the contact sensors of the task, for `batch_info`; see `envs.touch`."""
@@ -213,6 +229,18 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         parts.append(self.surroundings(np.array(self.data.time), self._object_qpos, self._object_qvel))
         return np.concatenate(parts)
 
+    def column_groups(self) -> dict[str, slice]:
+        """Columns of the observation vector by the name of what they say; tasks add theirs."""
+        groups = observation_groups(self.arm.n)
+        if self.gripper:
+            start = observation_size(self.arm.n)
+            groups |= {name: slice(start + i, start + i + 1) for i, name in enumerate(GRIPPER_UNITS)}
+        return groups
+
+    def sensed_observation(self) -> NDArray[np.float32]:
+        """`vector_observation` through the sensors, with their noise and delay; once in each control step."""
+        return self._sensors.read(self.vector_observation(), self.np_random)
+
     def advance(self, action: ArrayLike) -> None:
         """Run the physics for one control step.
 
@@ -231,9 +259,9 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         if self.gripper:
             self._hand_ctrl[:] = self.fingers.targets(a[-1])
         targets, ref = set_points(self.action_mode, self.ref, a[: self.action_mode.nu], self._fractions)
-        for target in targets:
+        for target, substeps in zip(targets, self._hold_lengths(), strict=True):
             self._ctrl[:] = target
-            mujoco.mj_step(self.model, self.data, self._hold_substeps)
+            mujoco.mj_step(self.model, self.data, substeps)
             self.after_hold()
         # mj_step leaves positions of sites as they were before its last substep.
         mujoco.mj_kinematics(self.model, self.data)
@@ -254,6 +282,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             drawn = self.randomize.sample(self.np_random)
             dynamics = drawn if dynamics is None else dynamics
         self._begin(Dynamics() if dynamics is None else dynamics)
+        self._sensors.reset()
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[:] = pose
         self._ctrl[:] = 0.0 if self.control_mode == "joint_torque" else pose
@@ -320,7 +349,8 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         mujoco.mj_getState(self.model, self.data, physics, PHYSICS_STATE)
         ref = JointReference(self.ref.q.copy(), self.ref.dq.copy())
         warmstart, goal = self.data.qacc_warmstart.copy(), self.task_goal().copy()
-        return EnvState(physics, warmstart, ref, goal, self._pending.copy(), self._dynamics)
+        late = self._sensors.waiting.copy()
+        return EnvState(physics, warmstart, ref, goal, self._pending.copy(), self._dynamics, late)
 
     def set_state(self, state: EnvState) -> None:
         """Go back to a state of `get_state`, from this or an equal environment.
@@ -329,7 +359,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             ValueError: the dynamics of the state cannot be applied.
         """
         self._begin(state.dynamics)
-        self._pending = state.pending.copy()
+        self._pending, self._sensors.waiting = state.pending.copy(), state.late.copy()
         mujoco.mj_setState(self.model, self.data, state.physics, PHYSICS_STATE)
         self.data.qacc_warmstart[:] = state.warmstart
         self.ref = JointReference(state.ref.q.copy(), state.ref.dq.copy())
@@ -363,6 +393,14 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
             self._renderer = None
 
     # -- inside ------------------------------------------------------------
+
+    def _hold_lengths(self) -> Sequence[int]:
+        """Physics steps after each set-point of a control step."""
+        if not self.rate_jitter:
+            return (self._hold_substeps,) * NUM_HOLDS
+        share = 1.0 + self.np_random.uniform(-self.rate_jitter, self.rate_jitter)
+        ends = np.rint(share * self._hold_substeps * np.arange(NUM_HOLDS + 1))
+        return [int(length) for length in np.diff(ends)]
 
     def _begin(self, dynamics: Dynamics) -> None:
         """Give the model these dynamics, with nothing pending but zeros."""

@@ -29,6 +29,7 @@ class EnvState:
         goal: goal of the task (3,) [m]; where it moves or the task remembers more, all of that.
         pending: actions that wait to be executed, oldest first, (delay, nu).
         dynamics: of the episode.
+        late: observation vectors that were measured and not yet shown, oldest first, (delay, n_obs).
     """
 
     physics: FloatArray
@@ -37,6 +38,7 @@ class EnvState:
     goal: FloatArray
     pending: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     dynamics: Dynamics = Dynamics()  # noqa: RUF009 (it is frozen)
+    late: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
 
 def substeps_per_hold(model: mujoco.MjModel, ctrl_dt: float) -> int:

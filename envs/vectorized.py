@@ -13,6 +13,10 @@ from .vector_env import ArmVectorEnv
 AnyVectorEnv = gym.vector.VectorEnv[Any, Any, Any]
 
 
+SINGLE = ("observation_noise", "observation_delay", "rate_jitter")
+"""Options that batched environments do not have."""
+
+
 def entry_point(single: str) -> str:
     """The `vector_entry_point` that goes with the `entry_point` of a task in this package, module:class."""
     return f"{__name__}:{single.removeprefix(f'{__package__}.').replace(':', '.')}"
@@ -26,7 +30,7 @@ def __getattr__(name: str) -> Callable[..., AnyVectorEnv]:
 
     def make(num_envs: int, max_episode_steps: int | None = None, **options: Any) -> AnyVectorEnv:
         """Batched where the task can be, otherwise one environment after the other."""
-        if task.__dict__.get("batched"):
+        if task.__dict__.get("batched") and not any(options.get(name) for name in SINGLE):
             return ArmVectorEnv(task, num_envs, max_episode_steps=max_episode_steps, **options)
         mode = options.pop("autoreset_mode", gym.vector.AutoresetMode.NEXT_STEP)
         options.pop("threads", None)

@@ -20,6 +20,7 @@ from envs.pixels import PixelObservation
 from envs.tasks.fixture import FixtureEnv
 from envs.tasks.pick_and_place import PickAndPlaceEnv, PickScript
 from envs.tasks.push import PushEnv
+from envs.tasks.stack import StackEnv, StackScript
 from planners import RolloutModel, SamplingPlanner, make_planner
 
 from .agent import EncodingModel, MPCAgent, ObjectiveFactory
@@ -141,7 +142,8 @@ def make_explorer(env: gym.Env[Any, Any], nu: int, config: CollectConfig, rng: n
         if isinstance(base, FixtureEnv):
             script = base.script(rng, noise=SCRIPT_NOISE)
         elif isinstance(base, PickAndPlaceEnv):
-            script = PickScript(base, rng, noise=SCRIPT_NOISE)
+            grasping = StackScript if isinstance(base, StackEnv) else PickScript
+            script = grasping(base, rng, noise=SCRIPT_NOISE)
         else:
             area: dict[str, Any] = {"low": base.goal_low, "high": base.goal_high, "size": base.workspace.scale}
             script = PushExplorer(rng, base.arm.n, base.action_mode.action_scale, **area)

@@ -9,6 +9,7 @@ from .push import PushEnv
 from .reach import ReachEnv
 from .reach_avoid import ReachAvoidEnv
 from .slide import SlideEnv
+from .stack import StackEnv
 from .track_path import TrackPathEnv
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ReachAvoidEnv",
     "ReachEnv",
     "SlideEnv",
+    "StackEnv",
     "TrackPathEnv",
 ]

@@ -21,7 +21,8 @@ class GoalEnv(ArmEnv):
 
     Observation: dict of `observation`, `achieved_goal` (3,) [m] and `desired_goal` (3,) [m]. Reward: `dense` is
     -distance [m], `sparse` is 0 within `threshold` and -1 beyond. An episode never terminates. `info` holds
-    `is_success` and `distance` [m] after reset and after every step.
+    `is_success` and `distance` [m] after reset and after every step. Where sensors have noise or delay, the reward is
+    that of the observed goals, and `info` tells the truth.
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "q")
@@ -175,7 +176,7 @@ class GoalEnv(ArmEnv):
         self._goal = goal.astype(np.float32)
 
     def _observe(self) -> Observation:
-        vector = self.vector_observation()
+        vector = self.sensed_observation()
         return {
             "observation": vector,
             "achieved_goal": vector[self.goal_columns].copy(),
@@ -184,4 +185,6 @@ class GoalEnv(ArmEnv):
 
     def _judge(self, obs: Observation) -> tuple[float, dict[str, Any]]:
         reward, info = self.judge(obs["achieved_goal"], obs["desired_goal"])
+        if not self._sensors.perfect:  # success is about what is, the reward about what is seen
+            _, info = self.judge(self.vector_observation()[self.goal_columns], obs["desired_goal"])
         return float(reward), {**{name: value.item() for name, value in info.items()}, **self.task_info()}

@@ -46,6 +46,7 @@ class PushEnv(GoalEnv):
 
     batched = True
     reset_options: ClassVar[tuple[str, ...]] = ("goal", "object", "q")
+    goal_distance: ClassVar[float] = GOAL_DISTANCE
     far: ClassVar[float] = 5.0
     """Bound of the object's position [m]."""
 
@@ -97,6 +98,10 @@ class PushEnv(GoalEnv):
         """Columns of the object's position."""
         return object_groups(self.robot_columns)["object_pos"]
 
+    def column_groups(self) -> dict[str, slice]:
+        """Columns of the robot, then those of the object."""
+        return {**super().column_groups(), **object_groups(self.robot_columns)}
+
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns that belong together: the joints, `ee` and `object`."""
         groups = object_groups(self.robot_columns).values()
@@ -124,7 +129,7 @@ class PushEnv(GoalEnv):
             start = self._checked_object(options["object"])
         if "goal" in options:
             goal = self._checked_goal(options["goal"])
-        self._object_start = start
+        self._object_start, self._goal = start, goal.astype(np.float32)
         self._contact_steps = 0
         self.place(options.get("q"), dynamics)
         return goal
@@ -181,7 +186,7 @@ class PushEnv(GoalEnv):
     def _random_goal(self, start: FloatArray) -> FloatArray:
         while True:  # at least two thirds of the box are far enough from any start
             x, y = self.np_random.uniform(self.goal_low, self.goal_high)
-            if math.hypot(x - start[0], y - start[1]) >= GOAL_DISTANCE * self.workspace.scale:
+            if math.hypot(x - start[0], y - start[1]) >= self.goal_distance * self.workspace.scale:
                 return np.array([x, y, self.rest_height])
 
     def _is_free(self, q: FloatArray) -> bool:

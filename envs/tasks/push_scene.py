@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -93,19 +95,25 @@ def add_peg(spec: mujoco.MjSpec, scale: float, radius: float = PEG_RADIUS, lengt
 class ContactProbe:
     """Tells what touches what, as of the last collision detection."""
 
-    def __init__(self, model: mujoco.MjModel) -> None:
-        """Look up the geoms. Args: model: with the body `OBJECT_BODY`; what hangs on it belongs to it."""
-        # Sums of a pair: robot with table 1, robot with robot 2, object with table 4, object with robot 5.
+    def __init__(self, model: mujoco.MjModel, objects: Sequence[str] = (OBJECT_BODY,)) -> None:
+        """Look up the geoms.
+
+        Args:
+            model: of the scene.
+            objects: names of the bodies on the table; what hangs on them belongs to them.
+        """
+        # Sums of a pair: robot with table 1, robot with robot 2, object with table 4, with robot 5, with object 8.
         self._kind: NDArray[np.int64] = np.where(model.geom_bodyid == 0, 0, 1)
-        self._kind[model.body_rootid[model.geom_bodyid] == model.body(OBJECT_BODY).id] = 4
+        for name in objects:
+            self._kind[model.body_rootid[model.geom_bodyid] == model.body(name).id] = 4
 
     def pushing(self, data: mujoco.MjData) -> bool:
-        """Whether the robot touches the object."""
+        """Whether the robot touches an object."""
         return bool((self._pairs(data) == 5).any()) if data.ncon else False
 
     def robot_free(self, data: mujoco.MjData) -> bool:
         """Whether the robot touches nothing, itself included."""
-        return bool((self._pairs(data) == 4).all()) if data.ncon else True
+        return bool((self._pairs(data) % 4 == 0).all()) if data.ncon else True
 
     def _pairs(self, data: mujoco.MjData) -> NDArray[np.int64]:
         sums: NDArray[np.int64] = self._kind[data.contact.geom].sum(axis=1)

@@ -83,6 +83,10 @@ class TrackPathEnv(ReachEnv):
         low, high = np.concatenate([arm.low, -high]), np.concatenate([arm.high, high])
         return gym.spaces.Box(low, high, dtype=np.float32)
 
+    def column_groups(self) -> dict[str, slice]:
+        """Columns of the arm, then those of the target."""
+        return {**super().column_groups(), **target_groups(self.robot_columns)}
+
     def observation_tokens(self) -> dict[str, tuple[int, ...]]:
         """Columns that belong together: the joints, `ee` and `target`."""
         columns = self.target_columns
