@@ -16,8 +16,10 @@ FloatArray = NDArray[np.float64]
 
 GAIN = 0.4
 """Share of the way that an action goes."""
-LEAD = 0.03
+LEAD = 0.02
 """Farthest that the hand goes ahead of the part, for a large arm as all lengths here [m]."""
+NEAR = 0.4
+"""Share of the radius of success within which the part is left where it is."""
 OVER = 0.03
 """Height of the tip above the part on the way to it [m]."""
 ASIDE = 0.008
@@ -90,6 +92,8 @@ class FixtureScript:
         here = int(np.abs(self._travels - travel).argmin())
         target = here + int(np.clip(last - here, -self._lead, self._lead))
         move = points[target] - part
+        if np.linalg.norm(self._goal - part) < NEAR * self._env.threshold:
+            move *= 0.0  # with the play that the peg has, it would go to and fro for ever
         heading = move / max(float(np.linalg.norm(move)), 1e-9)
         off = at - ee
         return ee + move + off - float(off @ heading) * heading

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from envs import PegInsertEnv
-from envs.tasks.peg_insert import CLEARANCE, LENGTH, RADIUS
+from envs.tasks.fixture import LENGTH
+from envs.tasks.peg_insert import CLEARANCE, RADIUS
 from envs.tasks.push_scene import PEG
 
 
