@@ -53,8 +53,8 @@ class FixtureEnv(GoalEnv):
     """Range of the travel of goals."""
     begins: ClassVar[tuple[float, float]] = (0.0, 0.0)
     """Range of the travel at the start."""
-    area: ClassVar[tuple[Shares, Shares]] = ((0.3, 0.05), (0.95, 0.95))
-    """Where the way lies, in shares of the arm's area of the table; close to its base an arm has no room."""
+    area: ClassVar[tuple[Shares, Shares]] = ((0.3, 0.08), (0.85, 0.92))
+    """Where the way lies, in shares of the area of the table: near its base an arm has no room, far away it tilts."""
     peg: ClassVar[dict[str, float]] = {"length": LENGTH}
     """Of `add_peg`."""
     hook: ClassVar[float] = 0.0

@@ -43,7 +43,7 @@ class PegInsertEnv(FixtureEnv):
 
     radius: ClassVar[float] = 0.008
     goals: ClassVar[tuple[float, float]] = (0.02, 0.03)
-    area: ClassVar[tuple[Shares, Shares]] = ((0.45, 0.05), (0.95, 0.95))
+    area: ClassVar[tuple[Shares, Shares]] = ((0.45, 0.08), (0.85, 0.92))
     peg: ClassVar[dict[str, float]] = {"radius": RADIUS, "length": LENGTH}
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -99,10 +99,9 @@ class PegScript(FixtureScript):
         super().reset(goal)
         self._drift = np.zeros(2)
 
-    def shift(self, obs: FloatArray, ee: FloatArray) -> FloatArray:
+    def shift(self, obs: FloatArray, tip: FloatArray) -> FloatArray:
         """Way that is left to the hand (3,) [m]; see `FixtureScript.shift`."""
-        tip, rim = obs[self._groups["peg_pos"]], obs[self._groups["hole_pos"]]
-        left = self._goal - tip
+        rim, left = obs[self._groups["hole_pos"]], self._goal - tip
         aside, above = float(np.linalg.norm(left[:2])), tip[2] - rim[2]
         if above > 0.0:
             if aside < RIM * self.size:  # what the pull to the posture would leave
