@@ -19,10 +19,12 @@ from ..rendering import Marker
 from .fixture_scene import add_fixture
 from .fixture_script import FixtureScript
 from .goal import GoalEnv
-from .push_scene import OBJECT_BODY, PEG_LENGTH, ContactProbe, add_peg
+from .push_scene import OBJECT_BODY, ContactProbe, add_peg
 
+LENGTH = 0.07
+"""Of the peg from the tool centre point, for a large arm as all lengths here [m]; no finger reaches as far."""
 RAISE = 0.015
-"""Greatest height by which a fixture stands higher than it could, for a large arm as all lengths here [m]."""
+"""Greatest height by which a fixture stands higher than it could [m]."""
 SPREAD = 0.5
 """A fixture faces the base of the robot, give or take so much [rad]."""
 START_HEIGHT = (0.04, 0.10)
@@ -51,9 +53,9 @@ class FixtureEnv(GoalEnv):
     """Range of the travel of goals."""
     begins: ClassVar[tuple[float, float]] = (0.0, 0.0)
     """Range of the travel at the start."""
-    area: ClassVar[tuple[Shares, Shares]] = ((0.3, 0.05), (0.95, 0.95))
-    """Where the way lies, in shares of the arm's area of the table; close to its base an arm has no room."""
-    peg: ClassVar[dict[str, float]] = {"length": PEG_LENGTH}
+    area: ClassVar[tuple[Shares, Shares]] = ((0.3, 0.08), (0.85, 0.92))
+    """Where the way lies, in shares of the area of the table: near its base an arm has no room, far away it tilts."""
+    peg: ClassVar[dict[str, float]] = {"length": LENGTH}
     """Of `add_peg`."""
     hook: ClassVar[float] = 0.0
     """By how much the tip of the peg is below the point on the way while it moves the part [m]."""
@@ -69,10 +71,9 @@ class FixtureEnv(GoalEnv):
         """Load arm and fixture; arguments as of `PushEnv`."""
         super().__init__(arm, control_mode, reward, render_mode, **options)
         self._fixture_start = np.zeros(len(self._object_qpos))
+        self._draw(np.random.default_rng(0))  # refuses an arm without room for it
         self._probe = ContactProbe(self.model)
         self._contact_steps = 0
-
-    # -- what a task says ----------------------------------------------------------
 
     @abstractmethod
     def build(self, spec: mujoco.MjSpec, body: mujoco.MjsBody, scale: float) -> None:
@@ -83,22 +84,14 @@ class FixtureEnv(GoalEnv):
         """Way of what the goal is about, in the frame of the fixture; it begins over the origin.
 
         Args:
-            travel: along the way (...) [m or rad].
+            travel: (...) [m or rad].
 
         Returns:
             Points (..., 3) [m].
         """
 
     def way(self, pose: ArrayLike, travel: ArrayLike) -> FloatArray:
-        """The same in the base frame.
-
-        Args:
-            pose: of the fixture (..., 4): x, y, z [m], yaw [rad].
-            travel: along the way (...) [m or rad].
-
-        Returns:
-            Points (..., 3) [m].
-        """
+        """The same in the base frame. Args: pose: of the fixture (..., 4): x, y, z [m], yaw [rad]."""
         pose = np.asarray(pose, dtype=np.float64)
         x, y, z = np.moveaxis(self.path(np.asarray(travel, dtype=np.float64)), -1, 0)
         c, s = np.cos(pose[..., 3]), np.sin(pose[..., 3])
@@ -121,8 +114,6 @@ class FixtureEnv(GoalEnv):
     def script(self, rng: np.random.Generator | None = None, noise: float = 0.0) -> FixtureScript:
         """A policy that solves the task from the observation alone; see `FixtureScript`."""
         return FixtureScript(self, rng, noise)
-
-    # -- what the base class asks for ------------------------------------------------
 
     def edit_scene(self, spec: mujoco.MjSpec) -> None:
         """Add the fixture, and the peg in the hand."""
@@ -166,11 +157,11 @@ class FixtureEnv(GoalEnv):
     def begin(self, options: dict[str, Any], dynamics: Dynamics | None) -> FloatArray:
         """Draw and place an episode; see `GoalEnv.begin`."""
         # All are drawn in any case, so that fixing one leaves the others as the seed decides.
-        pose, travel, start = self._draw()
+        pose, travel, start = self._draw(self.np_random)
         if "travel" in options:
             travel = self._checked_travel(options["travel"])
-        if "object" in options:
-            pose = self._checked_object(options["object"], travel)
+        if "travel" in options or "object" in options:
+            pose = self._checked_object(options.get("object", pose), travel)
         self._fixture_start[:] = [*pose, start][: len(self._fixture_start)]
         self._contact_steps = 0
         self.place(options.get("q"), dynamics)
@@ -209,14 +200,11 @@ class FixtureEnv(GoalEnv):
         """The goal, as a small sphere."""
         return (Marker(self._goal, radius=0.012 * self.workspace.scale),)
 
-    # -- inside ----------------------------------------------------------------
-
-    def _draw(self) -> tuple[FloatArray, float, float]:
+    def _draw(self, rng: np.random.Generator) -> tuple[FloatArray, float, float]:
         """Pose of the fixture (4,), travel of the goal, travel at the start."""
-        space, rng = self.workspace, self.np_random
+        space, base = self.workspace, self.arm.about.base_pos
         low, high = space.on_table(*self.area)
-        base = np.array(self.arm.about.base_pos)
-        for _ in range(200):
+        for _ in range(200 if (low < high).all() else 0):
             x, y = rng.uniform(low, high)
             yaw = math.atan2(base[1] - y, base[0] - x) + rng.uniform(-SPREAD, SPREAD)
             pose = np.array([x, y, RAISE * space.scale * rng.uniform(), (yaw + math.pi) % (2 * math.pi) - math.pi])
@@ -224,9 +212,9 @@ class FixtureEnv(GoalEnv):
             points = self.way(pose, np.linspace(0.0, travel, 9))[:, :2]
             if (points >= low).all() and (points <= high).all():
                 return pose, float(travel), float(start)
-        raise RuntimeError(
-            f"the way does not fit on the table of arm {self.arm.name!r} in 200 draws, {low.tolist()} to "
-            f"{high.tolist()} m; give its file a table_low and table_high that are farther apart"
+        raise ValueError(
+            f"arm {self.arm.name!r} has no room on its table for this task: the way of what it moves does not fit into "
+            f"{low.tolist()} to {high.tolist()} m; give its file a table_low and table_high that are farther apart"
         )
 
     def _is_free(self, q: FloatArray) -> bool:

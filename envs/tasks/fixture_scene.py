@@ -41,7 +41,8 @@ def add_fixture(spec: mujoco.MjSpec) -> mujoco.MjsBody:
     slide, hinge = mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
     joints = {"x": (slide, (1, 0, 0)), "y": (slide, (0, 1, 0)), "z": (slide, (0, 0, 1)), "yaw": (hinge, (0, 0, 1))}
     for name, (kind, axis) in joints.items():
-        body.add_joint(name=f"{OBJECT_BODY}_{name}", type=kind, axis=axis, armature=HEAVY, damping=DAMPED)
+        joint = body.add_joint(name=f"{OBJECT_BODY}_{name}", type=kind, axis=axis, armature=HEAVY, damping=DAMPED)
+        joint.limited = mujoco.mjtLimited.mjLIMITED_FALSE  # whatever the defaults of the arm's file say
     spec.add_exclude(bodyname1="world", bodyname2=OBJECT_BODY)
     return body
 

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arm_env import FloatArray
 from ..observation import HOLE_SIZES, groups_of
-from .fixture import FixtureEnv, Shares
+from .fixture import LENGTH, FixtureEnv, Shares
 from .fixture_scene import add_shape
 from .fixture_script import FixtureScript
 from .push_scene import TIP
 
-RADIUS, LENGTH = 0.0125, 0.07
+RADIUS = 0.0125
 """Of the peg, for a large arm as all lengths here [m]; its tip is a half sphere."""
 CLEARANCE = 0.003
 """Between the peg in the middle of the hole and each wall [m]. Actions do not turn the hand, whose tool tilts by up to
-14 degrees where blocks stand, 17 with the SO-101. Of 20 seeds the script does 20 with each arm; with 2 mm 19 and with 1 mm
-10 with the SO-101."""
+14 degrees where blocks stand, 17 with the SO-101. The script does 20 of 20 seeds with each arm; with 2 mm 19 and
+with 1 mm 10 with the SO-101."""
 HALF_BLOCK, TOP = 0.05, 0.06
 """Half edge and height of the block [m]."""
 RIM = 0.012
@@ -36,14 +36,14 @@ DESCENT = 0.008
 class PegInsertEnv(FixtureEnv):
     """Put a peg 2.5 cm across into a square hole 3.1 cm wide, 2 to 3 cm deep.
 
-    Everything is as in `FixtureEnv` save that the hand holds another peg, 7 cm long, that nothing moves but the arm,
+    Everything is as in `FixtureEnv` save that the hand holds a thinner peg, that nothing moves but the arm,
     and that the observation after the arm's is what `HOLE_UNITS` names. The goal is where the tip should be, within
     8 mm: it cannot be so low beside the hole.
     """
 
     radius: ClassVar[float] = 0.008
     goals: ClassVar[tuple[float, float]] = (0.02, 0.03)
-    area: ClassVar[tuple[Shares, Shares]] = ((0.45, 0.05), (0.95, 0.95))
+    area: ClassVar[tuple[Shares, Shares]] = ((0.45, 0.08), (0.85, 0.92))
     peg: ClassVar[dict[str, float]] = {"radius": RADIUS, "length": LENGTH}
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -99,10 +99,9 @@ class PegScript(FixtureScript):
         super().reset(goal)
         self._drift = np.zeros(2)
 
-    def shift(self, obs: FloatArray, ee: FloatArray) -> FloatArray:
+    def shift(self, obs: FloatArray, tip: FloatArray) -> FloatArray:
         """Way that is left to the hand (3,) [m]; see `FixtureScript.shift`."""
-        tip, rim = obs[self._groups["peg_pos"]], obs[self._groups["hole_pos"]]
-        left = self._goal - tip
+        rim, left = obs[self._groups["hole_pos"]], self._goal - tip
         aside, above = float(np.linalg.norm(left[:2])), tip[2] - rim[2]
         if above > 0.0:
             if aside < RIM * self.size:  # what the pull to the posture would leave

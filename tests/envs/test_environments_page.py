@@ -8,6 +8,7 @@ import pytest
 
 import envs
 from envs import OBJECT_UNITS, OBSERVATION_UNITS, TRAINING, object_groups, observation_groups, observation_size
+from envs.observation import FIXTURE_SIZES, FIXTURE_UNITS, HOLE_SIZES, HOLE_UNITS, groups_of
 from envs.randomize import DYNAMICS_UNITS, HELD_OUT
 from envs.tasks.push_scene import FRICTION, HALF_SIZE, MASS
 
@@ -34,6 +35,9 @@ def test_columns() -> None:
     groups = {**observation_groups(7), **object_groups(observation_size(7))}
     units = {**OBSERVATION_UNITS, **OBJECT_UNITS}
     assert list(groups) == list(units)
+    for sizes, names in ((FIXTURE_SIZES, FIXTURE_UNITS), (HOLE_SIZES, HOLE_UNITS)):
+        groups |= groups_of(sizes, observation_size(7))
+        units |= names
     for name, group in groups.items():
         last = group.stop - 1
         columns = f"{group.start} to {last}" if last > group.start else f"{last}"

@@ -12,7 +12,19 @@ import pytest
 import yaml
 from gymnasium.utils.env_checker import check_env
 
-from envs import ArmKinematics, PushEnv, PushExplorer, ReachEnv, find_workspace, load_arm
+from envs import (
+    ArmKinematics,
+    ButtonPressEnv,
+    DoorOpenEnv,
+    DrawerOpenEnv,
+    PegInsertEnv,
+    PushEnv,
+    PushExplorer,
+    ReachEnv,
+    find_workspace,
+    load_arm,
+)
+from envs.tasks.fixture import FixtureEnv
 
 # As others write them: motors instead of servos, fingers of which one slides and one turns, scenery, a keyframe.
 MJCF = """
@@ -127,6 +139,27 @@ def test_every_task_and_control_mode(path: Path, task: type, mode: str) -> None:
     assert env.action_space.shape == ((4,) if mode == "joint_delta" else (3,))
     made = gym.make("envs:LoopWM/PandaReach-v0", arm=str(path)).unwrapped
     assert isinstance(made, ReachEnv) and made.arm is env.arm
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", (ButtonPressEnv, DoorOpenEnv, DrawerOpenEnv, PegInsertEnv))
+def test_scripts_solve_the_tasks(path: Path, task: type[FixtureEnv]) -> None:
+    env, done = task(str(path)), 0
+    script = env.script()
+    for seed in range(10):
+        obs, _ = env.reset(seed=seed)
+        script.reset(obs["desired_goal"])
+        for _ in range(100):
+            obs, *_, info = env.step(script.act(obs["observation"]))
+        done += info["is_success"]
+    assert done >= 9
+
+
+@pytest.mark.parametrize("task", (ButtonPressEnv, DrawerOpenEnv))
+def test_a_table_without_room_is_refused(tmp_path: Path, task: type[FixtureEnv]) -> None:
+    corners = {"table_low": [0.3, 0.0], "table_high": [0.3, 0.0] if task is ButtonPressEnv else [0.33, 0.03]}
+    with pytest.raises(ValueError, match=r"arm 'own' has no room on its table for this task: .* give its file"):
+        task(str(write(tmp_path, **corners)))
 
 
 def test_it_does_what_it_is_told(path: Path) -> None:

@@ -65,8 +65,8 @@ def scripted(env: ArmEnv, seed: int) -> list[tuple]:
 
 
 def test_no_column_stays_the_same_and_all_belong_to_a_token(env: ArmEnv) -> None:
-    play = scripted if hasattr(env, "script") else run
-    vectors = np.array([step[0]["observation"] for seed in range(3) for step in play(env, seed)])
+    play, seeds = (scripted, 2) if hasattr(env, "script") else (run, 3)
+    vectors = np.array([step[0]["observation"] for seed in range(seeds) for step in play(env, seed)])
     assert (np.ptp(vectors, axis=0) > 0).all()
     columns = [column for token in env.observation_tokens().values() for column in token]
     assert sorted(columns) == list(range(vectors.shape[1]))

@@ -15,6 +15,7 @@ from point_env import PointEnv
 
 from envs import observation_groups
 from envs.exploration import PushExplorer
+from envs.tasks.fixture_script import FixtureScript
 from hardware import FakeClock
 from loopwm_robot.bench.profile import profile_control_step
 from loopwm_robot.build import check_model, make_env, make_explorer, planning_agent, spaces_of
@@ -185,6 +186,17 @@ def test_exploration_pushes_the_object_and_also_moves_anywhere() -> None:
     assert np.mean(moved) > 0.2 and kinds == {PushExplorer, ExplorationPolicy}
     reach = make_explorer(make_env(EnvConfig()), 7, CollectConfig(), np.random.default_rng(0))
     assert isinstance(reach, ExplorationPolicy)
+
+
+def test_exploration_opens_drawers() -> None:
+    env = make_env(EnvConfig(id="LoopWM/PandaDrawerOpen-v0", control_mode="cartesian_delta"))
+    policy = make_explorer(env, 3, CollectConfig(), np.random.default_rng(0))
+    opened, kinds = [], set()
+    for seed in range(6):
+        episode, _ = run_episode(env, policy, seed)
+        opened.append(np.linalg.norm(episode.achieved[-1] - episode.achieved[0]) > 0.02)
+        kinds.add(type(policy.chosen))
+    assert sum(opened) >= 2 and kinds == {FixtureScript, ExplorationPolicy}
 
 
 def test_planned_episodes_with_objects_start_afresh(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def test_columns_have_the_names_of_the_observation():
     env.close()
     assert {name: layout[name] for name in object_groups(31)} == object_groups(31)
     assert layout["position"] == layout["object_pos"]
+    config = EnvConfig(id="LoopWM/UR5eDoorOpen-v0", control_mode="cartesian_delta")
+    env = make_env(config)
+    layout = observation_layout(spaces_of(env, config))
+    env.close()
+    assert layout["position"] == layout["part_pos"] == slice(27, 30) and layout["travel_rate"] == slice(33, 34)
     other = Spaces("Other", "", 6, 2, 0, 0.1, groups={"cart": (0, 1), "pole": (2, 5), "hook": (3, 4)})
     assert observation_layout(other) == {"cart": slice(0, 2), "hook": slice(3, 5)}
 
