@@ -35,15 +35,15 @@ class BatchPhysics:
         state: full physics at the end of the last step (N, time + nq + nv + na).
         warmstart: of the solver (N, nv).
         sensors: readings before each physics step (N, steps, nsensordata).
-        tips: position of the tool centre point at the end (N, 3) [m].
+        sites: positions of the sites at the end (N, sites, 3) [m].
     """
 
-    def __init__(self, models: Sequence[mujoco.MjModel], site: str, steps: int, nthread: int) -> None:
+    def __init__(self, models: Sequence[mujoco.MjModel], sites: Sequence[int], steps: int, nthread: int) -> None:
         """Allocate everything.
 
         Args:
             models: one for each environment, which may all be the same one; not copied.
-            site: name of the site of the tool centre point.
+            sites: numbers of the sites whose positions are wanted.
             steps: physics steps in a control step.
             nthread: number of threads, this one included.
         """
@@ -52,10 +52,10 @@ class BatchPhysics:
         size = int(mujoco.mj_stateSize(first, PHYSICS_STATE))
         self.ctrl = np.zeros((num, steps, int(first.nu)))
         self.sensors = np.zeros((num, steps, int(first.nsensordata)))
-        self.state, self.tips = np.zeros((num, size)), np.zeros((num, 3))
+        self.state, self.sites = np.zeros((num, size)), np.zeros((num, len(sites), 3))
         self.warmstart = np.zeros((num, int(first.nv)))
         self._states = np.zeros((num, steps, size))
-        self._site = int(first.site(site).id)
+        self._site_numbers = list(sites)
         # What each call gets, made once: views of one row.
         self._arguments: list[tuple[list[mujoco.MjModel], FloatArray, FloatArray, dict[str, Any]]] = [
             (
@@ -99,9 +99,12 @@ class BatchPhysics:
     def _work(self, k: int, rows: Iterator[int]) -> None:
         """What thread k does."""
         data, rollout = self._data[k], self._loops[k].rollout
-        warmstart, tip, one = data.qacc_warmstart, data.site_xpos[self._site], [data]
+        warmstart, one = data.qacc_warmstart, [data]
+        positions = [data.site_xpos[number] for number in self._site_numbers]
         for i in rows:
             model, state, ctrl, options = self._arguments[i]
             rollout(model, one, state, ctrl, **options)
             mujoco.mj_kinematics(model[0], data)  # sites are as before the last substep
-            self.warmstart[i], self.tips[i] = warmstart, tip
+            self.warmstart[i] = warmstart
+            for place, position in zip(self.sites[i], positions, strict=True):
+                place[:] = position
