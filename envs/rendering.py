@@ -156,31 +156,37 @@ class SceneRenderer:
         """
         if not self._drop_shadows:
             return
-        pos, axis = self._data.geom_xpos, self._data.geom_xmat[:, [2, 5, 8]]
-        for i in self._capsules:
-            radius, half = self._model.geom_size[i, :2]
-            self._add_shadow(pos[i] - half * axis[i], pos[i] + half * axis[i], radius)
-        for marker in (Marker(*m) for m in markers):
-            center = np.asarray(marker.center, dtype=np.float64)
-            self._add_shadow(center, center, marker.radius)
-
-    def _add_shadow(self, start: NDArray[Any], end: NDArray[Any], radius: float) -> None:
+        radius, half = self._model.geom_size[self._capsules, :2].T
+        center = self._data.geom_xpos[self._capsules]
+        reach = half[:, None] * self._data.geom_xmat[self._capsules][:, [2, 5, 8]]
+        spots = [Marker(*marker) for marker in markers]
+        balls = np.array([marker.center for marker in spots], dtype=np.float64).reshape(-1, 3)
+        radius = np.concatenate([radius, [marker.radius for marker in spots]])
+        starts, ends = np.concatenate([center - reach, balls]), np.concatenate([center + reach, balls])
         direction = self._model.light_dir[0]
-        table, size = self._model.geom_pos[self._table], self._model.geom_size[self._table, :2] - radius
-        ends = [p - direction * (p[2] / direction[2]) for p in (start, end)]
-        a, b = (np.clip(p[:2] - table[:2], -size, size) + table[:2] for p in ends)
+        table, size = self._model.geom_pos[self._table], self._model.geom_size[self._table, :2] - radius[:, None]
+        a, b = (
+            np.clip((points - direction * (points[:, 2:] / direction[2]))[:, :2] - table[:2], -size, size) + table[:2]
+            for points in (starts, ends)
+        )
         rgba = self._model.geom_rgba[self._table].copy()
         rgba[:3] *= SHADOW_SHADE
+        for shape in zip(a, b, radius, np.linalg.norm(b - a, axis=1), strict=True):
+            self._add_shadow(*shape, float(table[2]), rgba)
+
+    def _add_shadow(
+        self, a: NDArray[Any], b: NDArray[Any], radius: float, length: float, height: float, rgba: NDArray[Any]
+    ) -> None:
+        """A stadium between two points (2,) on the table."""
         flat = (radius, SHADOW_HEIGHT / 2, 0.0)  # a cylinder has radius and half length
         cylinder, box = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_BOX
-        self._add_geom(cylinder, rgba, (*a, table[2]), flat)
-        length = float(np.linalg.norm(b - a))
+        self._add_geom(cylinder, rgba, (*a, height), flat)
         if length > 1e-6:
             x, y = (b - a) / length
-            self._add_geom(cylinder, rgba, (*b, table[2]), flat)
-            middle = (*(a + b) / 2, table[2])
+            self._add_geom(cylinder, rgba, (*b, height), flat)
+            middle = (*(a + b) / 2, height)
             size = (length / 2, radius, SHADOW_HEIGHT / 2)
-            self._add_geom(box, rgba, middle, size, np.array([[x, -y, 0.0], [y, x, 0.0], [0.0, 0.0, 1.0]]))
+            self._add_geom(box, rgba, middle, size, ((x, -y, 0.0), (y, x, 0.0), (0.0, 0.0, 1.0)))
 
     def _add_path(self, path: Polyline) -> None:
         points = np.asarray(path.points, dtype=np.float64)

@@ -83,7 +83,11 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         models = [model] * num if single.randomize is None else [copy.copy(model) for _ in range(num)]
         self._dynamics = [] if single.randomize is None else [ModelDynamics(m, single.arm) for m in models]
         cores = usable_cores() if threads is None else threads
-        self.physics = BatchPhysics(models, single.arm.ee_site, single.n_substeps, cores)
+        # Tool centre point first; other positions of sites that are sensed are observed behind the robot.
+        sensed = [int(model.sensor_objid[i]) for i in range(model.nsensor) if int(model.sensor_type[i]) == _POSITION]
+        tip = int(model.site(single.arm.ee_site).id)
+        sites = [tip, *(number for number in sensed if number != tip)]
+        self.physics = BatchPhysics(models, sites, single.n_substeps, cores)
         self._touch_columns = [
             int(model.sensor_adr[i]) for i in range(model.nsensor) if int(model.sensor_type[i]) == _CONTACT
         ]
@@ -255,9 +259,11 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
     def _observe(self) -> Observations:
         single, n, moving = self.single, self._n, self._moving
         time, qpos, qvel = self._split()
-        parts = [arm_observation(qpos[:, :n], qvel[:, :n], self._ref, self.physics.tips)]
+        tip, others = self.physics.sites[:, 0], self.physics.sites[:, 1:]
+        parts = [arm_observation(qpos[:, :n], qvel[:, :n], self._ref, tip)]
         if moving > n:
             parts.append(single.fingers.observe(qpos[:, n:moving], qvel[:, n:moving]))
+        parts.append(others.reshape(len(others), -1).astype(np.float32))
         parts.append(single.surroundings(time, qpos[:, moving:], qvel[:, moving:]))
         vectors = np.concatenate(parts, axis=-1)
         achieved = vectors[:, single.goal_columns].copy()
@@ -268,4 +274,5 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
             obs[name][i] = value
 
 
+_POSITION = int(mujoco.mjtSensor.mjSENS_FRAMEPOS)
 _CONTACT = int(getattr(mujoco.mjtSensor, "mjSENS_CONTACT", -1))

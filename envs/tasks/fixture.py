@@ -131,6 +131,10 @@ class FixtureEnv(GoalEnv):
         """Columns of the observation that follow those of the arm, see `FIXTURE_UNITS`."""
         return groups_of(FIXTURE_SIZES, self.robot_columns)
 
+    def column_groups(self) -> dict[str, slice]:
+        """Columns of the robot, then those of the fixture."""
+        return {**super().column_groups(), **self.groups}
+
     @property
     def goal_columns(self) -> slice:
         """Columns of what the goal is about: the first group behind the arm."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arm_env import FloatArray
 from ..observation import object_groups, object_observation
 from ..randomize import Dynamics
-from ..touch import add_touch_sensor, moving_roots
+from ..touch import touch_of_body
 from .goal import GoalEnv
 from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object
 
@@ -168,9 +168,7 @@ class PushEnv(GoalEnv):
 
     def touch_sensors(self, spec: mujoco.MjSpec) -> None:
         """Contacts of the object with the robot."""
-        for name in moving_roots(spec.worldbody):
-            if name != OBJECT_BODY:
-                add_touch_sensor(spec, OBJECT_BODY, name)
+        touch_of_body(spec, OBJECT_BODY)
 
     def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
         """See `task_info`."""

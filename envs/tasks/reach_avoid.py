@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arm_env import FloatArray
 from ..randomize import Dynamics
-from ..touch import add_touch_sensor
+from ..touch import touch_of_geom
 from .reach import ReachEnv
 
 WALL = "wall"
@@ -95,7 +95,7 @@ class ReachAvoidEnv(ReachEnv):
 
     def touch_sensors(self, spec: mujoco.MjSpec) -> None:
         """Contacts of the wall."""
-        add_touch_sensor(spec, WALL)
+        touch_of_geom(spec, WALL)
 
     def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
         """See `task_info`."""

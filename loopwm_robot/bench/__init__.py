@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BENCHMARKS: dict[str, tuple[str, str]] = {
-    "env": ("loopwm_robot.bench.env", "speed of the environment: steps, resets, pictures"),
+    "envs": ("loopwm_robot.bench.envs", "speed beside others, determinism, stability, solvability, pictures"),
     "control_step": ("loopwm_robot.bench.control_step", "planning time by loops and candidates, and where it goes"),
     "demo": ("loopwm_robot.bench.demo", "the whole demo for several seeds: success, precision, time, bridge"),
     "planning": ("loopwm_robot.bench.planning", "planners: overhead, quality at equal evaluations, deadlines"),

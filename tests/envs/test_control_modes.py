@@ -1,8 +1,11 @@
 """What each control mode promises: targets reached, speeds held, torques given, limits kept."""
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs import (
@@ -219,3 +222,22 @@ def test_random_actions_raise_no_warning(mode: str) -> None:
 @pytest.mark.parametrize("mode", CONTROL_MODES)
 def test_a_thousand_random_actions_raise_no_warning(arm: str, mode: str) -> None:
     run_random(arm, mode, 1000)
+
+
+def check_contract(arm: str, mode: str) -> None:
+    env = ReachEnv(arm, mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize("mode", ABSOLUTE)
+def test_the_contract_of_gymnasium(mode: str) -> None:
+    check_contract("panda", mode)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", known_arms())
+@pytest.mark.parametrize("mode", CONTROL_MODES)
+def test_the_contract_of_gymnasium_with_every_arm(arm: str, mode: str) -> None:
+    check_contract(arm, mode)

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from loopwm_robot.bench import BENCHMARKS, control_step
-from loopwm_robot.bench import env as env_bench
 from loopwm_robot.bench.common import Claim, Findings
 from loopwm_robot.build import make_env, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, save_checkpoint
@@ -74,14 +73,14 @@ def test_without_a_name_all_are_listed_with_their_keys(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nope"], "unknown benchmark 'nope'; known: env, control_step, demo"),
-        (["--quik", "env"], "bench got --quik, allowed --quick, --page"),
+        (["nope"], "unknown benchmark 'nope'; known: envs, control_step, demo"),
+        (["--quik", "envs"], "bench got --quik, allowed --quick, --page"),
         (["--quick"], "bench got --quick but no name"),
-        (["env", "demo"], "allowed one benchmark at a time"),
-        (["env", "step=3"], "unknown key 'step'; did you mean 'steps'?"),
-        (["env", "steps=0"], "steps is 0, allowed >= 1"),
-        (["env", "steps=[1"], "steps is '[1', allowed a whole number"),
-        (["env", "model=nano"], "unknown key 'model'"),
+        (["envs", "demo"], "allowed one benchmark at a time"),
+        (["envs", "step=3"], "unknown key 'step'; did you mean 'steps'?"),
+        (["envs", "steps=0"], "steps is 0, allowed >= 1"),
+        (["envs", "steps=[1"], "steps is '[1', allowed a whole number"),
+        (["envs", "model=nano"], "unknown key 'model'"),
         (["control_step", "planner.horizn=3"], "unknown key 'planner.horizn'"),
         (["control_step", "loops=[0]"], "loops has 0, allowed >= 1"),
         (["control_step", "threads=0"], "threads is 0, allowed >= 1"),
@@ -89,7 +88,7 @@ def test_without_a_name_all_are_listed_with_their_keys(capsys: pytest.CaptureFix
         (["demo", "seeds=[]"], "seeds is [], allowed one or more"),
         (["demo", "seeds=[1,1]"], "seeds is [1, 1], allowed one or more different ones"),
         (["demo", "episodes=0"], "episodes is 0, allowed >= 1"),
-        (["env", "--page", "steps=3"], "bench env --page got steps=3, allowed out=FOLDER"),
+        (["envs", "--page", "steps=3"], "bench envs --page got steps=3, allowed out=FOLDER"),
     ],
 )
 def test_a_wrong_request_gives_one_line(
@@ -151,46 +150,6 @@ def test_settings_start_from_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     config = command.settings(control_step, True, ["model=nano", "planner.horizon=3", "checkpoint=007"])
     assert (config.model.latent_dim, config.planner.horizon, config.checkpoint) == (32, 3, "007")
     assert config.repeats == control_step.QUICK["repeats"]
-
-
-def test_the_environment_is_measured(tmp_path: Path) -> None:
-    arguments = ["repeats=2", "steps=70", "resets=3", "frames=2", f"out={tmp_path}"]
-    assert main(["bench", "env", *arguments]) == 0
-    values = result(tmp_path, "env")
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for row in values["rows"]:
-        tables.setdefault(row["table"], []).append(row)
-    assert values["seeds"] == [0, 1]
-    names = [row["control_mode"] for row in tables["steps and resets"]]
-    assert names == ["joint_delta", "cartesian_delta", env_bench.PHYSICS]
-    for row in tables["steps and resets"]:
-        assert 0 < row["slowest_repeat"] <= row["steps_per_second"] <= row["fastest_repeat"]
-    if pictures := tables.get("pictures with goal and path"):
-        assert [row["size"] for row in pictures] == ["320 x 240", "480 x 360"]
-        assert all(0 < row["render_s_median"] <= row["render_s_p95"] for row in pictures)
-    assert [claim["better"] for claim in values["claims"]] == ["higher", "lower"][: 1 + bool(pictures)]
-    assert values["claims"][0]["value"] == pytest.approx(tables["steps and resets"][0]["steps_per_second"], rel=1e-5)
-
-
-def test_a_machine_that_cannot_draw_makes_no_claim_on_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> Any:
-        raise RuntimeError("no GL context")
-
-    monkeypatch.setattr(env_bench, "render_times", refuse)
-    found = env_bench.run(env_bench.EnvBench(repeats=2, steps=5, resets=1, frames=1))
-    assert len(found.claims) == 1 and not any("size" in row for row in found.rows)
-    assert "no GL context" in found.notes[-1]
-
-
-def test_pictures_go_on_after_the_end_of_an_episode() -> None:
-    env = make_env(EnvConfig(), render=True, width=32, height=24)
-    try:
-        spent = env_bench.render_times(env, 60, 0)
-    except RuntimeError:
-        pytest.skip("no GL context")
-    finally:
-        env.close()
-    assert len(spent) == 60 and min(spent) > 0
 
 
 def test_the_control_step_is_measured(tmp_path: Path) -> None:

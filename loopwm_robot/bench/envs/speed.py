@@ -1,0 +1,143 @@
+"""Control steps a second: single environments and those of other packages, many at once and MuJoCo's loop alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import gymnasium as gym
+import mujoco
+import mujoco.rollout
+import numpy as np
+
+from envs.batch_physics import usable_cores
+from envs.vector_env import ArmVectorEnv
+
+from ..common import Row
+from .config import EnvsBench
+from .peers import PEERS, TASKS, Stepped, ours
+
+OURS = "loopwm-robot"
+Rates = dict[tuple[str, ...], list[float]]
+"""Steps a second of each repeat."""
+
+
+def single_rate(env: Stepped, steps: int, seed: int) -> float:
+    """Control steps a second of uniform random actions, resets included."""
+    actions = np.random.default_rng(seed).uniform(-1, 1, (steps, env.nu))
+    env.reset(seed)
+    started = time.perf_counter()
+    for action in actions:
+        if env.step(action):
+            env.reset(seed)
+    return steps / (time.perf_counter() - started)
+
+
+def single(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, list[str]]:
+    """Rates by (package, task) of one environment in one process; all take turns in each repeat.
+
+    Returns:
+        The rates, and a line for each package that was left out.
+    """
+    made: dict[tuple[str, ...], Stepped] = {(OURS, task): ours(f"LoopWM/Panda{task}-v0", 0) for task in TASKS}
+    notes = []
+    for peer in PEERS:
+        if peer.version is None:
+            notes.append(f"{peer.package} is not installed and was left out.")
+            continue
+        for task in TASKS:
+            if task not in peer.ids:
+                continue
+            name = peer.ids[task]
+            try:
+                made[peer.package, task] = peer.make(name, 0)
+            except Exception as error:  # whatever a package of others raises
+                notes.append(f"{name} of {peer.package} was left out: {type(error).__name__}: {error}".splitlines()[0])
+    rates: Rates = {key: [] for key in made}
+    for seed in config.seeds:
+        for key, env in made.items():
+            single_rate(env, 60, seed)  # warm-up
+            rates[key].append(single_rate(env, config.steps, seed))
+        advance()
+    for env in made.values():
+        env.close()
+    return rates, notes
+
+
+def batched(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, dict[tuple[str, ...], list[float]]]:
+    """Rates of many environments at once by (task, mode, cores), and their share of the rate of the physics alone.
+
+    The physics alone is one call of `mujoco.rollout` with as many threads, from the same states with the same controls.
+    """
+    rates: Rates = {}
+    shares: dict[tuple[str, ...], list[float]] = {}
+    for task in TASKS:
+        for mode in ("joint_delta", "cartesian_delta"):
+            for cores in (1, 2)[: usable_cores()]:
+                many = cast(
+                    ArmVectorEnv,
+                    gym.make_vec(f"LoopWM/Panda{task}-v0", config.num_envs, control_mode=mode, threads=cores),
+                )
+                key = (task, mode, str(cores))
+                pairs = [batch_rates(many, config.batch_steps, seed, cores) for seed in config.seeds]
+                rates[key] = [rate for rate, _ in pairs]
+                rates[*key, "physics"] = [alone for _, alone in pairs]
+                shares[key] = [rate / alone for rate, alone in pairs]
+                many.close()
+                advance()
+    return rates, shares
+
+
+def batch_rates(many: ArmVectorEnv, steps: int, seed: int, cores: int) -> tuple[float, float]:
+    """Control steps a second with all resets on the way, and of the physics alone; they take turns step by step."""
+    physics, num = many.physics, many.num_envs
+    actions = np.random.default_rng(seed).uniform(-1, 1, (steps, *(many.action_space.shape or ())))
+    pool: Any = mujoco.rollout.Rollout(nthread=cores if cores > 1 else 0)
+    model = physics.models[0]
+    data = [mujoco.MjData(model) for _ in range(cores)]
+    state = np.zeros((num, physics.ctrl.shape[1], physics.state.shape[1]))
+    sensors = np.zeros_like(physics.sensors)
+    many.reset(seed=seed)
+    for action in actions[:3]:  # warm-up
+        many.step(action)
+    own = alone = 0.0
+    for action in actions:
+        start, warm = physics.state.copy(), physics.warmstart.copy()
+        begun = time.perf_counter()
+        many.step(action)
+        own += time.perf_counter() - begun
+        control = physics.ctrl.copy()
+        begun = time.perf_counter()
+        pool.rollout(model, data, start, control, initial_warmstart=warm, state=state, sensordata=sensors)
+        alone += time.perf_counter() - begun
+    pool.close()
+    return num * steps / own, num * steps / alone
+
+
+def speed_rows(config: EnvsBench, alone: Rates, many: Rates, shares: dict[tuple[str, ...], list[float]]) -> list[Row]:
+    """Two tables."""
+    names = {peer.package: peer.ids for peer in PEERS}
+    rows: list[Row] = []
+    for (package, task), rates in sorted(alone.items(), key=lambda item: TASKS.index(item[0][1])):
+        name = f"LoopWM/Panda{task}-v0" if package == OURS else names[package][task]
+        rows.append({"table": "one environment, one core", "task": task, "package": package, "id": name, **_of(rates)})
+    for key, values in shares.items():
+        task, mode, cores = key
+        rows.append(
+            {
+                "table": f"{config.num_envs} environments at once",
+                "task": task,
+                "control_mode": mode,
+                "cores": int(cores),
+                **_of(many[key]),
+                "physics_alone": float(np.median(many[*key, "physics"])),
+                "share_fraction": float(np.median(values)),
+                "lowest_share_fraction": min(values),
+            }
+        )
+    return rows
+
+
+def _of(rates: list[float]) -> Row:
+    return {"steps_per_second": float(np.median(rates)), "slowest_repeat": min(rates), "fastest_repeat": max(rates)}
