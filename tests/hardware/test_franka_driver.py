@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -440,7 +441,7 @@ def test_an_arm_of_other_geometry_is_refused(monkeypatch):
         def wait(self, timeout=None):
             return 0
 
-    monkeypatch.setattr(client_module.subprocess, "Popen", Other)
+    monkeypatch.setattr(subprocess, "Popen", Other)
     monkeypatch.setattr(client_module, "require_package", lambda: None)
     with pytest.raises(LimitsMismatch, match=r"fp3.*set driver_kwargs\.model"):
         client_module.Client(FrankaDriver("127.0.0.1")._settings)
