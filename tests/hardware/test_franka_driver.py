@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import yaml
 from hardware import ArmBridge, ArmPlan, DriverSpec, FakeClock, JointLimits
 from hardware.conformance.franka_rig import HOME, FrankaRig
 from hardware.conformance.session import Run, Session
-from hardware.drivers.franka import FrankaDriver
+from hardware.drivers.franka import FrankaDriver, worker
 from hardware.drivers.franka import client as client_module
 from hardware.drivers.franka.messages import Kind, Op, Report
 from hardware.drivers.franka.servo import VelocityServo
@@ -97,6 +98,13 @@ def test_the_arm_takes_one_client_at_a_time(rig):
         second = rig.make_driver()
         with pytest.raises(Disconnected, match="FCI activated"):
             second.open()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(Path("/sys/kernel/realtime").exists(), reason="this kernel has real time")
+def test_a_kernel_without_real_time_is_told(rig):
+    with pytest.raises(DriverUnavailable, match=r"realtime.*PREEMPT_RT.*realtime: false"):
+        FrankaDriver(rig.host).open()
 
 
 # Stops
@@ -427,6 +435,17 @@ def test_a_plan_moves_the_simulated_arm_and_the_arm_on_the_wire_alike(rig, tmp_p
     assert 0.01 <= best <= 0.2, f"delay {best:.3f} s"
     assert apart(best) < 0.015, f"{apart(best):.4f} rad apart at a delay of {best:.3f} s"
     np.testing.assert_allclose(rig.truth(), q[-1], atol=5e-3)
+
+
+def test_the_geometry_is_compared():
+    settings = FrankaDriver("127.0.0.1")._settings
+    assert worker._info(DESCRIPTION, settings).ok
+    moved, turned = DESCRIPTION.origins.copy(), DESCRIPTION.rolls.copy()
+    moved[3, 0] += 0.01
+    turned[2] *= -1.0
+    for other, words in ((replace(DESCRIPTION, origins=moved), "0.010 m"), (replace(DESCRIPTION, rolls=turned), "2.0")):
+        report = worker._info(other, settings)
+        assert not report.ok and words in report.text
 
 
 def test_an_arm_of_other_geometry_is_refused(monkeypatch):

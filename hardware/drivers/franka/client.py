@@ -35,6 +35,7 @@ class Client(ClientProcess[Report]):
     Raises:
         Disconnected: no state came.
         LimitsMismatch: the arm is another model than ours.
+        DriverUnavailable: real time is asked for and this machine has none.
     """
 
     def __init__(self, settings: Settings, timeout: float = 6.0) -> None:
@@ -44,6 +45,11 @@ class Client(ClientProcess[Report]):
         if self.info is not None and not self.info.ok:
             self.close()
             raise LimitsMismatch(f"{self.who}: {self.info.text}; set driver_kwargs.model")
+        if not found and "realtime" in self.lost:
+            raise DriverUnavailable(
+                f"{self.who}: {self.lost} A real arm needs a PREEMPT_RT kernel and real-time priority; to rehearse "
+                "on the emulator set driver_kwargs.realtime: false"
+            )
         if not found:
             raise Disconnected(f"{self.who}: {self.lost}; same network, brakes open, FCI activated in Desk?")
 
