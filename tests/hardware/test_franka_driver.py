@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from hardware.drivers.franka import FrankaDriver, worker
 from hardware.drivers.franka import client as client_module
 from hardware.drivers.franka.messages import Kind, Op, Report
 from hardware.drivers.franka.servo import VelocityServo
+from hardware.drivers.franka.states import States
 from hardware.emulators import franka
 from hardware.emulators.franka.arm import make_mjcf
 from hardware.emulators.process import EmulatorProcess
@@ -301,6 +303,43 @@ def test_the_configured_arm_can_be_built():
     np.testing.assert_array_equal(limits.tau_max, FR3.tau_max)
     assert (limits.q_max <= np.array(FR3.q_max)).all() and (limits.q_min >= np.array(FR3.q_min)).all()
     FrankaDriver(**arm["driver_kwargs"])
+
+
+def told(**changes) -> SimpleNamespace:
+    """A state of the vendor's, as an arm at rest tells it."""
+    fields = {"time": 1.0, "q": HOME, "dq": (0.0,) * 7, "tau_J": (0.0,) * 7, "q_d": HOME, "theta": HOME, "mode": 2}
+    fields |= {"current_errors": "[]"} | changes
+    seconds, mode = fields.pop("time"), fields.pop("mode")
+    to_sec = SimpleNamespace(to_sec=lambda: seconds)
+    return SimpleNamespace(**fields, time=to_sec, robot_mode=SimpleNamespace(value=mode))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": 5.0},
+        {"time": 0.5},
+        {"time": 1.0},
+        {"q": (1e30,) * 7, "theta": (1e30,) * 7},
+        {"q": (0.5,) * 7},
+        {"dq": (float("nan"),) * 7},
+        {"current_errors": '["joint_reflex"]'},
+    ],
+)
+def test_a_state_that_makes_no_sense_is_left_out(change):
+    states = States()
+    assert states.take(told(), 10.0) is not None
+    assert states.take(told(**{"time": 1.1} | change), 10.1) is None
+    found = states.take(told(time=1.2), 10.2) or states.take(told(time=1.3), 10.3)
+    assert found is not None and found.t_device <= 1.3
+
+
+def test_a_new_mode_counts_when_it_is_told_twice():
+    states, reflex = States(), {"mode": 4, "current_errors": '["joint_reflex", "tau_J_range_violation"]'}
+    states.take(told(), 10.0)
+    assert states.take(told(time=1.001, **reflex), 10.001) is None
+    found = states.take(told(time=1.002, **reflex), 10.002)
+    assert found is not None and (found.mode, found.errors) == (4, "joint_reflex, tau_J_range_violation")
 
 
 # From targets to speeds

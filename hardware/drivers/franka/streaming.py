@@ -19,12 +19,12 @@ from ...wire.franka import RobotMode
 from ...wire.franka_models import Description
 from .messages import ORDER, Kind, Op, Report, Settings
 from .servo import VelocityServo
+from .states import States, mode_of
 
 _PERIOD_S = 0.002
 _REFRESH_S = 0.01
 _START_S, _END_S, _GOODBYE_S = 2.0, 1.0, 0.25
-_MAX_RAD = 7.0
-_MAX_LEAP_S = 1.0
+_TRIES = 10
 
 
 class Lost(Exception):
@@ -50,7 +50,7 @@ class Streaming:
         self._taken, self._expected, self._holding = True, False, False
         self._moved_at, self._ended = 0.0, ""
         self._reference: Array = np.zeros(7)
-        self._seen: tuple[float, float] | None = None
+        self._states, self._damaged = States(), False
         self._buffer = b""
         self.opening = math.nan
 
@@ -94,32 +94,29 @@ class Streaming:
     # States
     # ---------------------------------------------------------------------------------------------------
 
-    def _report(self) -> None:
+    def _report(self) -> bool:
+        # Send the newest state; whether there was one.
         in_control = bool(self._robot.is_in_control)
         if self._expected and not in_control:
             self._expected = self._holding = False
             self._ended = self._why() or f"no target came for {self._settings.watchdog_s:g} s"
+        if self._damaged:
+            return False
         try:
             state = self._robot.state
+        except self._franky.ProtocolException:
+            return False
         except Exception as error:
             raise Lost(words(error)) from error
-        now, stamp = time.monotonic(), state.time.to_sec()
-        q, dq, tau = (np.asarray(x) for x in (state.q, state.dq, state.tau_J))
-        numbers = np.concatenate((q, dq, tau))
-        if self._seen is not None:
-            if stamp == self._seen[1]:
-                return
-            leap = stamp - self._seen[1]
-            if not -1e9 < leap <= now - self._seen[0] + _MAX_LEAP_S:
-                return  # damaged; a clock that starts anew belongs to another connection
-        if not np.isfinite(numbers).all() or np.abs(q).max() > _MAX_RAD:
-            return
-        self._seen = (now, stamp)
-        self._reference = np.asarray(state.q_d)
-        mode = _mode(state)
-        text = _errors(state.current_errors) or ("" if in_control else self._ended)
-        sevens = (tuple(q.tolist()), tuple(dq.tolist()), tuple(tau.tolist()))
-        self._send(Report(Kind.STATE, self._taken, now, stamp, *sevens, mode, in_control, self.opening, text))
+        sample = self._states.take(state, time.monotonic())
+        if sample is None:
+            return False
+        self._reference = sample.reference
+        text = sample.errors or ("" if in_control else self._ended)
+        sevens = (tuple(sample.q.tolist()), tuple(sample.dq.tolist()), tuple(sample.tau.tolist()))
+        times = (sample.t_host, sample.t_device)
+        self._send(Report(Kind.STATE, self._taken, *times, *sevens, sample.mode, in_control, self.opening, text))
+        return True
 
     def _why(self) -> str:
         # The error with which the motion ended; franky keeps it for the next call.
@@ -127,6 +124,11 @@ class Streaming:
             self._robot.join_motion(0.0)
         except self._franky.NetworkException as error:
             raise Lost(words(error)) from error
+        except self._franky.ProtocolException as error:
+            # The motion is over, and what the arm says about it would come over a link that damages it: say nothing
+            # more, so that the driver finds a silent link, as with packets that are lost.
+            self._damaged = True
+            return words(error)
         except Exception as error:
             return words(error)
         return ""
@@ -143,7 +145,10 @@ class Streaming:
                 self._move(self._servo.speeds(time.monotonic(), self._reference), self._settings.watchdog_s)
             return
         problem = {Op.ENABLE: self._enable, Op.STOP: self._stop, Op.END: self._end, Op.RECOVER: self._recover}[op]()
-        self._report()  # the state in which the order was carried out comes before the reply
+        for _ in range(_TRIES):  # the state in which the order was carried out comes before the reply
+            if self._report():
+                break
+            time.sleep(_PERIOD_S)
         self._send(Report(Kind.REPLY, not problem, text=problem))
 
     def _move(self, speeds: Array, seconds: float) -> None:
@@ -178,7 +183,7 @@ class Streaming:
         self._move(np.zeros(7), settings.watchdog_s)
         until = time.monotonic() + _START_S
         while robot.is_in_control:
-            if _mode(robot.state) == RobotMode.MOVE:
+            if mode_of(robot.state) == RobotMode.MOVE:
                 self._taken = self._expected = self._holding = True
                 return ""
             if time.monotonic() > until:
@@ -228,12 +233,3 @@ def words(error: Exception) -> str:
     """First line of an error of the vendor's."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:1]).removeprefix("libfranka: ") or type(error).__name__
-
-
-def _errors(errors: Any) -> str:
-    text = str(errors).strip("[]")
-    return text.replace('"', "")
-
-
-def _mode(state: Any) -> int:
-    return int(state.robot_mode.value)
