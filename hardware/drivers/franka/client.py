@@ -38,7 +38,7 @@ class Client(ClientProcess[Report]):
         DriverUnavailable: real time is asked for and this machine has none.
     """
 
-    def __init__(self, settings: Settings, timeout: float = 6.0) -> None:
+    def __init__(self, settings: Settings, timeout: float = 10.0) -> None:
         module, arguments = f"{__package__}.worker", [json.dumps(settings.to_mapping())]
         super().__init__(f"Franka {settings.host}", module, arguments, REPORT.size, Report.unpack, _GOODBYE_S)
         found = self.wait_for_state(timeout)

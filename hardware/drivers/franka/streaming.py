@@ -24,6 +24,7 @@ from .states import States, mode_of
 _PERIOD_S = 0.002
 _REFRESH_S = 0.01
 _START_S, _END_S, _GOODBYE_S = 2.0, 1.0, 0.25
+_FRESH_S = 0.05
 _TRIES = 10
 
 
@@ -50,6 +51,7 @@ class Streaming:
         self._taken, self._expected, self._holding = True, False, False
         self._moved_at, self._ended = 0.0, ""
         self._reference: Array = np.zeros(7)
+        self._sampled_at = -np.inf
         self._states, self._damaged = States(), False
         self._buffer = b""
         self.opening = math.nan
@@ -89,7 +91,11 @@ class Streaming:
         if self._holding:
             self._move(np.zeros(7), settings.watchdog_s)
         elif now < self._servo.newest + settings.watchdog_s - _REFRESH_S:
-            self._move(self._servo.speeds(now, self._reference), self._servo.newest + settings.watchdog_s - now)
+            self._follow(self._servo.newest + settings.watchdog_s - now)
+
+    def _follow(self, seconds: float) -> None:
+        now = time.monotonic()
+        self._move(self._servo.speeds(now, self._reference, now < self._sampled_at + _FRESH_S), seconds)
 
     # States
     # ---------------------------------------------------------------------------------------------------
@@ -111,7 +117,7 @@ class Streaming:
         sample = self._states.take(state, time.monotonic())
         if sample is None:
             return False
-        self._reference = sample.reference
+        self._reference, self._sampled_at = sample.reference, sample.t_host
         text = sample.errors or ("" if in_control else self._ended)
         sevens = (tuple(sample.q.tolist()), tuple(sample.dq.tolist()), tuple(sample.tau.tolist()))
         times = (sample.t_host, sample.t_device)
@@ -142,7 +148,7 @@ class Streaming:
             if self._taken and time.monotonic() < t + self._settings.watchdog_s:  # an older one was held up
                 self._holding = False
                 self._servo.add(t, seven)
-                self._move(self._servo.speeds(time.monotonic(), self._reference), self._settings.watchdog_s)
+                self._follow(self._settings.watchdog_s)
             return
         problem = {Op.ENABLE: self._enable, Op.STOP: self._stop, Op.END: self._end, Op.RECOVER: self._recover}[op]()
         for _ in range(_TRIES):  # the state in which the order was carried out comes before the reply
