@@ -18,10 +18,10 @@ from hardware.wire.franka import (
     MoveStatus,
     Recovery,
     RobotMode,
-    SetPoint,
     Status,
 )
 from hardware.wire.franka_models import MODELS
+from hardware.wire.franka_udp import SetPoint
 
 FR3 = MODELS["fr3"]
 ZERO = (0.0,) * 7

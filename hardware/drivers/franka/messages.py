@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
+from ..client_process import Kind
+
+__all__ = ["ORDER", "REPORT", "Kind", "Op", "Report", "Settings"]
+
 ORDER = struct.Struct("<Bd7d")
 REPORT = struct.Struct("<BBdd7d7d7dBBd240s")
 _TEXT = 240
@@ -24,21 +28,12 @@ class Op(IntEnum):
     RECOVER = 5
 
 
-class Kind(IntEnum):
-    """Reports from the client. INFO comes first: q and dq are the ends of the ranges, tau the rated speeds."""
-
-    INFO = 0
-    STATE = 1
-    REPLY = 2
-    LOST = 3
-
-
 @dataclass(frozen=True)
 class Report:
     """One report.
 
     Attributes:
-        kind: what it is.
+        kind: what it is. INFO: q and dq are the ends of the ranges, tau the rated speeds.
         ok: INFO: the arm is of our model; STATE: the last target was taken; REPLY: the order was carried out.
         t_host: time of reception, CLOCK_MONOTONIC [s].
         t_device: time of the arm [s].

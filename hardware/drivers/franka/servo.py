@@ -45,19 +45,21 @@ class VelocityServo:
         while len(self._targets) > 2 and self._targets[1][0] < t - self._delay - 2.0 * _SLOPE_S:
             self._targets.popleft()
 
-    def speeds(self, t: float, reference: Array) -> Array:
+    def speeds(self, t: float, reference: Array, fresh: bool = True) -> Array:
         """Return joint speeds (7,) [rad/s] inside those that the arm allows where it is.
 
         Args:
             t: the present [s].
             reference: where the arm has been told to be (7,) [rad].
+            fresh: whether that is so now; a distance to an old place is not closed.
         """
         if not self._targets:
             return np.zeros_like(reference)
         t -= self._delay
         feed = (self._at(t + _SLOPE_S) - self._at(t - _SLOPE_S)) / (2.0 * _SLOPE_S)
         low, high = self._description.speeds(reference)
-        return np.clip(feed + self._gain * (self._at(t) - reference), _MARGIN * low, _MARGIN * high)
+        closing = self._gain * (self._at(t) - reference) if fresh else 0.0
+        return np.clip(feed + closing, _MARGIN * low, _MARGIN * high)
 
     def _at(self, t: float) -> Array:
         # The target at a time, on straight lines between those given.

@@ -2,8 +2,7 @@
 
 franky 2.0.0 waits for states up to a second, and without end when a damaged one told a time far ahead; its errors come
 out of the next call, whichever that is; a dead connection to the hand is waited for without end. Here it can hang or
-crash, and the driver ends it. Between two targets the C++ thread of franky keeps the arm's 1 kHz, and brakes by itself
-when they stop coming.
+crash, and the driver ends it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import select
 import signal
 import socket
 import sys
@@ -22,246 +20,29 @@ from typing import Any
 
 import numpy as np
 
-from ...interface import Array
 from ...wire import WireError
-from ...wire.franka import RobotMode
 from ...wire.franka_models import Description, find, parse_urdf
-from .messages import ORDER, Kind, Op, Report, Settings
-from .servo import VelocityServo
+from .messages import Kind, Report, Settings
+from .streaming import Lost, Streaming, words
 
-_PERIOD_S = 0.002
-_REFRESH_S = 0.01
-_START_S, _END_S, _GOODBYE_S = 2.0, 1.0, 0.25
 _GEOMETRY_M = 1e-3
-_MAX_RAD = 7.0
 _GRIPPER_S = 0.05
-_MAX_LEAP_S = 1.0
 _KEPT: list[Any] = []  # never destroyed: the client's destructors wait for threads that may never end
-
-
-class Lost(Exception):
-    """The link is gone."""
-
-
-class Worker:
-    """Receives states, streams speeds.
-
-    Args:
-        link: to the driver.
-        franky: the vendor's package.
-        robot: its connection.
-        settings: of the driver.
-        description: what the arm says about itself.
-    """
-
-    def __init__(
-        self, link: socket.socket, franky: Any, robot: Any, settings: Settings, description: Description
-    ) -> None:
-        self._link, self._franky, self._robot, self._settings = link, franky, robot, settings
-        self._servo = VelocityServo(description, settings.gain, settings.delay_s)
-        self._taken, self._expected, self._holding = True, False, False
-        self._moved_at, self._ended = 0.0, ""
-        self._reference: Array = np.zeros(7)
-        self._seen: tuple[float, float] | None = None
-        self._buffer = b""
-        self.opening = math.nan
-
-    def run(self) -> None:
-        """Serve until the driver is gone, then brake.
-
-        Raises:
-            Lost: the link to the arm is gone.
-        """
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while self._take_orders():
-                self._go_on()
-                self._report()
-        self._end(_GOODBYE_S)
-
-    def _take_orders(self) -> bool:
-        readable, _, _ = select.select([self._link], [], [], _PERIOD_S)
-        if not readable:
-            return True
-        data = self._link.recv(65536)
-        self._buffer += data
-        whole = len(self._buffer) // ORDER.size * ORDER.size
-        orders = list(ORDER.iter_unpack(self._buffer[:whole]))
-        self._buffer = self._buffer[whole:]
-        for k, (op, t, *seven) in enumerate(orders):
-            newest = k + 1 == len(orders) or orders[k + 1][0] != Op.FOLLOW
-            if op != Op.FOLLOW or newest:  # of targets that queued up the last counts
-                self._carry_out(Op(op), t, np.array(seven))
-        return bool(data)
-
-    def _go_on(self) -> None:
-        # Between two targets, and as long as they are not missed, the last one is led to; before the first one held.
-        now, settings = time.monotonic(), self._settings
-        if not self._expected or now < self._moved_at + _REFRESH_S:
-            return
-        if self._holding:
-            self._move(np.zeros(7), settings.watchdog_s)
-        elif now < self._servo.newest + settings.watchdog_s - _REFRESH_S:
-            self._move(self._servo.speeds(now, self._reference), self._servo.newest + settings.watchdog_s - now)
-
-    # States
-    # ---------------------------------------------------------------------------------------------------
-
-    def _report(self) -> None:
-        in_control = bool(self._robot.is_in_control)
-        if self._expected and not in_control:
-            self._expected = self._holding = False
-            self._ended = self._why() or f"no target came for {self._settings.watchdog_s:g} s"
-        try:
-            state = self._robot.state
-        except Exception as error:
-            raise Lost(_words(error)) from error
-        now, stamp = time.monotonic(), state.time.to_sec()
-        q, dq, tau = (np.asarray(x) for x in (state.q, state.dq, state.tau_J))
-        numbers = np.concatenate((q, dq, tau))
-        if self._seen is not None:
-            if stamp == self._seen[1]:
-                return
-            leap = stamp - self._seen[1]
-            if not -1e9 < leap <= now - self._seen[0] + _MAX_LEAP_S:
-                return  # damaged; a clock that starts anew belongs to another connection
-        if not np.isfinite(numbers).all() or np.abs(q).max() > _MAX_RAD:
-            return
-        self._seen = (now, stamp)
-        self._reference = np.asarray(state.q_d)
-        mode = _mode(state)
-        text = _errors(state.current_errors) or ("" if in_control else self._ended)
-        sevens = (tuple(q.tolist()), tuple(dq.tolist()), tuple(tau.tolist()))
-        self._send(Report(Kind.STATE, self._taken, now, stamp, *sevens, mode, in_control, self.opening, text))
-
-    def _why(self) -> str:
-        # The error with which the motion ended; franky keeps it for the next call.
-        try:
-            self._robot.join_motion(0.0)
-        except self._franky.NetworkException as error:
-            raise Lost(_words(error)) from error
-        except Exception as error:
-            return _words(error)
-        return ""
-
-    # Orders
-    # ---------------------------------------------------------------------------------------------------
-
-    def _carry_out(self, op: Op, t: float, seven: Array) -> None:
-        if op is Op.FOLLOW:
-            self._taken = self._expected and bool(self._robot.is_in_control)
-            if self._taken and time.monotonic() < t + self._settings.watchdog_s:  # an older one was held up
-                self._holding = False
-                self._servo.add(t, seven)
-                self._move(self._servo.speeds(time.monotonic(), self._reference), self._settings.watchdog_s)
-            return
-        problem = {Op.ENABLE: self._enable, Op.STOP: self._stop, Op.END: self._end, Op.RECOVER: self._recover}[op]()
-        self._report()  # the state in which the order was carried out comes before the reply
-        self._send(Report(Kind.REPLY, not problem, text=problem))
-
-    def _move(self, speeds: Array, seconds: float) -> None:
-        # A new motion, which brakes by itself after so many seconds.
-        self._moved_at = time.monotonic()
-        duration = self._franky.Duration(round(1000.0 * seconds))
-        try:
-            self._robot.move(self._franky.JointVelocityMotion(speeds, duration), asynchronous=True)
-        except self._franky.NetworkException as error:
-            raise Lost(_words(error)) from error
-        except Exception as error:
-            self._taken, self._ended = False, _words(error)
-
-    def _enable(self) -> str:
-        settings, robot = self._settings, self._robot
-        self._ended = ""
-        with contextlib.suppress(Exception):
-            robot.join_motion(0.0)  # an error of an earlier motion
-        try:
-            if not robot.is_in_control:
-                robot.set_collision_behavior(settings.torque_nm, settings.force_n)
-                for limit, bound in (
-                    (robot.joint_acceleration_limit, settings.acceleration),
-                    (robot.joint_jerk_limit, settings.jerk),
-                ):
-                    limit.set(np.minimum(limit.max, bound))
-        except self._franky.NetworkException as error:
-            raise Lost(_words(error)) from error
-        except Exception as error:
-            return _words(error)
-        self._servo.reset()
-        self._move(np.zeros(7), settings.watchdog_s)
-        until = time.monotonic() + _START_S
-        while robot.is_in_control:
-            if _mode(robot.state) == RobotMode.MOVE:
-                self._taken = self._expected = self._holding = True
-                return ""
-            if time.monotonic() > until:
-                return f"the motion did not start within {_START_S:g} s"
-            time.sleep(_PERIOD_S)
-        return self._why() or self._ended or "the motion ended at once"
-
-    def _stop(self) -> str:
-        if not (self._expected and self._robot.is_in_control):
-            return ""  # no motion, nothing moves
-        self._servo.reset()
-        self._move(np.zeros(7), self._settings.watchdog_s)
-        self._holding = True
-        return ""
-
-    def _end(self, patience: float = _END_S) -> str:
-        self._expected = self._holding = False
-        if not self._robot.is_in_control:
-            return ""
-        still = self._franky.JointVelocityMotion(np.zeros(7), self._franky.Duration(1))
-        try:
-            self._robot.move(still, asynchronous=True)
-            if not self._robot.join_motion(patience):
-                self._robot.stop()
-        except self._franky.NetworkException as error:
-            raise Lost(_words(error)) from error
-        except Exception as error:
-            return _words(error)
-        return ""
-
-    def _recover(self) -> str:
-        self._end()  # what it complains of is what we recover from
-        self._ended = ""
-        try:
-            self._robot.recover_from_errors()
-        except self._franky.NetworkException as error:
-            raise Lost(_words(error)) from error
-        except Exception as error:
-            return _words(error)
-        return ""
-
-    def _send(self, report: Report) -> None:
-        self._link.sendall(report.pack())
-
-
-def _words(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:1]).removeprefix("libfranka: ") or type(error).__name__
-
-
-def _errors(errors: Any) -> str:
-    text = str(errors).strip("[]")
-    return text.replace('"', "")
-
-
-def _mode(state: Any) -> int:
-    return int(state.robot_mode.value)
 
 
 def _info(description: Description, settings: Settings) -> Report:
     model = find(settings.model)
     worst = float(np.abs(description.origins - np.array(model.origins)).max())
-    turned = float(np.abs(np.sin(description.rolls - np.array(model.rolls))).max())
+    turned = float(np.abs(2.0 * np.sin(0.5 * (description.rolls - np.array(model.rolls)))).max())
     text = description.name
     if worst > _GEOMETRY_M or turned > _GEOMETRY_M:
-        text = f"it describes itself as '{description.name}' with joints {worst:.3f} m from those of '{model.name}'"
+        apart = f"{worst:.3f} m and {turned:.3f} rad from those of '{model.name}'"
+        text = f"it describes itself as '{description.name}' with joints {apart}"
     sevens = (tuple(description.q_min.tolist()), tuple(description.q_max.tolist()), tuple(description.dq_max.tolist()))
     return Report(Kind.INFO, text == description.name, time.monotonic(), 0.0, *sevens, text=text)
 
 
-def _watch_gripper(franky: Any, host: str, worker: Worker) -> None:
+def _watch_gripper(franky: Any, host: str, worker: Streaming) -> None:
     try:
         gripper = franky.Gripper(host)
         _KEPT.append(gripper)
@@ -289,12 +70,12 @@ def main(arguments: list[str]) -> int:
         # franky has bounds of its own, those of the Panda in the wheels of version 2.0.0.
         description = replace(said, dq_max=np.minimum(said.dq_max, robot.joint_velocity_limit.max))
         link.sendall(_info(description, settings).pack())
-        worker = Worker(link, franky, robot, settings, description)
+        worker = Streaming(link, franky, robot, settings, description)
         if settings.gripper:
             threading.Thread(target=_watch_gripper, args=(franky, settings.host, worker), daemon=True).start()
         worker.run()
     except Exception as error:  # whatever the vendor raises, told to the driver
-        text = str(error) if isinstance(error, Lost | WireError) else _words(error)
+        text = str(error) if isinstance(error, Lost | WireError) else words(error)
         with contextlib.suppress(OSError):
             link.sendall(Report(Kind.LOST, False, text=text).pack())
         return 1

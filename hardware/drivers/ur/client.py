@@ -1,21 +1,12 @@
-"""The driver's side of the vendor's client: start it, talk to it, never wait for it longer than told."""
+"""The driver's side of the vendor's client."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import select
-import socket
-import subprocess
-import sys
-import time
 
-import numpy as np
-
-from ...errors import Disconnected, DriverUnavailable, HardwareFault, TransportTimeout
-from .messages import ORDER, REPORT, Kind, Op, Report
-
-_GOODBYE_S = 0.3
+from ...errors import Disconnected, DriverUnavailable
+from ..client_process import ClientProcess
+from .messages import ORDER, REPORT, Op, Report
 
 
 def require_package() -> None:
@@ -28,8 +19,8 @@ def require_package() -> None:
         raise DriverUnavailable("the driver 'ur' needs the package ur_rtde: pip install 'loopwm-robot[ur]'")
 
 
-class Client:
-    """A running client process.
+class Client(ClientProcess[Report]):
+    """A running client process; when it ends, the controller's watchdog ends the program.
 
     Args:
         host: the controller.
@@ -41,115 +32,14 @@ class Client:
     """
 
     def __init__(self, host: str, frequency: float, timeout: float = 5.0) -> None:
-        self._host = host
-        self._sock, theirs = socket.socketpair()
-        path = os.pathsep.join(os.path.abspath(p) for p in sys.path)
-        quiet = None if os.environ.get("LOOPWM_DEBUG") else subprocess.DEVNULL
-        package = __name__.rpartition(".")[0]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{package}.worker", str(theirs.fileno()), host, repr(frequency)],
-            env={**os.environ, "PYTHONPATH": path},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=quiet,
-            stderr=quiet,
-        )
-        theirs.close()
-        self._sock.setblocking(False)
-        self._buffer = b""
-        self.state: Report | None = None
-        self.lost = ""
-        until = time.monotonic() + timeout
-        while self.state is None and not self.lost and self._wait(until):
-            self.poll()
-        if self.state is None:
-            self.close()
-            raise Disconnected(f"UR {host}: no state over RTDE within {timeout:g} s {self.lost}".rstrip())
-
-    @property
-    def age(self) -> float:
-        """Time since the last state was received, not since it was looked at [s]."""
-        return np.inf if self.state is None else time.monotonic() - self.state.t_host
-
-    def poll(self) -> Report | None:
-        """Take what has come, without waiting; return a reply if there is one."""
-        reply = None
-        while not self.lost:
-            try:
-                data = self._sock.recv(65536)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                self.lost = str(error)
-                break
-            if not data:
-                self.lost = "the client process ended"
-                break
-            self._buffer += data
-        while len(self._buffer) >= REPORT.size:
-            record, self._buffer = self._buffer[: REPORT.size], self._buffer[REPORT.size :]
-            report = Report.unpack(record)
-            if report.kind is Kind.STATE:
-                self.state = report
-            elif report.kind is Kind.REPLY:
-                reply = report
-            else:
-                self.lost = report.text or "the link is gone"
-        return reply
+        super().__init__(f"UR {host}", f"{__package__}.worker", [host, repr(frequency)], REPORT.size, Report.unpack)
+        if not self.wait_for_state(timeout):
+            raise Disconnected(f"{self.who}: no state over RTDE within {timeout:g} s ({self.lost})")
 
     def send(self, op: Op, six: list[float] | None = None, three: tuple[float, float, float] = (0.0,) * 3) -> None:
-        """Give an order.
-
-        Raises:
-            Disconnected: the process is gone.
-            TransportTimeout: it does not take orders any more.
-        """
-        try:
-            sent = self._sock.send(ORDER.pack(op, *(six or [0.0] * 6), *three))
-        except BlockingIOError:
-            raise TransportTimeout(f"UR {self._host}: the client takes no commands") from None
-        except OSError as error:
-            self.lost = self.lost or str(error)
-            raise Disconnected(f"UR {self._host}: the client is gone ({self.lost})") from error
-        if sent != ORDER.size:  # half an order can not be taken back
-            self.close()
-            raise Disconnected(f"UR {self._host}: the client is stuck; it was ended")
+        """Give an order; see ``ClientProcess.post``."""
+        self.post(ORDER.pack(op, *(six or [0.0] * 6), *three))
 
     def ask(self, op: Op, timeout: float, three: tuple[float, float, float] = (0.0,) * 3) -> None:
-        """Give an order and wait until it is carried out. A client that does not answer is ended.
-
-        Raises:
-            HardwareFault: the controller refused.
-            TransportTimeout: no answer in time.
-            Disconnected: the link is gone.
-        """
-        self.poll()
-        self.send(op, None, three)
-        until = time.monotonic() + timeout
-        while self._wait(until):
-            reply = self.poll()
-            if reply is not None and not reply.ok:
-                raise HardwareFault(f"UR {self._host}: {reply.text}")
-            if reply is not None:
-                return
-            if self.lost:
-                raise Disconnected(f"UR {self._host}: {self.lost}")
-        self.close()
-        raise TransportTimeout(f"UR {self._host}: {op.name.lower()} not confirmed within {timeout:g} s")
-
-    def close(self) -> None:
-        """End the process; its connections break, and the controller's watchdog ends the program. Idempotent."""
-        self.lost = self.lost or "closed"
-        self._sock.close()
-        try:
-            self._process.wait(_GOODBYE_S)  # it ends when the link to us does
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _wait(self, until: float) -> bool:
-        left = until - time.monotonic()
-        if left <= 0.0:
-            return False
-        select.select([self._sock], [], [], min(left, 0.05))
-        return True
+        """Give an order and wait until it is carried out; see ``ClientProcess.carry_out``."""
+        self.carry_out(ORDER.pack(op, *[0.0] * 6, *three), op.name.lower(), timeout)

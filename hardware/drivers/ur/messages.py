@@ -6,6 +6,10 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ..client_process import Kind
+
+__all__ = ["ORDER", "REPORT", "Kind", "Op", "Report"]
+
 ORDER = struct.Struct("<B6d3d")
 REPORT = struct.Struct("<BBdd6d6d6diiI160s")
 
@@ -18,14 +22,6 @@ class Op(IntEnum):
     ENABLE = 3
     STOP = 4
     END = 5
-
-
-class Kind(IntEnum):
-    """Reports from the client."""
-
-    STATE = 1
-    REPLY = 2
-    LOST = 3
 
 
 @dataclass(frozen=True)

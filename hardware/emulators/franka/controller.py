@@ -13,13 +13,12 @@ from ...wire.franka import (
     MoveStatus,
     Recovery,
     RobotMode,
-    SetPoint,
     Status,
-    pack_state,
     parse_move,
     unpack,
 )
 from ...wire.franka_models import FrankaModel, parse_urdf
+from ...wire.franka_udp import SetPoint, pack_state
 from .arm import STEP_S, FrankaArm
 from .motion import DT, Motion
 

@@ -15,9 +15,8 @@ from ...wire.franka import (
     Command,
     Fault,
     GripperCommand,
-    SetPoint,
-    parse_setpoint,
 )
+from ...wire.franka_udp import SetPoint, parse_setpoint
 from ..console import Console
 from .controller import Controller, known
 from .gripper import Gripper

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...interface import Array
-from ...wire.franka import Fault, Generator, SetPoint
+from ...wire.franka import Fault, Generator
 from ...wire.franka_models import ACCELERATION, JERK, Description, N
+from ...wire.franka_udp import SetPoint
 
 DT = 1e-3
 """Cycle of the controller [s]."""
