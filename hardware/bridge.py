@@ -295,8 +295,8 @@ class ArmBridge:
         return self._on().records(clear)
 
     def metrics(self) -> dict[str, Any]:
-        """Return counters and timing: rate_hz, ticks, deadline_misses, lateness_s_p50/p99/max, interventions,
-        ..."""
+        """Return counters and timing: rate_hz, ticks, deadline_misses, lateness_s_p50/p99/max, cost_s_..
+        of whole ticks, filter_s_.. of plan and safety filter, interventions, ..."""
         return {**self._on().metrics(), "lost_records": self._on().lost()}
 
     def audit(self) -> Audit:
