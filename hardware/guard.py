@@ -31,7 +31,7 @@ FEW = 4
 """Motions that are looked at one by one: one arm, or the commands nearer to braking that it may take instead."""
 
 KEEP = 10
-"""Ticks that the distances of a pose are kept at least, for they cost as much as a look."""
+"""Ticks that the distances of a pose are kept at least, for they cost as much as a look; also answers kept."""
 
 _ROUNDING = 1e-9
 """What rounding may make of a bound [m]."""
@@ -121,6 +121,7 @@ class Guard:
         self._radius = np.concatenate([radii[self._rods].sum(axis=0), radii[self._crates], radii[self._walls]])
         self._borders = np.cumsum([self._rods.shape[1], len(self._crates)])
         self._reference: _Reference | None = None
+        self._answers: dict[bytes, int] = {}
         self._fast = np.array([chain.index(name) for name in scene.speed_of if scene.speed_max], dtype=np.int64)
 
     def clearances(self, q: ArrayLike) -> Array:
@@ -207,6 +208,15 @@ class Guard:
         longest = steps.max(axis=0)
         if not longest.any():
             return 0
+        key = rows.tobytes()  # an arm that stands before an obstacle asks the same again at every tick
+        found = self._answers.get(key)
+        if found is None:
+            if len(self._answers) >= KEEP:
+                self._answers.clear()
+            found = self._answers[key] = self._prove_or_look(rows, steps, longest)
+        return found
+
+    def _prove_or_look(self, rows: Array, steps: Array, longest: Array) -> int:
         reference = self._reference
         if reference is None:
             reference = self._refer(rows[0])
