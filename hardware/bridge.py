@@ -259,6 +259,7 @@ class ArmBridge:
         t0: float | None = None,
         validity: float | None = None,
         obs_seq: int = -1,
+        gripper: ArrayLike | None = None,
     ) -> ArmPlan:
         """Build a plan for this arm with the next number.
 
@@ -269,6 +270,7 @@ class ArmBridge:
             t0: time of the first knot [s], default now.
             validity: how long the plan holds from t0 on [s], default its own length, at least dt.
             obs_seq: the observation it rests on.
+            gripper: openings at the knots (H,), 0 closed to 1 open; None leaves it as it is.
         """
         t0 = self.now() if t0 is None else t0
         knots = np.asarray(q, dtype=np.float64)
@@ -276,7 +278,8 @@ class ArmBridge:
         # Numbers from the clock keep rising when one client takes over from another.
         self._last_id = max(self._last_id + 1, int(self.now() * 1e9))
         velocities = None if dq is None else np.asarray(dq, dtype=np.float64)
-        return ArmPlan(self._last_id, t0, dt, knots, t0 + length, self.limits.names, velocities, obs_seq)
+        opening = None if gripper is None else np.asarray(gripper, dtype=np.float64)
+        return ArmPlan(self._last_id, t0, dt, knots, t0 + length, self.limits.names, velocities, obs_seq, opening)
 
     # What happened
     # ----------------------------------------------------------------------------------------------
@@ -295,8 +298,8 @@ class ArmBridge:
         return self._on().records(clear)
 
     def metrics(self) -> dict[str, Any]:
-        """Return counters and timing: rate_hz, ticks, deadline_misses, lateness_s_p50/p99/max, interventions,
-        ..."""
+        """Return counters and timing: rate_hz, ticks, deadline_misses, lateness_s_p50/p99/max, cost_s_..
+        of whole ticks, filter_s_.. of plan and safety filter, interventions, ..."""
         return {**self._on().metrics(), "lost_records": self._on().lost()}
 
     def audit(self) -> Audit:

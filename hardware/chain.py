@@ -135,12 +135,21 @@ class Chain:
         array = np.asarray(q, dtype=np.float64)
         if array.shape[-1:] != (self.n,):
             raise ShapeMismatch(f"chain: pose has shape {array.shape}, expected (..., {self.n})")
+        frames = self._frames(array)
+        return [frames[..., i, :, :] for i in range(1, self.n + 1)]
+
+    def _frames(self, q: Array) -> Array:
+        """Frames 0 .. n of poses (..., n): (..., n + 1, 4, 4)."""
         fixed, sine, cosine = self._parts  # type: ignore[attr-defined]
-        angle = array[..., None, None]
-        local = fixed + np.sin(angle) * sine + (1.0 - np.cos(angle)) * cosine  # Rodrigues
-        found = [local[..., 0, :, :]]
+        angle = q[..., None, None]
+        local = np.sin(angle) * sine
+        local += fixed
+        local += (1.0 - np.cos(angle)) * cosine  # Rodrigues
+        found = np.empty((*q.shape[:-1], self.n + 1, 4, 4))
+        found[..., 0, :, :] = np.eye(4)
+        found[..., 1, :, :] = local[..., 0, :, :]
         for i in range(1, self.n):
-            found.append(found[-1] @ local[..., i, :, :])
+            np.matmul(found[..., i, :, :], local[..., i, :, :], out=found[..., i + 1, :, :])
         return found
 
     def ends(self, q: ArrayLike) -> Array:
@@ -152,15 +161,23 @@ class Chain:
         Returns:
             start and end of each axis (..., bodies, 2, 3) [m].
         """
-        frames = self.frames(q)
-        found = np.empty((*frames[0].shape[:-2], 2 * len(self.bodies), 3))
-        for frame, where, points in self._points:  # type: ignore[attr-defined]
-            if frame == 0:
-                found[..., where, :] = points
-            else:
-                matrix = frames[frame - 1]
-                found[..., where, :] = points @ np.swapaxes(matrix[..., :3, :3], -1, -2) + matrix[..., None, :3, 3]
-        return found.reshape(*found.shape[:-2], len(self.bodies), 2, 3)
+        array = np.asarray(q, dtype=np.float64)
+        if array.shape[-1:] != (self.n,):
+            raise ShapeMismatch(f"chain: pose has shape {array.shape}, expected (..., {self.n})")
+        points, order = self._points  # type: ignore[attr-defined]
+        turned = points @ np.swapaxes(self._frames(array)[..., :3, :], -1, -2)  # (..., n + 1, most, 3)
+        lead = turned.shape[:-3]
+        return np.asarray(turned.reshape(*lead, -1, 3)[..., order, :]).reshape(*lead, len(self.bodies), 2, 3)
+
+    def jacobian(self, q: Array, body: int) -> Array:
+        """How a body's start moves with each joint at one pose (n,): (3, n) [m/rad]."""
+        frames = self._frames(q)
+        at = frames[self.bodies[body].frame] @ np.array([*self.bodies[body].start, 1.0])
+        axes = [np.asarray(joint.axis) / np.linalg.norm(joint.axis) for joint in self.joints]
+        found = np.zeros((3, self.n))
+        for j in range(self.bodies[body].frame):
+            found[:, j] = np.cross(frames[j + 1, :3, :3] @ axes[j], at[:3] - frames[j + 1, :3, 3])
+        return found
 
     def reach(self) -> Array:
         """How far a body's axis can move per radian of a joint, whatever the pose (bodies, n) [m/rad].
@@ -179,11 +196,18 @@ class Chain:
                 row[j] = _off_axis(self.joints[j], self.joints[j + 1].pos) + rest
         return found
 
-    def _by_frame(self) -> list[tuple[int, NDArray[np.int64], Array]]:
-        points = np.array([point for body in self.bodies for point in (body.start, body.end)]).reshape(-1, 3)
-        frames = np.repeat([body.frame for body in self.bodies], 2)
-        # The points of a frame are turned together.
-        return [(int(f), np.flatnonzero(frames == f), points[frames == f]) for f in np.unique(frames)]
+    def _by_frame(self) -> tuple[Array, NDArray[np.int64]]:
+        """Ends by frame (n + 1, most, 4), homogeneous and filled up, and where each end of each body is in there."""
+        listed: list[list[tuple[float, ...]]] = [[] for _ in range(self.n + 1)]
+        places = []
+        for body in self.bodies:
+            for point in (body.start, body.end):
+                places.append((body.frame, len(listed[body.frame])))
+                listed[body.frame].append((*point, 1.0))
+        most = max(map(len, listed))
+        padded = [points + [(0.0, 0.0, 0.0, 1.0)] * (most - len(points)) for points in listed]
+        order = np.array([frame * most + i for frame, i in places], dtype=np.int64)
+        return np.array(padded, dtype=np.float64).reshape(self.n + 1, most, 4), order
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Chain:

@@ -42,7 +42,11 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "record_s": (1.0, 3600.0, "s"),
     "max_horizon": (1, 4096, "knots"),
 }
-_CHOICES = {"realtime": ("auto", "on", "off"), "on_exit": ("disable", "hold")}
+_CHOICES = {
+    "realtime": ("auto", "on", "off"),
+    "on_exit": ("disable", "hold"),
+    "commands": ("send", "dry_run", "shadow"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class BridgeConfig:
         record_s: length of the shared record ring [s]; the client drains it, so it bounds only the client's
             silence.
         max_horizon: largest number of knots of a plan.
+        commands: "send"; "dry_run" reads the arm, sends nothing and goes on as if it had followed; "shadow" reads the
+            arm, sends nothing and looks at what the arm does by itself, so there is no following error.
         black_box: existing folder into which the control process writes its last records and events when its
             owner is gone and the arm rests; empty: none.
     """
@@ -112,6 +118,7 @@ class BridgeConfig:
     realtime: str = "auto"
     record_s: float = 120.0
     max_horizon: int = 256
+    commands: str = "send"
     black_box: str = ""
 
     def __post_init__(self) -> None:

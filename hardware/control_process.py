@@ -43,9 +43,8 @@ class ControlLoop:
         self.memory, self.clock, self._owner_alive = memory, clock, owner_alive
         spec = memory.spec
         self.config = spec.config
-        self.executor = Executor(
-            spec.driver.create(clock), spec.limits, spec.config, MemorySinkShared(memory), spec.guard()
-        )
+        sink, guard = MemorySinkShared(memory), spec.guard()
+        self.executor = Executor(spec.driver.create(clock), spec.limits, spec.config, sink, guard, clock.now)
         self.ticker = Ticker(clock, spec.config.dt)
         self.cost = Histogram()
         self.orphaned = False
@@ -173,6 +172,7 @@ class ControlLoop:
             "skipped_ticks": ticker.skipped,
             **ticker.lateness.summary("lateness"),
             **self.cost.summary("cost"),
+            **self.executor.filter_cost.summary("filter"),
             **self.executor.counts,
         }
         self.memory.metrics.write(json.dumps(data).encode())

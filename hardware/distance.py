@@ -54,22 +54,23 @@ def segment_box(p0: Array, p1: Array, half: Array) -> Array:
         distance (...) [m].
     """
     u = p1 - p0
-    safe = np.where(np.abs(u) > 1e-12, u, 1.0)
-    crossings = np.concatenate([(half - p0) / safe, (-half - p0) / safe], axis=-1)
-    crossings = np.where(np.abs(np.concatenate([u, u], -1)) > 1e-12, np.clip(crossings, 0.0, 1.0), 0.0)
-    shape = (*crossings.shape[:-1], 1)
-    t = np.sort(np.concatenate([np.zeros(shape), crossings, np.ones(shape)], axis=-1), axis=-1)  # (..., 8)
-    at = p0[..., None, :] + t[..., None] * u[..., None, :]
-    slope = _dot(at - np.clip(at, -half[..., None, :], half[..., None, :]), u[..., None, :])
-    # The slope rises: the last crossing at which it is not above 0 begins the piece with the minimum.
-    left = np.maximum((slope <= 0.0).sum(axis=-1, keepdims=True) - 1, 0)
-    right = np.minimum(left + 1, 7)
-    g0, g1 = np.take_along_axis(slope, left, -1)[..., 0], np.take_along_axis(slope, right, -1)[..., 0]
-    t0, t1 = np.take_along_axis(t, left, -1)[..., 0], np.take_along_axis(t, right, -1)[..., 0]
-    rise = np.where(g1 - g0 > 0.0, g1 - g0, 1.0)
-    best = np.where(g0 >= 0.0, t0, np.minimum(np.maximum(t0 - g0 * (t1 - t0) / rise, t0), t1))
+    still = np.abs(u) <= 1e-12
+    inverse = 1.0 / np.where(still, 1.0, u)
+    t = np.empty((*u.shape[:-1], 8))
+    t[..., 0], t[..., 7] = 0.0, 1.0
+    for at, face in ((slice(1, 4), half), (slice(4, 7), -half)):
+        crossing = (face - p0) * inverse
+        t[..., at] = np.where(still, 0.0, np.minimum(np.maximum(crossing, 0.0), 1.0))
+    t.sort(axis=-1)
+    at = p0[..., None, :] + t[..., None] * u[..., None, :]  # (..., 8, 3)
+    edge = half[..., None, :]
+    slope = _dot(at - np.minimum(np.maximum(at, -edge), edge), u[..., None, :])
+    # The slope rises: the way to its zero is all of the pieces below it, and a share of the one that holds it.
+    rise = np.maximum(slope[..., 1:] - slope[..., :-1], 1e-300)
+    share = np.minimum(np.maximum(-slope[..., :-1] / rise, 0.0), 1.0)
+    best = np.einsum("...i,...i->...", share, t[..., 1:] - t[..., :-1])
     nearest = p0 + best[..., None] * u
-    gap = nearest - np.clip(nearest, -half, half)
+    gap = nearest - np.minimum(np.maximum(nearest, -half), half)
     return np.asarray(np.sqrt(_dot(gap, gap)))
 
 

@@ -7,9 +7,12 @@ simulation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .config import BridgeConfig
+from .drivers.silent import SilentDriver
 from .errors import BridgeError, Disconnected, HardwareFault, ModeError, SafetyStop, StaleState
 from .guard import Guard
 from .interface import Applied, ArmDriver, ArmInfo, ArmPlan, ArmState, Array, Mode, Reason
@@ -18,10 +21,14 @@ from .plan_queue import PlanQueue
 from .records import Event, Sink, Snapshot, pack_text, record_dtype, snapshot_dtype
 from .safety import FilterOutput, SafetyFilter
 from .speed import SpeedScale
+from .timing import Histogram
 from .watch import Escalation, Watch
 
 _ACTIVE = (Mode.RUNNING, Mode.HOLDING)
 _CONFIRM_S = 1.0
+_GRIP = 1e-3
+"""Change of a gripper's opening that is worth a command."""
+
 _FULL = ("full_speed", "the whole speed limits are allowed again")
 _SCENE = int(Reason.COLLISION | Reason.WORKSPACE | Reason.POINT_SPEED)
 
@@ -35,6 +42,10 @@ class Executor:
         config: settings; ``config.dt`` is the tick of the filter.
         sink: takes events and records.
         guard: looks at the scene; None where there is nothing to look at.
+        timer: reads a clock [s], to measure what the filter costs; None measures nothing.
+
+    Attributes:
+        filter_cost: of each tick, where it is measured.
     """
 
     def __init__(
@@ -44,7 +55,11 @@ class Executor:
         config: BridgeConfig,
         sink: Sink,
         guard: Guard | None = None,
+        timer: Callable[[], float] | None = None,
     ) -> None:
+        self._timer, self.filter_cost = timer, Histogram()
+        if config.commands != "send":
+            driver = SilentDriver(driver, follow=config.commands == "dry_run")
         self.driver, self.limits, self.config, self.sink = driver, limits, config, sink
         self.mode = Mode.CLOSED
         self.fault = ""
@@ -61,6 +76,8 @@ class Executor:
         self._last_limited = -np.inf
         self._limited_by = 0
         self._slow = False
+        self._opening = np.nan
+        self._grips, self._has_gripper = True, False
         self._rest_since: float | None = None
         self._epoch = self._event_seq = 0
         self._snapshot = np.zeros((), dtype=snapshot_dtype(limits.n))
@@ -89,10 +106,13 @@ class Executor:
             self.driver.close()
             raise
         self.watch.restart()
+        self._has_gripper = info.gripper
         self.mode = Mode.CONNECTED
         self._event(
             now, "connected", f"{info.model}, {info.dof} joints, firmware {info.firmware or 'unknown'}"
         )
+        if self.config.commands != "send":
+            self._event(now, self.config.commands, "the arm is read, and nothing is sent to it")
         return info
 
     def enable(self, now: float) -> None:
@@ -128,6 +148,8 @@ class Executor:
             refusal = f"the bridge is {self.mode.name}, plans need RUNNING or HOLDING"
         elif self.watch.stale:
             refusal = "the measured state is stale"
+        elif plan.gripper is not None and not self._has_gripper:
+            refusal = "it moves a gripper, and the arm has none"
         else:
             try:
                 refusal = self.plans.offer(plan, now, self.watch.seen_at(plan.obs_seq))
@@ -222,10 +244,19 @@ class Executor:
             for back in range(min(missed, int(self.config.make_up_s / dt + 1e-9)), 0, -1):
                 self._bookkeep(now - back * dt, *self._command(now - back * dt), lateness, sent=False)
                 self.counts["ticks"] += 1
-            requested, out = self._command(now)
+            requested, out = self._timed(now)
             self._write(out.q, now)
+            self._grip(now)
             self._bookkeep(now, requested, out, lateness)
         self.publish(now)
+
+    def _timed(self, now: float) -> tuple[Array, FilterOutput]:
+        if self._timer is None:
+            return self._command(now)
+        began = self._timer()
+        found = self._command(now)
+        self.filter_cost.add(self._timer() - began)
+        return found
 
     def _command(self, now: float) -> tuple[Array, FilterOutput]:
         scale = self.speed.step(now)
@@ -319,7 +350,7 @@ class Executor:
         fault = self.watch.device_fault()
         if fault is not None:
             self._fault(now, "device_fault", fault)
-        text = self.watch.following(self.filter.q, now)
+        text = None if self.config.commands == "shadow" else self.watch.following(self.filter.q, now)
         if text is not None and not self._written_off:
             # Braking would leave the command ahead of the arm, which would go on pressing on what blocks it.
             self._fault(now, "following_error", text)
@@ -351,6 +382,22 @@ class Executor:
                 self._device_stop(now)
         else:
             self.watch.wrote()
+
+    def _grip(self, now: float) -> None:
+        # A gripper is told when its opening changes, not at every tick; where plans say nothing it stays.
+        opening = self.plans.gripper(now) if self.mode is Mode.RUNNING and not self._written_off else None
+        if opening is None or abs(opening - self._opening) < _GRIP:
+            return
+        try:
+            self.driver.gripper(opening)  # type: ignore[attr-defined]  # plans that need it were refused without
+        except HardwareFault as error:
+            self._fault(now, "device_fault", str(error))
+        except BridgeError as error:
+            if self._grips:
+                self._event(now, "gripper", f"opening {opening:.2f} was not taken: {error}", opening)
+            self._grips = False
+        else:
+            self._opening, self._grips = opening, True
 
     def _device_stop(self, now: float) -> None:
         # A streamed stop no longer arrives or does not help: ask once for the device's own, and write no more
@@ -398,6 +445,7 @@ class Executor:
     def _seed(self, state: ArmState) -> None:
         self.filter.reset(state.q)
         self._epoch += 1
+        self._opening, self._grips = np.nan, True
         row = self._record  # the snapshot shows the seed even before the next tick
         row["requested"] = row["applied"] = state.q
         row["applied_dq"], row["reasons"] = 0.0, 0
@@ -467,6 +515,7 @@ class Executor:
             out.dq,
             out.reasons,
         )
+        row["gripper"] = self._opening
         row["epoch"], row["sent"], row["speed_scale"] = self._epoch, sent, self.speed.value
         row["lateness"], row["state_age"] = lateness, self.watch.age(now)
         if self.watch.state is not None:

@@ -6,6 +6,9 @@ move in between leave at least (d1 + d2 - L) / 2. The same bound saves most of t
 margin between two poses eight ticks apart, first with spheres around the bodies, then with exact distances,
 the poses between need no look.
 
+A single arm in real time also keeps the exact distances at a pose of a moment ago: what the joints have moved and will
+move since then, times the same bounds, proves most pairs clear without any kinematics.
+
 A pair that is closer than its margin already (an arm that was enabled there) may stay and move away, not
 come closer.
 """
@@ -23,6 +26,15 @@ from .scene import SceneConfig
 STRIDE = 8
 """Ticks between the poses of the first look."""
 
+
+FEW = 4
+"""Motions that are looked at one by one: one arm, or the commands nearer to braking that it may take instead."""
+
+KEEP = 10
+"""Ticks that the distances of a pose are kept at least, for they cost as much as a look; also answers kept."""
+
+_ROUNDING = 1e-9
+"""What rounding may make of a bound [m]."""
 
 _STILL = 1e-6
 """Motion of a pair that counts as none [m/rad]: a link that turns about its own axis."""
@@ -108,6 +120,8 @@ class Guard:
         self._offset = np.array([offset for _, _, offset in walls])
         self._radius = np.concatenate([radii[self._rods].sum(axis=0), radii[self._crates], radii[self._walls]])
         self._borders = np.cumsum([self._rods.shape[1], len(self._crates)])
+        self._reference: _Reference | None = None
+        self._answers: dict[bytes, int] = {}
         self._fast = np.array([chain.index(name) for name in scene.speed_of if scene.speed_max], dtype=np.int64)
 
     def clearances(self, q: ArrayLike) -> Array:
@@ -174,6 +188,9 @@ class Guard:
             0 where it is clear, else ``Reason`` bits (...).
         """
         rows = np.concatenate([now[None], path]).reshape(len(path) + 1, -1, self.chain.n)
+        if rows.shape[1] <= FEW:
+            answers = [self._check_one(rows[:, i]) for i in range(rows.shape[1])]
+            return np.array(answers, dtype=np.uint32).reshape(now.shape[:-1])
         found = np.zeros(rows.shape[1], dtype=np.uint32)
         steps = np.abs(np.diff(rows, axis=0))
         moving = np.flatnonzero(steps.any(axis=(0, 2)))
@@ -185,13 +202,53 @@ class Guard:
                 found[moving] |= self._speeding(rows, steps)
         return found.reshape(now.shape[:-1])
 
-    def _touching(self, rows: Array, steps: Array) -> NDArray[np.uint32]:
+    def _check_one(self, rows: Array) -> int:
+        """The same for the poses (ticks + 1, n) of one arm: proofs first, then that look at what they leave open."""
+        steps = np.abs(rows[1:] - rows[:-1])
+        longest = steps.max(axis=0)
+        if not longest.any():
+            return 0
+        key = rows.tobytes()  # an arm that stands before an obstacle asks the same again at every tick
+        found = self._answers.get(key)
+        if found is None:
+            if len(self._answers) >= KEEP:
+                self._answers.clear()
+            found = self._answers[key] = self._prove_or_look(rows, steps, longest)
+        return found
+
+    def _prove_or_look(self, rows: Array, steps: Array, longest: Array) -> int:
+        reference = self._reference
+        if reference is None:
+            reference = self._refer(rows[0])
+        open_pairs, open_ticks = reference.open(rows, steps, longest)
+        reference.age += 1
+        if reference.age >= KEEP and (open_pairs.size or open_ticks.size):
+            open_pairs, open_ticks = self._refer(rows[0]).open(rows, steps, longest)
+        found = 0
+        if open_pairs.size:
+            found |= int(self._touching(rows[:, None], steps[:, None], open_pairs)[0])
+        if open_ticks.size:
+            ends = np.stack([rows[open_ticks], rows[open_ticks + 1]])
+            found |= int(self._speeding(ends.reshape(2, -1, self.chain.n), steps[open_ticks][None]).max(initial=0))
+        return found
+
+    def _refer(self, q: Array) -> _Reference:
+        jacobians = np.array([self.chain.jacobian(q, i) for i in self._fast]).reshape(-1, 3, self.chain.n)
+        far = self.scene.speed_max * self.dt
+        reach = self._reach[self._fast]
+        self._reference = _Reference(q.copy(), self.clearances(q), self._motion, self._margin, jacobians, reach, far)
+        return self._reference
+
+    def _touching(self, rows: Array, steps: Array, among: NDArray[np.int64] | None = None) -> NDArray[np.uint32]:
         last = len(rows) - 1
         at = np.append(np.arange(0, last, STRIDE), last)
         moved = np.add.reduceat(steps, at[:-1], axis=0) @ self._motion.T  # (intervals, arms, pairs)
         ends = self._ends(rows[at])
         found = np.zeros(rows.shape[1], dtype=np.uint32)
-        pairs = np.flatnonzero(self._unproven(self._at_least(ends), moved, self._margin).any(axis=0))
+        if among is None:
+            pairs = np.flatnonzero(self._unproven(self._at_least(ends), moved, self._margin).any(axis=0))
+        else:
+            pairs = among
         if pairs.size:
             doubt = self._unproven(self._apart(ends, pairs), moved[..., pairs], self._margin[pairs])
             pairs, arms = pairs[doubt.any(axis=0)], np.flatnonzero(doubt.any(axis=1))
@@ -219,3 +276,49 @@ class Guard:
             jump = np.linalg.norm(np.diff(points, axis=0), axis=-1)
             found[doubtful[(jump > far).any(axis=(0, 2))]] = Reason.POINT_SPEED
         return found
+
+
+class _Reference:
+    """Exact distances and speeds at one pose, and what they prove about motions near it.
+
+    Args:
+        q: the pose (n,) [rad].
+        apart: distances there (pairs,) [m].
+        motion: how far a pair can move per radian (pairs, n) [m/rad].
+        margin: to keep (pairs,) [m].
+        jacobians: of the points whose speed is limited, there (points, 3, n) [m/rad].
+        reach: how far these can move per radian (points, n) [m/rad].
+        far: how far they may move in a tick [m].
+    """
+
+    def __init__(
+        self, q: Array, apart: Array, motion: Array, margin: Array, jacobians: Array, reach: Array, far: float
+    ) -> None:
+        self.age = 0
+        self._q, self._apart, self._motion, self._far = q, apart - _ROUNDING, motion, far
+        self._margin, self._half, self._jacobians = margin, 0.5 * motion, jacobians
+        # The second derivatives by joints i and j are at most what the one nearer to the point reaches.
+        n = len(q)
+        self._bend = np.array([[[r[max(i, j)] for j in range(n)] for i in range(n)] for r in reach]).reshape(-1, n, n)
+
+    def open(
+        self, rows: Array, steps: Array, longest: Array
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What is not proven for poses (ticks + 1, n): pairs that may come too close, ticks that may be too fast."""
+        away = np.abs(rows - self._q)
+        pairs = ticks = _NONE
+        if len(self._margin):
+            left = self._apart - self._motion @ away.max(axis=0)
+            pairs = np.flatnonzero(left < np.maximum(self._margin, self._half @ longest))
+        if len(self._jacobians):
+            change, away = rows[1:] - rows[:-1], np.maximum(away[1:], away[:-1])
+            fast = np.zeros(len(change), dtype=bool)
+            for jacobian, bend in zip(self._jacobians, self._bend, strict=True):
+                way = change @ jacobian.T
+                bound = np.sqrt(np.einsum("ij,ij->i", way, way)) + np.einsum("ij,ij->i", away @ bend, steps)
+                fast |= bound > self._far
+            ticks = np.flatnonzero(fast)
+        return pairs, ticks
+
+
+_NONE = np.zeros(0, dtype=np.int64)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import NonFinite, ShapeMismatch
+from .errors import CommandRejected, NonFinite, ShapeMismatch
 
 Array = NDArray[np.float64]
 
@@ -138,6 +138,7 @@ class ArmPlan:
         valid_until: from this time on the plan is not followed any more: the arm brakes and holds [s].
         joint_names: order of the columns.
         obs_seq: ``ArmState.seq`` the plan rests on, -1 when it rests on none.
+        gripper: openings at the knots (H,), 0 closed to 1 open, straight lines between; None leaves it as it is.
     """
 
     plan_id: int
@@ -148,6 +149,7 @@ class ArmPlan:
     joint_names: tuple[str, ...]
     dq: Array | None = None
     obs_seq: int = -1
+    gripper: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "joint_names", tuple(self.joint_names))
@@ -165,6 +167,12 @@ class ArmPlan:
                     "a plan of one knot is a set-point and cannot carry a velocity; pass two knots"
                 )
             object.__setattr__(self, "dq", dq)
+        if self.gripper is not None:
+            opening = frozen(self.gripper, "plan gripper", q.shape[:1])
+            if not ((opening >= 0.0) & (opening <= 1.0)).all():
+                low, high = float(opening.min()), float(opening.max())
+                raise CommandRejected(f"plan gripper is {low:g} to {high:g}, allowed [0, 1]: closed to open")
+            object.__setattr__(self, "gripper", opening)
         finite(self.t0, "plan t0 [s]")
         finite(self.valid_until, "plan valid_until [s]")
         if not (np.isfinite(self.dt) and self.dt > 0.0):
@@ -220,7 +228,10 @@ class Applied:
 
 @dataclass(frozen=True)
 class ArmInfo:
-    """What a driver tells about its arm; ranges [rad] and speeds [rad/s] are the device's own, None when unknown."""
+    """What a driver tells about its arm; ranges [rad] and speeds [rad/s] are the device's own, None when unknown.
+
+    ``gripper`` says whether it takes openings.
+    """
 
     model: str
     joint_names: tuple[str, ...]
@@ -230,6 +241,7 @@ class ArmInfo:
     dq_max: tuple[float, ...] | None = None
     firmware: str = ""
     serial: str = ""
+    gripper: bool = False
 
     @property
     def dof(self) -> int:
@@ -247,7 +259,9 @@ class ArmDriver(Protocol):
     """The only thing a new arm must implement. Vendor exceptions never leave a driver: raise ``errors``
     instead.
 
-    A driver is made by ``factory(clock=..., **kwargs)`` with plain kwargs, so that any process can make it.
+    A driver is made by ``factory(clock=..., **kwargs)`` with plain kwargs, so that any process can make it. One that
+    says ``ArmInfo.gripper`` also has ``gripper(opening: float) -> None``: send it to an opening, 0 closed to 1 open,
+    without waiting.
     """
 
     def open(self) -> ArmInfo:

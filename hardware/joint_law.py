@@ -158,7 +158,7 @@ class JointLaw:
         return side * (math.sqrt(lag * lag + 2.0 * brake * max(size - 0.5 * corner, 0.0)) - lag)
 
     def _room(self, distance: float) -> float:
-        """Largest speed of the next tick after which a stop still fits into a distance; with a jerk limit about that."""
+        """Largest speed of the next tick after which a stop fits into a distance; with a jerk limit about that."""
         speed = stoppable_speed(distance, self.ddq_max, self.dt)
         if not self.jerky:
             return speed

@@ -16,8 +16,10 @@ _OPTIONAL = {"tau_max": "N m", "dddq_max": "rad/s^3", "temperature_max": "deg C"
 
 @dataclass(frozen=True, eq=False)
 class JointLimits:
-    """Limits (n,) per joint: position [rad], speed [rad/s], acceleration [rad/s^2], torque [N m] or None, jerk [rad/s^3]
-    or None, temperature [deg C] or None."""
+    """Limits (n,) per joint: position [rad], speed [rad/s], acceleration [rad/s^2].
+
+    Torque [N m], jerk [rad/s^3] and temperature [deg C] may be None: not limited.
+    """
 
     names: tuple[str, ...]
     q_min: Array
@@ -62,8 +64,8 @@ class JointLimits:
         """Read the content of ``configs/arm/*.yaml``, already loaded as a mapping.
 
         Keys: ``joint_names`` (or ``names``), ``q_min``, ``q_max``, ``dq_max``, ``ddq_max``, optional
-        ``tau_max``, ``dddq_max``, ``temperature_max``, ``source`` and ``margin`` [rad]. A single number holds for all joints. The keys may stand
-        under ``limits``; keys of other parts of the file are left alone.
+        ``tau_max``, ``dddq_max``, ``temperature_max``, ``source`` and ``margin`` [rad]. A single number holds for
+        all joints. The keys may stand under ``limits``; keys of other parts of the file are left alone.
 
         Raises:
             LimitsMismatch: a key is missing or a value is not acceptable.

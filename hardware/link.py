@@ -111,7 +111,7 @@ class LocalLink:
 
     def metrics(self) -> dict[str, Any]:
         """Return the counters; in lock-step no tick is ever late."""
-        zero = {f"{k}_s_{p}": 0.0 for k in ("lateness", "cost") for p in ("p50", "p99", "max")}
+        zero = {f"{k}_s_{p}": 0.0 for k in ("lateness", "cost", "filter") for p in ("p50", "p99", "max")}
         timing = {
             "rate_hz": self.spec.config.rate_hz,
             "realtime": False,

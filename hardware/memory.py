@@ -37,6 +37,7 @@ _PLAN_HEAD = np.dtype(
         ("valid_until", "f8"),
         ("h", "i4"),
         ("has_dq", "i4"),
+        ("has_gripper", "i4"),
     ]
 )
 
@@ -212,7 +213,9 @@ class BridgeMemory:
         head["plan_id"], head["obs_seq"] = plan.plan_id, plan.obs_seq
         head["t0"], head["dt"], head["valid_until"] = plan.t0, plan.dt, plan.valid_until
         head["h"], head["has_dq"] = plan.horizon, plan.dq is not None
+        head["has_gripper"] = plan.gripper is not None
         parts = [head.tobytes(), plan.q.tobytes(), b"" if plan.dq is None else plan.dq.tobytes()]
+        parts.append(b"" if plan.gripper is None else plan.gripper.tobytes())
         with self.segment.writer_lock():
             self.plan.write(b"".join(parts))
 
@@ -234,6 +237,10 @@ class BridgeMemory:
             if head["has_dq"]
             else None
         )
+        opening = None
+        if head["has_gripper"]:
+            after += q.nbytes if head["has_dq"] else 0
+            opening = np.frombuffer(data, dtype=np.float64, count=h, offset=after)
         return ArmPlan(
             plan_id=int(head["plan_id"]),
             t0=float(head["t0"]),
@@ -243,6 +250,7 @@ class BridgeMemory:
             valid_until=float(head["valid_until"]),
             joint_names=self.spec.limits.names,  # the client compared the names before it wrote
             obs_seq=int(head["obs_seq"]),
+            gripper=opening,
         )
 
     def put_speed(self, scale: float, t: float) -> None:
@@ -295,7 +303,7 @@ class BridgeMemory:
 def _sizes(spec: BridgeSpec) -> dict[str, tuple[int, int]]:
     """Name -> (bytes in the segment, capacity), in the order of the segment."""
     n, config = spec.limits.n, spec.config
-    plan = _PLAN_HEAD.itemsize + 2 * config.max_horizon * n * 8
+    plan = _PLAN_HEAD.itemsize + (2 * n + 1) * config.max_horizon * 8
     rows = int(config.record_s * config.rate_hz) + 1
     return {
         "info": (Slot.size(8192), 8192),

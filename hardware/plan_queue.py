@@ -128,6 +128,14 @@ class PlanQueue:
                 return tau
         return now - plan.t0
 
+    def gripper(self, now: float) -> float | None:
+        """Opening that the plan in force asks for, 0 to 1; None where it says nothing."""
+        plan = self._current
+        if plan is None or plan.gripper is None:
+            return None
+        knots = np.arange(plan.horizon) * plan.dt
+        return float(np.interp(now - plan.t0, knots, plan.gripper))
+
     def expired(self, now: float) -> bool:
         """Whether the plan in force has run out."""
         return self._current is not None and now >= self._current.expires_at - _SAME_TIME

@@ -21,6 +21,7 @@ def record_dtype(n: int) -> np.dtype[np.void]:
 
     ``epoch`` counts the seedings (enable, reset): at each the command starts anew from the measured pose.
     ``speed_scale`` is the share of the speed limits in force.
+    ``gripper`` is the opening last sent, NaN before the first.
     ``sent`` is false for a missed tick that was computed afterwards: the driver got only the last of them.
     """
     joint = (np.float64, (n,))
@@ -39,6 +40,7 @@ def record_dtype(n: int) -> np.dtype[np.void]:
             ("dq", *joint),
             ("reasons", np.uint32, (n,)),
             ("speed_scale", np.float64),
+            ("gripper", np.float64),
             ("state_age", np.float64),
             ("lateness", np.float64),
         ]

@@ -228,7 +228,7 @@ class SafetyFilter:
         self._v, self._stop = v, motion[1:]
 
     def _motion(self, q: Array, v: Array, before: Array) -> Array:
-        """A command (..., n), after the speed `before` (n,), and its stop: positions and speeds (1 + ticks, ..., 2, n)."""
+        """A command (..., n), after the speed `before`, and its stop: positions and speeds (1 + ticks, ..., 2, n)."""
         if self._jerky:
             speeds_of = self._speeds(v, v - before)
             motion = np.empty((len(speeds_of), *v.shape[:-1], 2, v.shape[-1]))

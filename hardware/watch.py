@@ -153,7 +153,7 @@ class Watch:
         """Compare measured temperatures with their limits.
 
         Returns:
-            a warning, once, when a joint comes near its limit; a lasting excess in words. Each None where there is none.
+            a warning, once, when a joint comes near its limit, and a lasting excess in words; None where there is none.
         """
         limit, measured = self._limits.temperature_max, None if self.state is None else self.state.temperature
         if limit is None or measured is None:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from ..clock import Clock, MonotonicClock
 from ..errors import (
+    CommandRejected,
     Disconnected,
     DriverUnavailable,
     HardwareFault,
@@ -84,6 +85,7 @@ class SimArmDriver:
         latency_s: delay of commands and of measurements, each way [s].
         noise_rad: standard deviation of the encoders [rad].
         quantisation_rad: step of the encoders and of the targets [rad], 0 for none.
+        gripper: a joint with an actuator of its own that opens the gripper, closed at its lower limit; None for none.
         faults: failures to come, as ``SimFault`` or plain mappings.
         seed: of the encoder noise.
         clock: where time comes from.
@@ -100,7 +102,9 @@ class SimArmDriver:
         faults: Sequence[SimFault | Mapping[str, Any]] = (),
         seed: int = 0,
         clock: Clock | None = None,
+        gripper: str | None = None,
     ) -> None:
+        self._gripper = gripper
         for name, value, unit in (
             ("latency_s", latency_s, "s"),
             ("noise_rad", noise_rad, "rad"),
@@ -150,6 +154,7 @@ class SimArmDriver:
             q_min=tuple(q_min.tolist()) if limited else None,
             q_max=tuple(q_max.tolist()) if limited else None,
             firmware=f"mujoco {mj.__version__}",
+            gripper=self._gripper is not None,
         )
 
     def enable(self) -> None:
@@ -186,7 +191,8 @@ class SimArmDriver:
         if hot is not None:
             heat[hot.joint] = hot.value
         q = self._quantised(q)
-        self._last = ArmState(self._seq, now, t_device, q, dq, tau, fault=self._latched, temperature=heat)
+        opening = self._opening()
+        self._last = ArmState(self._seq, now, t_device, q, dq, tau, opening, self._latched, heat)
         return self._last
 
     def write(self, q: Array, deadline: float) -> Array:
@@ -203,6 +209,23 @@ class SimArmDriver:
             self._commands.append((self._clock.now() - self._base + self._latency, wire))
             self.advance()
         return wire
+
+    def gripper(self, opening: float) -> None:
+        """Send the gripper to an opening, 0 closed to 1 open."""
+        self.advance()
+        self._link_check()
+        if self._gripper is None or not self._enabled:
+            raise ModeError("simulated arm: it has no gripper, or is not enabled")
+        if not 0.0 <= opening <= 1.0:
+            raise CommandRejected(f"gripper opening {opening}, allowed [0, 1]")
+        drive, _, closed, widest = self._finger
+        self._data.ctrl[drive] = closed + opening * (widest - closed)
+
+    def _opening(self) -> float | None:
+        if self._gripper is None:
+            return None
+        _, place, closed, widest = self._finger
+        return min(max(float((self._data.qpos[place] - closed) / (widest - closed)), 0.0), 1.0)
 
     def stop(self) -> None:
         """Hold the present pose at once."""
@@ -282,6 +305,11 @@ class SimArmDriver:
                 f"simulated arm: joints {undriven} have no actuator of their own in {self._path.name}"
             )
         self._actuators = np.array([drives[int(j)] for j in self._joints])
+        if self._gripper is not None:
+            if self._gripper not in known or known.index(self._gripper) not in drives:
+                raise LimitsMismatch(f"simulated arm: gripper joint '{self._gripper}' is missing or has no actuator")
+            joint = known.index(self._gripper)
+            self._finger = drives[joint], int(model.jnt_qposadr[joint]), *model.jnt_range[joint].tolist()
         self._gains = (
             np.array(model.actuator_gainprm[self._actuators]),
             np.array(model.actuator_biasprm[self._actuators]),

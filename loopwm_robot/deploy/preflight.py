@@ -52,12 +52,14 @@ def require_consent(config: ArmConfig, allow_motion: bool) -> None:
     """Refuse to move a physical arm by default.
 
     Raises:
-        RequestError: the driver is not the simulated one and nobody agreed.
+        RequestError: the driver is not the simulated one, commands are sent, and nobody agreed.
     """
-    if config.driver != SIMULATED and not allow_motion:
+    moves = config.driver != SIMULATED and config.bridge.commands == "send"
+    if moves and not allow_motion:
         raise RequestError(
             f"arm.driver is '{config.driver}', which may move a real arm, allowed without consent only "
-            f"'{SIMULATED}'; clear its workspace, keep the emergency stop at hand and pass deploy.allow_motion=true"
+            f"'{SIMULATED}', and any with arm.bridge.commands=dry_run or shadow; clear its workspace, keep the "
+            "emergency stop at hand and pass deploy.allow_motion=true"
         )
 
 

@@ -1,4 +1,4 @@
-"""The law of the safety filter without jerk limits, for whole arrays at once: what `hardware.joint_law` must agree with."""
+"""The law of the safety filter without jerk limits, for whole arrays: what `hardware.joint_law` must agree with."""
 
 from __future__ import annotations
 

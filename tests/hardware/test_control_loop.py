@@ -178,7 +178,7 @@ def test_a_crash_of_the_loop_asks_the_device_to_stop(stage, monkeypatch):
     clock.at(10.2, lambda: sweep(memory, 1, 10.2))
     stops = []
     monkeypatch.setattr(loop.executor.driver, "stop", lambda: stops.append(clock.now()))
-    clock.at(10.5, lambda: monkeypatch.setattr(loop.executor.filter, "step", lambda q, dq: 1 / 0))
+    clock.at(10.5, lambda: monkeypatch.setattr(loop.executor.filter, "step", lambda *_: 1 / 0))
     with pytest.raises(ZeroDivisionError):
         loop.run()
     assert len(stops) == 1 and loop.executor.mode is Mode.CLOSED

@@ -396,11 +396,11 @@ def test_a_gripper_is_a_servo_of_its_own():
         driver = DynamixelDriver(emulator.ready["port"], calibration, watchdog_s=0.0)
         driver.open()
         with pytest.raises(ModeError, match="not enabled"):
-            driver.write_gripper(0.5)
+            driver.gripper(0.5)
         driver.enable()
         with pytest.raises(CommandRejected, match=r"opening 1.5, allowed \[0, 1\]"):
-            driver.write_gripper(1.5)
-        driver.write_gripper(0.5)
+            driver.gripper(1.5)
+        driver.gripper(0.5)
         time.sleep(0.6)
         state = driver.read(time.monotonic() + 0.5)
         assert state.gripper == pytest.approx(0.5, abs=0.02) and state.q.shape == (2,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -271,3 +272,56 @@ def test_enabling_too_close_is_told(spec, limits):
         bridge.enable()
         told = [e for e in bridge.events() if e.kind == "too_close"]
         assert len(told) == 1 and "hand and ceiling" in told[0].text
+
+
+class Compared(Guard):
+    """Asks both ways: with what is known of a moment ago, and as for many arms, without."""
+
+    asked = refused = 0
+
+    def check(self, now, path):
+        found = super().check(now, path)
+        now, path = now.reshape(-1, 3), path.reshape(len(path), -1, 3)
+        whole = super().check(np.repeat(now, 5, axis=0), np.repeat(path, 5, axis=1))
+        assert (whole.reshape(-1, 5) == found.reshape(-1, 1)).all()
+        Compared.asked += 1
+        Compared.refused += bool(found.any())
+        return found
+
+
+@pytest.mark.parametrize("speed_max", [0.0, 0.4])
+def test_what_is_known_of_a_moment_ago_changes_no_answer(speed_max, monkeypatch):
+    monkeypatch.setattr(Compared, "asked", 0), monkeypatch.setattr(Compared, "refused", 0)
+    scene = replace(SCENE, speed_max=speed_max, speed_of=("tcp", "bend"))
+    guard, rng = Compared(CHAIN, scene, DT), np.random.default_rng(6)
+    f = SafetyFilter(LIMITS, DT, guard=guard)
+    f.reset(START)
+    many, batch = Guard(CHAIN, scene, DT), SafetyFilter(LIMITS, DT, guard=Guard(CHAIN, scene, DT))
+    batch.reset(np.tile(START, (5, 1)))
+    for k in range(300):
+        request = hostile(rng, f.q[None], k)
+        one, whole = f.step(request[0]), batch.step(np.repeat(request, 5, axis=0))
+        assert one.q.tobytes() == whole.q[0].tobytes() and (one.reasons == whole.reasons[0]).all()
+        assert (many.clearances(f.q) >= SCENE.margin_m - 1e-12).all()
+    assert Compared.asked > 150 and 10 < Compared.refused < Compared.asked - 50
+
+
+def test_the_bound_on_speeds_holds_far_from_its_pose():
+    """Jacobian there, plus what it may have changed until here, is never below the true way."""
+    guard, rng = Guard(CHAIN, SceneConfig(speed_max=1.0, speed_of=("tcp",)), DT), np.random.default_rng(7)
+    tcp = CHAIN.index("tcp")
+    for spread in (0.01, 0.3, 3.0):
+        q = rng.uniform(-2.0, 2.0, 3)
+        rows = q + rng.normal(0.0, spread, (80, 3))
+        way = np.linalg.norm(np.diff(CHAIN.ends(rows)[:, tcp, 0], axis=0), axis=-1)
+        reference = guard._refer(q)
+        reference._far = 0.0
+        for far in np.quantile(way, [0.1, 0.5, 0.9]):
+            reference._far = far
+            steps = np.abs(np.diff(rows, axis=0))
+            _, ticks = reference.open(rows, steps, steps.max(axis=0))
+            assert set(np.flatnonzero(way > far)) <= set(ticks.tolist())
+    numeric = [
+        (CHAIN.ends(q + 1e-6 * e)[tcp, 0] - CHAIN.ends(q - 1e-6 * e)[tcp, 0]) / 2e-6 for e in np.eye(3)
+    ]
+    np.testing.assert_allclose(CHAIN.jacobian(q, tcp), np.array(numeric).T, atol=1e-8)

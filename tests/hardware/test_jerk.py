@@ -99,7 +99,7 @@ def test_a_limit_that_binds_nothing_changes_nothing():
     loose = replace(LIMITS, dddq_max=2.0 * LIMITS.ddq_max / dt)
     filters, rng = [SafetyFilter(limits, dt) for limits in (LIMITS, loose)], np.random.default_rng(0)
     for f in filters:
-        f.reset(np.zeros((4, 3)) + [0.0, -0.5, 1.0])
+        f.reset(np.tile([0.0, -0.5, 1.0], (4, 1)))
     for k in range(300):
         request = hostile(rng, filters[0].q, k)
         a, b = (f.step(request) for f in filters)

@@ -109,5 +109,5 @@ def test_a_hot_arm_is_not_enabled_and_one_without_limits_not_watched(spec, limit
                 bridge.advance(0.1)
                 assert bridge.mode is Mode.ENABLED
             else:
-                with pytest.raises(BridgeError, match=r"joint 'wrist' has 99 deg C, allowed 50 deg C; let it cool down"):
+                with pytest.raises(BridgeError, match=r"'wrist' has 99 deg C, allowed 50 deg C; let it cool down"):
                     bridge.enable()

@@ -146,6 +146,7 @@ class DynamixelDriver:
             q_max=q_max,
             firmware=" ".join(map(str, versions)),
             serial=self._port_name,
+            gripper=self._calibration.gripper is not None,
         )
 
     def enable(self) -> None:
@@ -244,7 +245,7 @@ class DynamixelDriver:
         bus.sync_write(reg.GOAL_POSITION, {id: int(t) for id, t in zip(self._ids, ticks, strict=True)})
         return self._calibration.to_rad(ticks)
 
-    def write_gripper(self, opening: float) -> None:
+    def gripper(self, opening: float) -> None:
         """Send the gripper to an opening, 0 closed to 1 open; where there is none this raises ModeError."""
         gripper, bus = self._calibration.gripper, self._require_bus()
         if gripper is None or not self._health.enabled:

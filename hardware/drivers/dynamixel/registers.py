@@ -46,7 +46,8 @@ STATE = (120, 16)
 Position (132, 4)."""
 TORQUE_BLOCK, ERROR_BLOCK, WATCHDOG_BLOCK, HEAT_BLOCK = (64, 2), (68, 3), (98, 1), (140, 7)
 """Blocks that tell how a servo is: Torque Enable first, Hardware Error Status last, Bus Watchdog alone, Present
-Temperature last (after Position Trajectory and Present Input Voltage). None has a gap between registers, and no two have the same length: a late answer to one cannot pass for another."""
+Temperature last (after Position Trajectory and Present Input Voltage). None has a gap between registers, and no two
+have the same length: a late answer to one cannot pass for another."""
 
 WATCHDOG_EXPIRED = 0xFF
 
