@@ -99,7 +99,7 @@ class Scene:
         )
 
     def camera(self) -> tuple[Points, Points, float]:
-        """Where to look from and what at [m], and the vertical field of view [rad]: as the arm's own camera, farther."""
+        """Where to look from and at what [m], and the vertical field of view [rad]."""
         mujoco.mj_forward(self.model, self.data)
         camera = self.model.camera("main").id
         position, forward = self.data.cam_xpos[camera].copy(), -self.data.cam_xmat[camera].reshape(3, 3)[:, 2]
