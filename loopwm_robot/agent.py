@@ -104,6 +104,7 @@ class MPCAgent:
 
         The last plan still warms the next: cut to another horizon, or followed by no motion.
         """
+        before = self.planner
         self.model, self.planner, self.make_objective, self.shallow = model, planner, make_objective, shallow
         self.policy = policy
         if self._objective is not None:
@@ -115,7 +116,7 @@ class MPCAgent:
             parts = (self.last_plan.actions, self.last_plan.std)
             actions, std = (torch.cat([x[:kept], x.new_zeros(horizon - kept, planner.nu)]) for x in parts)
             self.last_plan = replace(self.last_plan, actions=actions, std=std)
-            planner.follow(actions)
+            planner.take_over(before, actions) if isinstance(before, SamplingPlanner) else planner.follow(actions)
 
     def use_objective(self, objective: Objective) -> None:
         """Optimise something else for the rest of the episode."""

@@ -101,6 +101,11 @@ class SamplingPlanner(ABC):
         """Not the last plan but other actions (H, nu) are carried out: limits on rate and jerk follow on these."""
         self._past.remember(self._before, actions)
 
+    def take_over(self, other: SamplingPlanner, actions: Tensor) -> None:
+        """The last plan of another planner, as actions (H, nu), is carried out: limits follow on it."""
+        self._before = other._before
+        self.follow(actions)
+
     # -- all share -------------------------------------------------------------
 
     def plan(

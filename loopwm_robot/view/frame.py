@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -65,6 +66,22 @@ class Frame:
     missed: float | None = None
     distance: float | None = None
     success: bool = False
+
+
+class Display(Protocol):
+    """What shows a session."""
+
+    def show(self, frame: Frame) -> None:
+        """Show an instant."""
+        ...
+
+    def settle(self, values: Mapping[str, Any]) -> None:
+        """These settings are not what was asked for: show the values that they have."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Tell people something."""
+        ...
 
 
 class Foresight:

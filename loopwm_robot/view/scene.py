@@ -20,6 +20,8 @@ GHOST_OPACITY = 0.30
 GOAL = (26, 204, 90)
 THIN, THICK, WAY, PLAN, DOT = 0.0012, 0.0024, 0.004, 0.006, 0.014
 """Thickness for a large arm: candidates, elites, the way so far, the plan and its steps [m]."""
+BACK = 0.2
+"""How much farther away than the arm's own camera the view begins, for a large arm: it is often narrower [m]."""
 Points = NDArray[np.float64]
 Colour = tuple[int, int, int]
 NO_POINTS: Points = np.zeros((0, 3))
@@ -97,11 +99,12 @@ class Scene:
         )
 
     def camera(self) -> tuple[Points, Points, float]:
-        """Where the arm's own camera stands, what it looks at [m], and its vertical field of view [rad]."""
+        """Where to look from and at what [m], and the vertical field of view [rad]."""
         mujoco.mj_forward(self.model, self.data)
         camera = self.model.camera("main").id
         position, forward = self.data.cam_xpos[camera].copy(), -self.data.cam_xmat[camera].reshape(3, 3)[:, 2]
-        return position, position + forward * 1.2 * self.scale, float(np.deg2rad(self.model.cam_fovy[camera]))
+        back = position - BACK * self.scale * forward
+        return back, position + forward * self.scale, float(np.deg2rad(self.model.cam_fovy[camera]))
 
     def show(self, frame: Frame) -> None:
         """Draw an instant."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -24,27 +24,11 @@ from ..device import seeded
 from ..objective import observation_layout
 from ..report.candidates import CandidateWatch
 from .controls import Controls, Wishes
-from .frame import Foresight, Frame
+from .frame import Display, Foresight, Frame
 from .settings import LOOPS, changed, has_depth, shown
 
 HOLD = 1.0
 """How long a goal is held before a tour goes on to the next [s]."""
-
-
-class Display(Protocol):
-    """What shows a session."""
-
-    def show(self, frame: Frame) -> None:
-        """Show an instant."""
-        ...
-
-    def settle(self, values: Mapping[str, Any]) -> None:
-        """These settings are not what was asked for: show the values that they have."""
-        ...
-
-    def say(self, message: str) -> None:
-        """Tell people something."""
-        ...
 
 
 class Session:

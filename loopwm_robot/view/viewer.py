@@ -33,7 +33,7 @@ MOST = 400
 
 
 class Viewer:
-    """A `session.Display` in the browser.
+    """A `frame.Display` in the browser.
 
     Args:
         env: whose arm is shown.
@@ -82,8 +82,8 @@ class Viewer:
     @property
     def url(self) -> str:
         """Where to look."""
-        host = self.server.get_host()
-        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.server.get_port()}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.server.get_host(), self.server.get_host())
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server.get_port()}"
 
     def show(self, frame: Frame) -> None:
         """Draw an instant."""

@@ -122,6 +122,20 @@ def test_settings_take_effect_at_the_next_plan_and_keep_the_last_as_its_start():
     assert not display.said
 
 
+def test_limits_on_rate_and_jerk_outlast_a_change():
+    s, display = session(replace(FAST, model="simulator", rate_limit=0.3, jerk_limit=0.1))
+    for k in range(8):
+        if k == 4:
+            s.controls.set("horizon", 6)
+            s.heed(s.controls.take())
+        s.advance()
+    done = torch.stack([frame.plan.actions[0] for frame in display.frames if frame.plan is not None])
+    assert len(done) == 8 and done.abs().max() > 0.2
+    done = torch.cat([torch.zeros(2, done.shape[1]), done])
+    assert done.diff(dim=0).abs().max() <= 0.3 + 1e-6 and done.diff(n=2, dim=0).abs().max() <= 0.1 + 1e-6
+    s.model.close()  # type: ignore[attr-defined]
+
+
 def test_the_algorithm_changes_in_full_motion():
     s, display = session()
     s.advance()
