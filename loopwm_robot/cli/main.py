@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("loopwm_robot.cli.train", "train a world model"),
     "evaluate": ("loopwm_robot.cli.evaluate", "measure a checkpoint in closed loop"),
     "compare": ("loopwm_robot.cli.compare", "put training runs side by side on one page"),
+    "sweep": ("loopwm_robot.cli.sweep", "train with every combination of some settings, several at a time"),
     "push": ("loopwm_robot.cli.push", "share a trained model: to huggingface.co, or to a folder"),
     "pull": ("loopwm_robot.cli.pull", "fetch a shared model and verify it"),
     "deploy": ("loopwm_robot.cli.deploy", "drive an arm through the bridge in real time"),

@@ -176,7 +176,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert "nothing to resume" in text and "Traceback" in text
 
 
-PLAIN = ("doctor", "bench", "emulate", "compare")
+PLAIN = ("doctor", "bench", "emulate", "compare", "sweep")
 """Commands without a configuration."""
 
 
