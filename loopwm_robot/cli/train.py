@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from ..config import TrainCommand
 from ..runs import RunFolder
@@ -40,7 +42,8 @@ def run(overrides: list[str]) -> int:
         return 0
     with folder:
         if not folder.resumed:
-            folder.save_config(config)
+            found = None if config.data is None else str(Path(config.data).expanduser().absolute())
+            folder.save_config(replace(config, data=found))  # it may be resumed from elsewhere
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         training = TrainingRun(
