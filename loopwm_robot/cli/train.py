@@ -23,6 +23,7 @@ def run(overrides: list[str]) -> int:
     from ..device import find_device
     from ..objective import check_objective
     from ..report.curves import learning_curve
+    from ..report.depths import depth_histogram
     from ..tracking import check_tracking, tracking
     from ..training.online import TrainingRun
     from .checks import recorded
@@ -67,6 +68,8 @@ def run(overrides: list[str]) -> int:
             checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(training.history, folder.file("plots/learning_curve.png"))
+        if training.depths:
+            depth_histogram(training.depths, folder.file("plots/depths.png"))
         wall_time = time.perf_counter() - started
         folder.write_summary({"model": config.model.kind, **training.summary(), "wall_time_s": wall_time})
         report = f"checkpoint {folder.path / CHECKPOINT_FILE}"
