@@ -21,6 +21,7 @@ from .deploy.run import DeployConfig, deploy_checkpoint
 from .device import check_device, find_device
 from .evaluation import evaluate_checkpoint, write_evaluation
 from .report.curves import learning_curve
+from .report.depths import depth_histogram
 from .report.html import build_report
 from .report.tables import model_name
 from .report.video import VideoError, record_reaches
@@ -153,6 +154,8 @@ class Demo:
             checkpoint = run.run()
         save_checkpoint(self.folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(run.history, self.folder.file("plots/learning_curve.png"))
+        if run.depths:
+            depth_histogram(run.depths, self.folder.file("plots/depths.png"))
         return {**run.summary(), "parameters": checkpoint.parameters}
 
     def evaluate(self) -> Summary:

@@ -47,7 +47,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written below a folder; nobody else may be writing there."""
-    for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def tidy(folder: Path, other: str) -> None:
+    """Remove what killed processes left half-written below a folder that nobody else writes to.
+
+    Args:
+        folder: is searched with all below it.
+        other: file that marks a folder below as somebody else's, who may be writing there.
+    """
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not (Path(parent) / name / other).exists()]
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                (Path(parent) / name).unlink(missing_ok=True)

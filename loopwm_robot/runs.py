@@ -24,7 +24,7 @@ import numpy as np
 import yaml
 
 from .errors import RequestError
-from .files import sweep, whole_file
+from .files import tidy, whole_file
 from .lock import lock
 from .schema import plain
 
@@ -96,7 +96,7 @@ class RunFolder:
         with ExitStack() as opened:
             opened.enter_context(lock(self.path / LOG, f"run folder {self.path}"))
             if self.resumed:
-                sweep(self.path)
+                tidy(self.path, LOG)
             self.log = opened.enter_context(open_log(self.path / LOG))
             self._exit = opened.pop_all()
         return self

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("loopwm_robot.cli.demo", "the main job end to end: collect, train, evaluate, drive, report"),
     "collect": ("loopwm_robot.cli.collect", "record episodes of random motion"),
     "train": ("loopwm_robot.cli.train", "train a world model"),
+    "sweep": ("loopwm_robot.cli.sweep", "train with every combination of some settings, several at a time"),
     "evaluate": ("loopwm_robot.cli.evaluate", "measure a checkpoint in closed loop"),
     "compare": ("loopwm_robot.cli.compare", "put training runs side by side on one page"),
     "view": ("loopwm_robot.cli.view", "watch and change a planner in the browser"),

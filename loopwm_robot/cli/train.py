@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from ..config import TrainCommand
 from ..runs import RunFolder
@@ -21,6 +23,7 @@ def run(overrides: list[str]) -> int:
     from ..device import find_device
     from ..objective import check_objective
     from ..report.curves import learning_curve
+    from ..report.depths import depth_histogram
     from ..tracking import check_tracking, tracking
     from ..training.online import TrainingRun
     from .checks import recorded
@@ -40,7 +43,8 @@ def run(overrides: list[str]) -> int:
         return 0
     with folder:
         if not folder.resumed:
-            folder.save_config(config)
+            found = None if config.data is None else str(Path(config.data).expanduser().absolute())
+            folder.save_config(replace(config, data=found))  # it may be resumed from elsewhere
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         training = TrainingRun(
@@ -64,6 +68,8 @@ def run(overrides: list[str]) -> int:
             checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(training.history, folder.file("plots/learning_curve.png"))
+        if training.depths:
+            depth_histogram(training.depths, folder.file("plots/depths.png"))
         wall_time = time.perf_counter() - started
         folder.write_summary({"model": config.model.kind, **training.summary(), "wall_time_s": wall_time})
         report = f"checkpoint {folder.path / CHECKPOINT_FILE}"

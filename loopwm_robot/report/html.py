@@ -27,6 +27,8 @@ CAPTIONS = {
     "truth agree.",
     "loops": "The model refines each predicted state in a loop. A line is one loop count: where lines lie on one "
     "another, further loops no longer change the prediction.",
+    "depths": "How many loops a transition takes on held-out motion when an exit decides, for each rule with its "
+    "calibrated threshold.",
     "timing": "Top: each control step's planning time; what is left of the red line was in time. Bottom: what one "
     "step's time is spent on, and what is left until the deadline.",
     "bridge": "Left: for the joints that moved most, the position asked for, the position sent and the position "
@@ -117,7 +119,7 @@ def sections(folder: Path, summary: Summary) -> list[Section]:
         _part("How it compares", [comparison] if comparison else [], plot("distance")),
         _part("What was trained, and how long it took", _training(summary), plot("learning_curve")),
         _part("What the model foresees", [errors] if errors else [], plot("predictions") + plot("horizons")),
-        _part("Do more loops predict better?", _depth_tables(summary), plot("loops")),
+        _part("Do more loops predict better?", _depth_tables(summary), plot("loops") + plot("depths")),
         _part("Where the time of a control step goes", _timing(summary), plot("timing")),
         _part("On the arm, through the bridge", _bridge(summary), plot("bridge")),
     ]

@@ -35,6 +35,7 @@ from ..progress import progress
 from ..threads import torch_threads
 from ..types import Episode
 from .calibrate import calibrate_exits, calibrate_monitor
+from .depths import depth_counts
 from .gate import fit_exit_gate
 from .keep import BEST, LAST, best, newest_is_best, saved_states
 from .metrics import Starts, imagine, open_loop_rmse
@@ -70,6 +71,7 @@ class TrainingRun:
         train_time_s: time spent in them [s].
         gate: how the exit gate does after training, see `fit_exit_gate`.
         exits: what calibration found for each exit rule, see `calibrate_exits`.
+        depths: transitions by their number of loops, for each exit rule, see `depth_counts`.
         on_entry: is handed each new entry of the history.
         offline: nothing is done in the environment, see `use_data`.
     """
@@ -88,6 +90,7 @@ class TrainingRun:
     train_time_s: float = 0.0
     gate: dict[str, float] = field(default_factory=dict)
     exits: dict[str, dict[str, float]] = field(default_factory=dict)
+    depths: dict[str, list[int]] = field(default_factory=dict)
     on_entry: Callable[[dict[str, float]], None] | None = None
     offline: bool = False
 
@@ -270,6 +273,7 @@ class TrainingRun:
             rng = np.random.default_rng(self.seed)
             self.gate = fit_exit_gate(model, self.buffer, self.train.gate, self.trainer.obs_weight, rng)
             self.exits = calibrate_exits(model, self.held_out)
+            self.depths = depth_counts(model, self.held_out)
             model.exit_rule = exit_rule(self.model_config, model)  # a threshold in the configuration wins
         calibrate_monitor(model, self.held_out)
 

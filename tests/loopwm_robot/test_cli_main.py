@@ -180,7 +180,7 @@ PLAIN = ("doctor", "bench", "emulate", "compare", "view")
 """Commands without a configuration."""
 
 
-@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name not in PLAIN])
+@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name not in (*PLAIN, "sweep")])
 def test_only_what_can_be_resumed_says_so(name: str, tmp_path: Path) -> None:
     module = importlib.import_module(main.COMMANDS[name][0])
     folder = RunFolder.create(name, tmp_path / "run")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loopwm_robot.errors import RequestError
-from loopwm_robot.files import sweep, whole_file
+from loopwm_robot.files import tidy, whole_file
 from loopwm_robot.lock import lock
 from loopwm_robot.runs import RunFolder, write_text
 
@@ -71,12 +71,13 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_text() == "old"
 
 
-def test_sweeping_takes_only_what_was_left_half_written(tmp_path: Path) -> None:
-    for name in (".a.npz.12.tmp", "sub/.b.tmp", "sub/c.tmp", ".hidden", "d"):
+def test_only_what_was_left_half_written_is_removed(tmp_path: Path) -> None:
+    """And not what another run, which may be going on, is writing."""
+    for name in (".a.npz.12.tmp", "sub/.b.tmp", "sub/c.tmp", ".hidden", "d", "run/log.txt", "run/.e.tmp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    sweep(tmp_path)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == [".hidden", "c.tmp", "d", "sub"]
+    tidy(tmp_path, "log.txt")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [".e.tmp", ".hidden", "c.tmp", "d", "log.txt", "run", "sub"]
 
 
 def test_a_run_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:

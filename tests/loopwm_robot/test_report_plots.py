@@ -18,6 +18,7 @@ from loopwm_robot.closed_loop import ClosedLoopResult
 from loopwm_robot.report.bridge import bridge_plot, liveliest, relative_to_limits
 from loopwm_robot.report.control import distance_plot, distances, timing_plot
 from loopwm_robot.report.curves import learning_curve
+from loopwm_robot.report.depths import depth_histogram
 from loopwm_robot.report.predictions import depth_plot, horizon_plot, prediction_plot
 from loopwm_robot.report.style import band, controller_colour, figure
 from loopwm_robot.types import Episode
@@ -76,6 +77,8 @@ PLOTS: dict[str, Callable[[Path], Path]] = {
         {1: {1: (0.1, 0.01), 5: (0.2, 0.02)}, 4: {1: (0.05, 0.005), 5: (0.1, 0.01)}}, path
     ),
     "depth over decades": lambda path: depth_plot({1: {1: (0.001, 0.0001), 20: (1.0, 0.3)}}, path),
+    "depths": lambda path: depth_histogram({"converged": [0, 5, 3, 1], "gate": [9, 0, 0, 0]}, path),
+    "depths of one rule": lambda path: depth_histogram({"doubling": [0, 5, 3, 1]}, path),
     "distance": lambda path: distance_plot({"LoopWM": result((5, 3)), "random": result(offset=0.4)}, path),
     "timing": lambda path: timing_plot(np.linspace(0.01, 0.03, 50), 0.05, {"imagine": 0.015, "score": 0.001}, path),
     "timing of late plans": lambda path: timing_plot(np.linspace(0.2, 0.3, 50), 0.05, {"imagine": 0.25}, path),
@@ -106,6 +109,8 @@ def test_figure_is_written_small_and_not_blank(name: str, tmp_path: Path) -> Non
         (lambda path: prediction_plot(*predictions(), 0.05, slice(7), path), "columns None:7 of 31, allowed three"),
         (lambda path: horizon_plot(*predictions(2, 3), POSITION, path, (5,)), "1 to 3"),
         (lambda path: depth_plot({}, path), "empty"),
+        (lambda path: depth_histogram({}, path), "counts of loops are empty"),
+        (lambda path: depth_histogram({"gate": [0, 0]}, path), "counts of loops are empty"),
         (lambda path: distance_plot({}, path), "no controller"),
         (lambda path: timing_plot(np.zeros(0), 0.05, {}, path), "empty"),
         (lambda path: timing_plot(np.ones(3), 0.05, {"x": -1.0}, path), "'x' took -1"),

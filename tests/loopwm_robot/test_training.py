@@ -283,7 +283,11 @@ def test_a_run_ends_calibrated_and_its_checkpoint_keeps_it(tmp_path):
     run = make_run(tmp_path, rounds=1, model=replace(SMALL, exit="converged"))
     checkpoint = run.run()
     summary = run.summary()
+    assert set(run.depths) == {"converged", "second_order", "gate"}
     for rule in ("converged", "second_order", "gate"):
+        counts = run.depths[rule]
+        mean = sum(n * count for n, count in enumerate(counts, 1)) / sum(counts)
+        assert len(counts) == 4 and mean == pytest.approx(summary[f"exit_{rule}_mean_loops"])
         assert summary[f"exit_{rule}_threshold"] == checkpoint.model.exit_thresholds[rule]
         assert 1 <= summary[f"exit_{rule}_mean_loops"] <= 4 and summary[f"exit_{rule}_met"] in (0, 1)
     assert (checkpoint.model.monitoring.level > 0).all()
