@@ -66,8 +66,8 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         self.single = task(**options)
         if not self.single.exact:
             raise ValueError(
-                f"{task.__name__} with observation_noise, observation_delay or rate_jitter is not batched; make it with "
-                "vectorization_mode='sync' or 'async'"
+                f"{task.__name__} with observation_noise, observation_delay or rate_jitter is not batched; make it "
+                "with vectorization_mode='sync' or 'async'"
             )
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,8 +76,8 @@ class SafetyFilter:
         self.report_tolerance = float(report_tolerance)
         jerk = np.full(limits.n, np.inf) if limits.dddq_max is None else limits.dddq_max
         self._laws = [
-            JointLaw(*numbers, self.dt)
-            for numbers in zip(
+            JointLaw(low, high, speed, acceleration, most, self.dt)
+            for low, high, speed, acceleration, most in zip(
                 *(x.tolist() for x in (limits.q_min, limits.q_max, limits.dq_max, limits.ddq_max, jerk)), strict=True
             )
         ]
@@ -160,7 +160,7 @@ class SafetyFilter:
         if r is None or r.shape != q.shape or (velocity is not None and (w is None or w.shape != q.shape)):
             return self._braked(Reason.STRUCTURE)
         asked = r.reshape(-1).tolist()
-        speeds = [None] * len(asked) if w is None else w.reshape(-1).tolist()
+        speeds: list[Any] = [None] * len(asked) if w is None else w.reshape(-1).tolist()
         bad = None
         if not all(map(math.isfinite, asked if w is None else chain(asked, speeds))):
             bad = ~np.isfinite(r).all(axis=-1, keepdims=True)

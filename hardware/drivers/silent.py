@@ -52,8 +52,8 @@ class SilentDriver:
             raise ModeError("write before enable(); enable first")
         target = frozen(q, "target q [rad]")
         dt = deadline - self._t
-        still = self._q is None or not 0.0 < dt < _PAUSE_S
-        self._dq = np.zeros_like(target) if still else (target - self._q) / dt
+        before = self._q if 0.0 < dt < _PAUSE_S else None
+        self._dq = np.zeros_like(target) if before is None else (target - before) / dt
         self._q, self._t = target, deadline
         return target
 

@@ -139,6 +139,7 @@ def busy_planner(config: RealtimeBench) -> tuple[MPCAgent, Float32]:
     obs, _, goal = split_observation(env.reset(seed=EVALUATION_SEED)[0])
     env.close()
     agent.reset(goal)
+    assert isinstance(obs, np.ndarray)  # no pictures were asked for
     return agent, obs
 
 
