@@ -45,7 +45,7 @@ test: $(STAMP)
 	"$(PY)" -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 slow: $(STAMP)
-	"$(PY)" -m pytest -m slow $(PYTEST_ARGS)
+	"$(PY)" -m pytest -m slow -n auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	"$(PY)" -m ruff check .
