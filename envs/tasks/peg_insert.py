@@ -17,10 +17,10 @@ from .push_scene import TIP
 
 RADIUS = 0.0125
 """Of the peg, for a large arm as all lengths here [m]; its tip is a half sphere."""
-CLEARANCE = 0.003
+CLEARANCE = 0.002
 """Between the peg in the middle of the hole and each wall [m]. Actions do not turn the hand, whose tool tilts by up to
-14 degrees where blocks stand, 17 with the SO-101. The script does 20 of 20 seeds with each arm; with 2 mm 19 and
-with 1 mm 10 with the SO-101."""
+12 degrees where blocks stand, 15 with the SO-101. The script does 20 of 20 seeds with each arm; with 1 mm, 16 with the
+SO-101."""
 HALF_BLOCK, TOP = 0.05, 0.06
 """Half edge and height of the block [m]."""
 RIM = 0.012
@@ -34,7 +34,7 @@ DESCENT = 0.008
 
 
 class PegInsertEnv(FixtureEnv):
-    """Put a peg 2.5 cm across into a square hole 3.1 cm wide, 2 to 3 cm deep.
+    """Put a peg 2.5 cm across into a square hole 2.9 cm wide, 2 to 3 cm deep.
 
     Everything is as in `FixtureEnv` save that the hand holds a thinner peg, that nothing moves but the arm,
     and that the observation after the arm's is what `HOLE_UNITS` names. The goal is where the tip should be, within
