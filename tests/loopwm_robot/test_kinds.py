@@ -15,6 +15,7 @@ from point_env import PointEnv
 
 from envs import observation_groups
 from envs.exploration import PushExplorer
+from envs.tasks.stack import StackScript
 from hardware import FakeClock
 from loopwm_robot.bench.profile import profile_control_step
 from loopwm_robot.build import check_model, make_env, make_explorer, planning_agent, spaces_of
@@ -185,6 +186,18 @@ def test_exploration_pushes_the_object_and_also_moves_anywhere() -> None:
     assert np.mean(moved) > 0.2 and kinds == {PushExplorer, ExplorationPolicy}
     reach = make_explorer(make_env(EnvConfig()), 7, CollectConfig(), np.random.default_rng(0))
     assert isinstance(reach, ExplorationPolicy)
+
+
+@pytest.mark.parametrize(("task", "script"), [("Slide", PushExplorer), ("Stack", StackScript)])
+def test_exploration_uses_the_script_of_the_task(task: str, script: type) -> None:
+    env = make_env(EnvConfig(id=f"LoopWM/Panda{task}-v0", control_mode="cartesian_delta"))
+    policy = make_explorer(env, env.action_space.shape[0], CollectConfig(), np.random.default_rng(0))
+    for seed in range(10):
+        episode, _ = run_episode(env, policy, seed)
+        if type(policy.chosen) is script:
+            break
+    assert type(policy.chosen) is script
+    assert np.linalg.norm(episode.achieved - episode.achieved[0], axis=-1).max() > 0.05
 
 
 def test_planned_episodes_with_objects_start_afresh(tmp_path: Path) -> None:
