@@ -17,10 +17,10 @@ from loopwm_robot.agent import MPCAgent
 from loopwm_robot.bench.profile import profile_control_step
 from loopwm_robot.build import load_agent, make_agent, make_env, planning_agent, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, CheckpointError, Spaces, save_checkpoint
-from loopwm_robot.closed_loop import evaluate
+from loopwm_robot.closed_loop import EVALUATION_SEED, evaluate
 from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
 from loopwm_robot.data.buffer import ReplayBuffer
-from loopwm_robot.data.collect import UniformPolicy
+from loopwm_robot.data.collect import UniformPolicy, run_episode
 from loopwm_robot.errors import RequestError
 from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
 from loopwm_robot.models.build import build_model
@@ -286,4 +286,25 @@ def test_moving_goals_are_recorded_and_evaluated():
     buffer = ReplayBuffer(20, *spaces.sizes)
     buffer.add(result.episodes[0])
     np.testing.assert_array_equal(buffer.goals, goals)
+    env.close()
+
+
+@pytest.mark.slow
+def test_on_the_true_model_the_arm_follows_and_looking_ahead_is_what_does_it():
+    config = EnvConfig(id="LoopWM/PandaTrackPath-v0", control_mode="cartesian_delta")
+    env = make_env(config)
+    spaces = spaces_of(env, config)
+    planner = PlannerConfig(
+        model="simulator", horizon=4, num_samples=32, num_elites=6, keep_elites=3, iterations=3
+    )
+    errors = []
+    for ahead in (True, False):
+        agent = planning_agent(Checkpoint(None, NANO, spaces, {}), planner, env, 0)
+        make = agent.make_objective
+        if not ahead:
+            agent.make_objective = lambda goal, make=make: make(goal[0] if goal.ndim == 2 else goal)
+        _, info = run_episode(env, agent, EVALUATION_SEED)
+        errors.append(info["tracking_error"])
+        agent.model.close()
+    assert errors[0] < 0.004 and errors[1] > 4 * errors[0]
     env.close()

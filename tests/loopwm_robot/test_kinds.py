@@ -16,6 +16,7 @@ from point_env import PointEnv
 from envs import observation_groups
 from envs.exploration import PushExplorer
 from envs.tasks.fixture_script import FixtureScript
+from envs.tasks.stack import StackScript
 from hardware import FakeClock
 from loopwm_robot.bench.profile import profile_control_step
 from loopwm_robot.build import check_model, make_env, make_explorer, planning_agent, spaces_of
@@ -197,6 +198,18 @@ def test_exploration_opens_drawers() -> None:
         opened.append(np.linalg.norm(episode.achieved[-1] - episode.achieved[0]) > 0.02)
         kinds.add(type(policy.chosen))
     assert sum(opened) >= 2 and kinds == {FixtureScript, ExplorationPolicy}
+
+
+@pytest.mark.parametrize(("task", "script"), [("Slide", PushExplorer), ("Stack", StackScript)])
+def test_exploration_uses_the_script_of_the_task(task: str, script: type) -> None:
+    env = make_env(EnvConfig(id=f"LoopWM/Panda{task}-v0", control_mode="cartesian_delta"))
+    policy = make_explorer(env, env.action_space.shape[0], CollectConfig(), np.random.default_rng(0))
+    for seed in range(10):
+        episode, _ = run_episode(env, policy, seed)
+        if type(policy.chosen) is script:
+            break
+    assert type(policy.chosen) is script
+    assert np.linalg.norm(episode.achieved - episode.achieved[0], axis=-1).max() > 0.05
 
 
 def test_planned_episodes_with_objects_start_afresh(tmp_path: Path) -> None:
