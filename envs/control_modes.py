@@ -22,8 +22,10 @@ CONTROL_MODES = (
 )
 APPROACH = 0.5
 """Share of the way to a target of `CartesianPosition` that a control step goes, where its speed allows it."""
-OVERSPEED = 100.0
-"""Bound of observed speeds in torque mode, in rated ones: only damping and stops slow the joints down."""
+NO_LOAD = 3.0
+"""Speed, in rated ones, at which the drives of torque mode have no torque left: their voltage is used up."""
+OVERSPEED = 20.0
+"""Bound of observed speeds in torque mode, in rated ones."""
 
 
 class JointVelocity(JointDelta):
@@ -125,8 +127,8 @@ class CartesianPosition(Steered):
 class JointTorque:
     """Torques of the joints beyond those that carry the arm's own weight, at full action the greatest ones.
 
-    The servos are off, see `servos_off`. Nothing limits position, speed and acceleration but the arm's own stops and
-    friction. There is no reference: what is measured stands in for it.
+    The servos are off, see `servos_off`. Nothing limits position, speed and acceleration but the arm's own stops, its
+    friction and its drives. There is no reference: what is measured stands in for it.
     """
 
     def __init__(self, tau_max: ArrayLike, dq_max: ArrayLike, ctrl_dt: float = 0.05) -> None:
@@ -231,12 +233,14 @@ def set_points(
 def servos_off(spec: mujoco.MjSpec, arm: Arm) -> None:
     """Let the actuators of the arm give the torque that they are told; those of the fingers stay servos.
 
+    As with any electric drive, what is left of it falls with the speed, here by all of the greatest torque at `NO_LOAD`
+    times the rated one.
+
     Args:
         spec: arm on its table, from `Arm.load_model(edit=...)`.
         arm: the arm. Its bodies have gravity compensated by MuJoCo.
     """
-    for motor, limit in zip(list(spec.actuators)[: arm.n], arm.tau_max, strict=True):
+    for motor, limit, speed in zip(list(spec.actuators)[: arm.n], arm.tau_max, arm.dq_max, strict=True):
         motor.gainprm[:], motor.biasprm[:] = 0.0, 0.0
-        motor.gainprm[0] = 1.0
-        motor.biastype = mujoco.mjtBias.mjBIAS_NONE
+        motor.gainprm[0], motor.biasprm[2] = 1.0, -limit / (NO_LOAD * speed)
         motor.ctrlrange = (-limit, limit)

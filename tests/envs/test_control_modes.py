@@ -3,6 +3,7 @@
 import warnings
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -24,6 +25,7 @@ from envs import (
     known_arms,
     load_arm,
 )
+from envs.control_modes import NO_LOAD
 from loopwm_robot import config
 
 gym.register_envs(envs)
@@ -152,9 +154,26 @@ class TestJointTorque:
         env = cls(control_mode="joint_torque")
         env.reset(seed=1)
         action = np.linspace(-3.0, 0.5, env.nu)
+        n, arm = env.arm.n, env.arm
+        given = np.clip(action[:n], -1, 1) * arm.tau_max
+        env.data.ctrl[:n] = given
+        mujoco.mj_forward(env.model, env.data)
+        np.testing.assert_allclose(env.data.actuator_force[:n], given)  # at rest
         env.step(action)
-        n = env.arm.n
-        np.testing.assert_allclose(env.data.actuator_force[:n], np.clip(action[:n], -1, 1) * env.arm.tau_max)
+        np.testing.assert_allclose(env.data.ctrl[:n], given)
+        # The last forces belong to the speeds before the last physics step, 2 ms earlier.
+        lost = arm.tau_max * env.data.qvel[:n] / (NO_LOAD * arm.dq_max)
+        np.testing.assert_allclose(env.data.actuator_force[:n], given - lost, atol=0.1 * arm.tau_max.max())
+
+    def test_the_drives_keep_joints_from_running_away(self) -> None:
+        env = ReachEnv(control_mode="joint_torque")
+        rng = np.random.default_rng(0)
+        for seed in range(5):
+            env.reset(seed=seed)
+            for _ in range(30):
+                env.step(np.sign(rng.normal(size=env.nu)))
+                # Blows against stops and table add to what the drives alone would reach.
+                assert (np.abs(env.data.qvel) < 2.0 * NO_LOAD * env.arm.dq_max).all()
 
     def test_what_is_measured_stands_in_for_the_reference(self) -> None:
         env = ReachEnv(control_mode="joint_torque")

@@ -94,12 +94,12 @@ def expert(env: ArmEnv) -> Any:
     """
     if hasattr(env, "script"):
         return env.script()
-    if isinstance(env, ReachEnv):
-        return Straight(env)
     module = sys.modules[type(env).__module__]
     for name, value in vars(module).items():
         if name.endswith("Script") and isinstance(value, type) and value.__module__ == module.__name__:
             return value(env)
+    if isinstance(env, ReachEnv):
+        return Straight(env)
     return Push(env) if isinstance(env, PushEnv) else None
 
 
