@@ -58,9 +58,9 @@ def segment_box(p0: Array, p1: Array, half: Array) -> Array:
     inverse = 1.0 / np.where(still, 1.0, u)
     t = np.empty((*u.shape[:-1], 8))
     t[..., 0], t[..., 7] = 0.0, 1.0
-    for at, face in ((slice(1, 4), half), (slice(4, 7), -half)):
+    for columns, face in ((slice(1, 4), half), (slice(4, 7), -half)):
         crossing = (face - p0) * inverse
-        t[..., at] = np.where(still, 0.0, np.minimum(np.maximum(crossing, 0.0), 1.0))
+        t[..., columns] = np.where(still, 0.0, np.minimum(np.maximum(crossing, 0.0), 1.0))
     t.sort(axis=-1)
     at = p0[..., None, :] + t[..., None] * u[..., None, :]  # (..., 8, 3)
     edge = half[..., None, :]

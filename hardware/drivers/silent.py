@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from ..errors import ModeError
 from ..interface import ArmDriver, ArmInfo, ArmState, Array, frozen
 
@@ -52,8 +50,8 @@ class SilentDriver:
             raise ModeError("write before enable(); enable first")
         target = frozen(q, "target q [rad]")
         dt = deadline - self._t
-        still = self._q is None or not 0.0 < dt < _PAUSE_S
-        self._dq = np.zeros_like(target) if still else (target - self._q) / dt
+        last = target if self._q is None or not 0.0 < dt < _PAUSE_S else self._q
+        self._dq = (target - last) / max(dt, 1e-6)
         self._q, self._t = target, deadline
         return target
 
