@@ -19,7 +19,7 @@ checked way to rest.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -156,7 +156,7 @@ class SafetyFilter:
         if r is None or r.shape != q.shape or (velocity is not None and (w is None or w.shape != q.shape)):
             return self._braked(Reason.STRUCTURE)
         asked = r.reshape(-1).tolist()
-        speeds: list[float | None] = [None] * len(asked) if w is None else w.reshape(-1).tolist()
+        speeds: list[Any] = [None] * len(asked) if w is None else w.reshape(-1).tolist()
         bad = None
         if not (all(map(math.isfinite, asked)) and (w is None or bool(np.isfinite(w).all()))):
             bad = ~np.isfinite(r).all(axis=-1, keepdims=True)
