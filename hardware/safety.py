@@ -19,7 +19,6 @@ checked way to rest.
 from __future__ import annotations
 
 import math
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,12 +74,9 @@ class SafetyFilter:
         self.dt = float(dt)
         self.report_tolerance = float(report_tolerance)
         jerk = np.full(limits.n, np.inf) if limits.dddq_max is None else limits.dddq_max
-        self._laws = [
-            JointLaw(low, high, speed, acceleration, most, self.dt)
-            for low, high, speed, acceleration, most in zip(
-                *(x.tolist() for x in (limits.q_min, limits.q_max, limits.dq_max, limits.ddq_max, jerk)), strict=True
-            )
-        ]
+        columns = (limits.q_min, limits.q_max, limits.dq_max, limits.ddq_max, jerk)
+        rows = np.stack(columns, axis=1).tolist()
+        self._laws = [JointLaw(low, high, v, a, j, self.dt) for low, high, v, a, j in rows]
         self._jerky = any(law.jerky for law in self._laws)
         self._jolt_max = np.array([law.jolt_max for law in self._laws])
         self._step = limits.ddq_max * self.dt
@@ -162,7 +158,7 @@ class SafetyFilter:
         asked = r.reshape(-1).tolist()
         speeds: list[Any] = [None] * len(asked) if w is None else w.reshape(-1).tolist()
         bad = None
-        if not all(map(math.isfinite, asked if w is None else chain(asked, speeds))):
+        if not (all(map(math.isfinite, asked)) and (w is None or bool(np.isfinite(w).all()))):
             bad = ~np.isfinite(r).all(axis=-1, keepdims=True)
             if w is not None:
                 bad |= ~np.isfinite(w).all(axis=-1, keepdims=True)

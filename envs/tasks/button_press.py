@@ -30,6 +30,7 @@ class ButtonPressEnv(FixtureEnv):
     A spring pushes back with up to 12 N. The peg in the hand presses best; the button gives way to any part of the arm.
     """
 
+    batched = True
     radius: ClassVar[float] = 0.004
     goals: ClassVar[tuple[float, float]] = (DEPTH / 3.0, 0.9 * DEPTH)
 

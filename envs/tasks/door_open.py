@@ -30,6 +30,7 @@ class DoorOpenEnv(FixtureEnv):
     peg in the hand fits into the handle from above. The hinge is to the left of who faces the door.
     """
 
+    batched = True
     radius: ClassVar[float] = 0.02
     unit: ClassVar[str] = "rad"
     goals: ClassVar[tuple[float, float]] = (0.5, 1.2)

@@ -28,6 +28,7 @@ class DrawerOpenEnv(FixtureEnv):
     the hand fits into the handle from above.
     """
 
+    batched = True
     radius: ClassVar[float] = 0.015
     goals: ClassVar[tuple[float, float]] = (0.04, 0.11)
     begins: ClassVar[tuple[float, float]] = (0.0, 0.015)

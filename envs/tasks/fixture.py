@@ -16,6 +16,7 @@ from ..arm_env import FloatArray
 from ..observation import FIXTURE_SIZES, groups_of
 from ..randomize import Dynamics
 from ..rendering import Marker
+from ..touch import touch_of_body
 from .fixture_scene import add_fixture
 from .fixture_script import FixtureScript
 from .goal import GoalEnv
@@ -195,6 +196,15 @@ class FixtureEnv(GoalEnv):
     def after_hold(self) -> None:
         """Look for contact."""
         self._contact_steps += self._probe.pushing(self.data)
+
+    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
+        """Contacts of the fixture and its part with the robot."""
+        touch_of_body(spec, OBJECT_BODY)
+
+    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
+        """See `task_info`."""
+        steps = (touches > 0).any(axis=2).sum(axis=1)
+        return {"contact": steps > 0, "contact_steps": steps}
 
     def task_info(self) -> dict[str, Any]:
         """Contact during the last step."""

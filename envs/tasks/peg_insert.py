@@ -41,6 +41,7 @@ class PegInsertEnv(FixtureEnv):
     8 mm: it cannot be so low beside the hole.
     """
 
+    batched = True
     radius: ClassVar[float] = 0.008
     goals: ClassVar[tuple[float, float]] = (0.02, 0.03)
     area: ClassVar[tuple[Shares, Shares]] = ((0.45, 0.08), (0.85, 0.92))

@@ -59,6 +59,7 @@ class SlideEnv(PushEnv):
     reset options. The registered environment is truncated after 120 steps (6 s), long enough for the puck to stop.
     """
 
+    batched = True
     radius: ClassVar[float] = 0.08
     far: ClassVar[float] = 100.0  # hit at full speed, the puck runs for the whole episode
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from ..errors import ModeError
 from ..interface import ArmDriver, ArmInfo, ArmState, Array, frozen
 
@@ -52,8 +50,8 @@ class SilentDriver:
             raise ModeError("write before enable(); enable first")
         target = frozen(q, "target q [rad]")
         dt = deadline - self._t
-        before = self._q if 0.0 < dt < _PAUSE_S else None
-        self._dq = np.zeros_like(target) if before is None else (target - before) / dt
+        last = target if self._q is None or not 0.0 < dt < _PAUSE_S else self._q
+        self._dq = (target - last) / max(dt, 1e-6)
         self._q, self._t = target, deadline
         return target
 

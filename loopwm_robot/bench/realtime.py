@@ -28,7 +28,7 @@ from ..progress import progress
 from ..report.style import figure
 from ..schema import build
 from ..threads import torch_threads
-from ..types import Float32
+from ..types import Seen
 from .common import BenchmarkError, Claim, Figure, Findings, Row
 from .safety.scene import make_scene
 
@@ -128,7 +128,7 @@ def arm_settings(config: RealtimeBench) -> ArmConfig:
     return replace(found, scene=make_scene(config.margin_m, config.speed_max)) if config.scene else found
 
 
-def busy_planner(config: RealtimeBench) -> tuple[MPCAgent, Float32]:
+def busy_planner(config: RealtimeBench) -> tuple[MPCAgent, Seen]:
     """A controller with a fresh model, which costs the time of a trained one, and what it looks at."""
     env = make_env(config.env)
     spaces = spaces_of(env, config.env)
@@ -143,7 +143,7 @@ def busy_planner(config: RealtimeBench) -> tuple[MPCAgent, Float32]:
     return agent, obs
 
 
-def ride(config: RealtimeBench, arm: ArmConfig, rate: float, agent: MPCAgent, obs: Float32) -> Ride:
+def ride(config: RealtimeBench, arm: ArmConfig, rate: float, agent: MPCAgent, obs: Seen) -> Ride:
     """Drive the arm at one rate.
 
     Raises:

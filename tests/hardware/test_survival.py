@@ -157,7 +157,10 @@ def test_a_frozen_control_process_is_told_and_goes_on_within_the_limits(spec, li
 
 @pytest.mark.parametrize("name", wires("ur"))
 def test_steps_of_the_wall_clock_change_nothing(name, tmp_path, monkeypatch):
-    """In the control process and in what it starts, the vendor's client included, the date jumps by hours."""
+    """In the control process and in what it starts, the vendor's client included, the date jumps by hours.
+
+    A wait on the wall clock would last hours after a step back.
+    """
     (tmp_path / "sitecustomize.py").write_text(STEPPING_CLOCK)
     probe = "import time; t = [time.sleep(0.01) or time.time() for _ in range(20)]; print(max(t) - min(t) > 3000)"
     with monkeypatch.context() as patch:
@@ -168,7 +171,6 @@ def test_steps_of_the_wall_clock_change_nothing(name, tmp_path, monkeypatch):
             told = [event.kind for event in wire.bridge.events()]
             assert wire.bridge.mode is Mode.RUNNING
             assert not {"fault", "stale", "plan_rejected", "plan_expired"} & set(told)
-            assert told.count("transport") <= 3  # of a busy machine; 30 steps a second would make many
             wire.bridge.stop()
             records = wire.bridge.records()
             assert wire.bridge.audit().limit_violations == 0 and (np.diff(records["t"]) > 0.0).all()
