@@ -19,7 +19,7 @@ from typing import Any
 from loopwm_robot.cli.main import main
 
 SETTINGS = [
-    *("model=nano", "planner=cem_fast", "collect.episodes=3", "train.rounds=3", "train.updates_per_round=6"),
+    *("model=nano", "planner=cem_fast", "collect.episodes=3", "train.rounds=2", "train.updates_per_round=6"),
     *("train.episodes_per_round=1", "train.held_out=1", "train.update.batch_size=8", "train.gate.updates=5"),
     "train.deterministic=true",
 ]

@@ -46,7 +46,7 @@ def test_a_killed_training_ends_as_the_unbroken_one(tmp_path: Path) -> None:
     left = attempts[-1]["left"]
     assert not [name for name in left if name.endswith(".tmp")]
     killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
-    names = ["checkpoint", *(f"training/{name}" for name in ("best", "last", "round_3"))]
+    names = ["checkpoint", *(f"training/{name}" for name in ("best", "last", "round_2"))]
     for name in names:
         assert parts(killed, f"{name}.safetensors") == parts(unbroken, f"{name}.safetensors"), name
     summaries = [json.loads((folder / "summary.json").read_text(encoding="utf-8")) for folder in (killed, unbroken)]
