@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from .chain import Chain, rotation
 from .distance import segment_box, segment_plane, segment_segment
 from .interface import Array, Reason
+from .proof import Reference
 from .scene import SceneConfig
 
 STRIDE = 8
@@ -33,8 +34,6 @@ FEW = 4
 KEEP = 10
 """Ticks that the distances of a pose are kept at least, for they cost as much as a look; also answers kept."""
 
-_ROUNDING = 1e-9
-"""What rounding may make of a bound [m]."""
 
 _STILL = 1e-6
 """Motion of a pair that counts as none [m/rad]: a link that turns about its own axis."""
@@ -120,7 +119,7 @@ class Guard:
         self._offset = np.array([offset for _, _, offset in walls])
         self._radius = np.concatenate([radii[self._rods].sum(axis=0), radii[self._crates], radii[self._walls]])
         self._borders = np.cumsum([self._rods.shape[1], len(self._crates)])
-        self._reference: _Reference | None = None
+        self._reference: Reference | None = None
         self._answers: dict[bytes, int] = {}
         self._fast = np.array([chain.index(name) for name in scene.speed_of if scene.speed_max], dtype=np.int64)
 
@@ -232,11 +231,11 @@ class Guard:
             found |= int(self._speeding(ends.reshape(2, -1, self.chain.n), steps[open_ticks][None]).max(initial=0))
         return found
 
-    def _refer(self, q: Array) -> _Reference:
+    def _refer(self, q: Array) -> Reference:
         jacobians = np.array([self.chain.jacobian(q, i) for i in self._fast]).reshape(-1, 3, self.chain.n)
         far = self.scene.speed_max * self.dt
         reach = self._reach[self._fast]
-        self._reference = _Reference(q.copy(), self.clearances(q), self._motion, self._margin, jacobians, reach, far)
+        self._reference = Reference(q.copy(), self.clearances(q), self._motion, self._margin, jacobians, reach, far)
         return self._reference
 
     def _touching(self, rows: Array, steps: Array, among: NDArray[np.int64] | None = None) -> NDArray[np.uint32]:
@@ -276,49 +275,3 @@ class Guard:
             jump = np.linalg.norm(np.diff(points, axis=0), axis=-1)
             found[doubtful[(jump > far).any(axis=(0, 2))]] = Reason.POINT_SPEED
         return found
-
-
-class _Reference:
-    """Exact distances and speeds at one pose, and what they prove about motions near it.
-
-    Args:
-        q: the pose (n,) [rad].
-        apart: distances there (pairs,) [m].
-        motion: how far a pair can move per radian (pairs, n) [m/rad].
-        margin: to keep (pairs,) [m].
-        jacobians: of the points whose speed is limited, there (points, 3, n) [m/rad].
-        reach: how far these can move per radian (points, n) [m/rad].
-        far: how far they may move in a tick [m].
-    """
-
-    def __init__(
-        self, q: Array, apart: Array, motion: Array, margin: Array, jacobians: Array, reach: Array, far: float
-    ) -> None:
-        self.age = 0
-        self._q, self._apart, self._motion, self._far = q, apart - _ROUNDING, motion, far
-        self._margin, self._half, self._jacobians = margin, 0.5 * motion, jacobians
-        # The second derivatives by joints i and j are at most what the one nearer to the point reaches.
-        n = len(q)
-        self._bend = np.array([[[r[max(i, j)] for j in range(n)] for i in range(n)] for r in reach]).reshape(-1, n, n)
-
-    def open(
-        self, rows: Array, steps: Array, longest: Array
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What is not proven for poses (ticks + 1, n): pairs that may come too close, ticks that may be too fast."""
-        away = np.abs(rows - self._q)
-        pairs = ticks = _NONE
-        if len(self._margin):
-            left = self._apart - self._motion @ away.max(axis=0)
-            pairs = np.flatnonzero(left < np.maximum(self._margin, self._half @ longest))
-        if len(self._jacobians):
-            change, away = rows[1:] - rows[:-1], np.maximum(away[1:], away[:-1])
-            fast = np.zeros(len(change), dtype=bool)
-            for jacobian, bend in zip(self._jacobians, self._bend, strict=True):
-                way = change @ jacobian.T
-                bound = np.sqrt(np.einsum("ij,ij->i", way, way)) + np.einsum("ij,ij->i", away @ bend, steps)
-                fast |= bound > self._far
-            ticks = np.flatnonzero(fast)
-        return pairs, ticks
-
-
-_NONE = np.zeros(0, dtype=np.int64)
