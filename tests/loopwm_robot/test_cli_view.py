@@ -70,7 +70,9 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_numbers_in_words():
-    plan = Plan(np.zeros((2, 1)), np.zeros((2, 1)), -1.25, 0.05, 3, 4, 0.01, 96, 40, 0.5)  # type: ignore[arg-type]
+    plan = Plan(  # type: ignore[arg-type]
+        np.zeros((2, 1)), np.zeros((2, 1)), -1.25, 0.05, 3, 4, 0.01, scored=96, scored_shallow=40, violation=0.5
+    )
     nothing = Frame(7, np.zeros(1), np.zeros(3, np.float32))
     assert numbers(nothing) == "| | |\n|---|---|\n| step | 7 |"
     frame = Frame(

@@ -94,14 +94,14 @@ def test_a_full_folder_sends_the_recording_elsewhere(tmp_path, monkeypatch):
     folder, spare = tmp_path / "run", tmp_path / "spare"
     folder.mkdir(), spare.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spare))
-    save = record_module._save_npz
+    write = record_module.whole_file
 
-    def save_unless_full(path: Path, arrays) -> None:
+    def write_unless_full(path: Path):
         if path.parent == folder:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(path, arrays)
+        return write(path)
 
-    monkeypatch.setattr(record_module, "_save_npz", save_unless_full)
+    monkeypatch.setattr(record_module, "whole_file", write_unless_full)
     with pytest.raises(DeployError, match=r"No space left on device; make room\. It is kept in ") as caught:
         keep_recording(folder, some_result())
     (elsewhere,) = spare.iterdir()

@@ -16,6 +16,7 @@ import yaml
 from loopwm_robot.build import make_env, spaces_of
 from loopwm_robot.checkpoint import Spaces
 from loopwm_robot.config import EXITS, KINDS, EnvConfig, ModelConfig, config_dir
+from loopwm_robot.models.actor_critic import ActorCriticConfig
 from loopwm_robot.models.block import DAMPING, DELTA, FORMS
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.cost import parameters, transition_flops
@@ -24,6 +25,7 @@ from loopwm_robot.models.images import ImageConfig
 from loopwm_robot.models.latent_mlp import LatentMLPConfig
 from loopwm_robot.models.rssm import RSSMConfig
 from loopwm_robot.schema import build
+from loopwm_robot.training.actor_critic import ActorCriticUpdate
 from loopwm_robot.training.calibrate import calibrate_exits, calibrate_monitor
 from loopwm_robot.training.gate import GateConfig
 from loopwm_robot.training.losses import LossWeights
@@ -36,11 +38,13 @@ PRESETS = ("nano", "small", "base", "large")
 SETTINGS = {
     "model.": ModelConfig,
     "model.image.": ImageConfig,
+    "model.actor_critic.": ActorCriticConfig,
     "model.latent_mlp.": LatentMLPConfig,
     "model.rssm.": RSSMConfig,
     "model.ensemble.": EnsembleConfig,
     "train.update.": UpdateConfig,
     "train.update.loss.": LossWeights,
+    "train.update.actor_critic.": ActorCriticUpdate,
     "train.gate.": GateConfig,
 }
 
