@@ -30,7 +30,7 @@ def run_episodes(num: int, mode: str, steps: int = 60) -> None:
         assert not any(counts), f"episode {episode}: MuJoCo warnings {counts}"
 
 
-@pytest.mark.parametrize("mode", ("joint_delta", "cartesian_delta"))
+@pytest.mark.parametrize("mode", ("joint_delta", pytest.param("cartesian_delta", marks=pytest.mark.slow)))
 def test_random_episodes_raise_no_warning(mode: str) -> None:
     run_episodes(60, mode)
 

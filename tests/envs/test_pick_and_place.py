@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from marks import slow_but
 
 from envs import PickAndPlaceEnv, known_arms, observation_size
 from envs.fingers import Fingers
@@ -23,7 +24,7 @@ def test_gymnasium_finds_nothing_to_complain_about(mode: str) -> None:
     assert made.action_space.shape == ((4,) if mode == "cartesian_delta" else (7,))
 
 
-@pytest.mark.parametrize("name", known_arms())
+@pytest.mark.parametrize("name", slow_but(["panda", "so101"], known_arms()))
 def test_the_script_grasps_and_carries(name: str) -> None:
     env = PickAndPlaceEnv(name)
     script, done, lifted = PickScript(env), 0, 0.0

@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from marks import slow_but
 
 import envs
 from envs import Dynamics, PushEnv, observation_size
@@ -239,7 +240,7 @@ def test_only_peg_and_table_can_touch_the_object(env: PushEnv) -> None:
     assert names == {"peg", "table"}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", slow_but(["cartesian_delta"], MODES))
 def test_wild_actions_raise_no_warning_and_stay_in_bounds(mode: str) -> None:
     env = PushEnv(control_mode=mode)
     space = env.observation_space

@@ -130,7 +130,7 @@ def test_a_rule_that_misses_the_budget_takes_its_lowest_error_and_says_so():
 @pytest.mark.parametrize(
     "form, rule",
     [
-        ("paper", Converged(0.5, 1, 4)),
+        pytest.param("paper", Converged(0.5, 1, 4), marks=pytest.mark.slow),
         pytest.param("paper", FixedDepth(2), marks=pytest.mark.slow),
         pytest.param("step_consistent", Doubling(0.5, 4), marks=pytest.mark.slow),
     ],

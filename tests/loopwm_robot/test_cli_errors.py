@@ -87,7 +87,7 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("demo planner.horizn=3", "unknown key 'planner.horizn'; did you mean 'planner.horizon' or 'planner.min_horizon'?"),
+        ("demo planner.horizn=3", "unknown key 'planner.horizn'; did you mean 'planner.horizon'"),
         ("train train.update.learning_rat=1", "did you mean 'train.update.learning_rate'?"),
         ("evaluate evaluate.episods=1", "did you mean 'evaluate.episodes'"),
         ("deploy deploy.gaols=1", "did you mean 'deploy.goals'?"),

@@ -36,6 +36,7 @@ def test_one_arm_in_every_task(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pictures["gallery"][:48], pictures["SO101Reach"])
 
 
+@pytest.mark.slow
 def test_an_arm_of_the_users(tmp_path: Path) -> None:
     folder = Path(envs.__file__).parent / "arms"
     about = yaml.safe_load((folder / "ur5e.yaml").read_text()) | {"model": str(folder / "ur5e.xml")}

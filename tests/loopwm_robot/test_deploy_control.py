@@ -243,7 +243,17 @@ def test_a_slow_planner_looks_further_ahead(setup):
         np.testing.assert_array_equal(episode.action, goal.requested)
 
 
-@pytest.mark.parametrize("delays", [{}, {6: 1.0}, {6: 0.12, 30: 0.07}], ids=["in time", "braked", "late"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "delays",
+    [
+        pytest.param({}, id="in time", marks=SLOW),
+        pytest.param({6: 1.0}, id="braked"),
+        pytest.param({6: 0.12, 30: 0.07}, id="late", marks=SLOW),
+    ],
+)
 def test_a_model_with_context_is_told_what_the_bridge_applied(setup, joint_delta, delays):
     """From goal to goal, and also where the arm braked instead of following."""
     setup.agent = Agent(joint_delta, context=30)

@@ -32,6 +32,7 @@ def config() -> ArmConfig:
     return build(ArmConfig, values, "arm")
 
 
+@pytest.mark.slow
 def test_two_goals_through_the_controller(config):
     pytest.importorskip("rtde_control")
     joint_delta, position = JointDelta(ARM.q_min, ARM.q_max), observation_groups(ARM.n)["ee_pos"]

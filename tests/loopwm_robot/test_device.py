@@ -130,7 +130,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("far")
-@pytest.mark.parametrize("kind", slow_but(["rssm", "pictures"], KINDS))
+@pytest.mark.parametrize("kind", slow_but(["pictures"], KINDS))
 def test_training_planning_and_measuring_stay_on_the_device(kind: str, tmp_path: Path) -> None:
     near = training(kind, tmp_path / "near")
     with pytest.raises(KeyboardInterrupt):

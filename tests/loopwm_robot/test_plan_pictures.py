@@ -97,7 +97,7 @@ def colours_in(path: Path) -> int:
 @pytest.mark.parametrize(
     "candidates",
     [
-        some([3.0, -1.0, math.nan, 100.0, -2e9, -5.0], loops=True),
+        pytest.param(some([3.0, -1.0, math.nan, 100.0, -2e9, -5.0], loops=True), marks=pytest.mark.slow),
         replace(some([-1e9, -2e9]), feasible=False),
     ],
     ids=["mixed", "infeasible"],
