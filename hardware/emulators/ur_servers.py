@@ -74,8 +74,10 @@ class Servers:
             if payload is None or self.link.frozen or self.link.drop:
                 continue
             package = bytearray(rtde.pack(rtde.DATA_PACKAGE, payload))
-            if self.link.corrupt:  # a wrong type of package: the header no longer makes sense
-                package[2] = self._random.randrange(256)
+            if self.link.corrupt:
+                # Never the right type of package: RTDE has no checksum of its own (TCP has), so that a client believes
+                # the numbers of a package whose header is whole.
+                package[2] = (rtde.DATA_PACKAGE + self._random.randrange(1, 256)) % 256
                 for _ in range(8):
                     package[self._random.randrange(3, len(package))] = self._random.randrange(256)
             if self.link.delay:
