@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,20 @@ class Shown:
         x, y, width, height = map(int, self.page.evaluate(f"(r => [r.x, r.y, r.width, r.height])({rect})"))
         with Image.open(io.BytesIO(self.page.screenshot())) as image:
             return np.asarray(image.convert("RGB"))[y : y + height, x : x + width], (x, y)
+
+    def settled(self) -> np.ndarray:
+        """What the 3D view shows once meshes are loaded and drawn: it stays the same for two seconds (H, W, 3)."""
+        pictures = [self.canvas()[0]]
+
+        def still() -> bool:
+            time.sleep(1.0)
+            pictures.append(self.canvas()[0])
+            latest = pictures[-3:]
+            same = [a.shape == b.shape and (a != b).any(-1).mean() < 0.001 for a, b in pairwise(latest)]
+            return len(latest) == 3 and all(same) and len(np.unique(latest[-1].reshape(-1, 3), axis=0)) > 500
+
+        self.until(still)
+        return pictures[-1]
 
     def pixel(self, point: np.ndarray) -> np.ndarray:
         """Where the page shows a point (3,) [m], as (x, y) [pixels]."""
@@ -134,7 +149,7 @@ def test_a_browser_shows_the_arm_and_steers_the_planner(shown: Shown):
     page.wait_for(f"document.body.innerText.includes('{frame.plan.score:.3f}')")
     page.wait_for(f"document.body.innerText.includes('{100 * frame.distance:.1f} cm')")
     page.wait_for("document.body.innerText.includes('2.00 a transition')")
-    picture, _ = shown.canvas()
+    picture = shown.settled()
     assert min(picture.shape[:2]) > 300 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
 
     # Without the arm and the plan it is another: the colours were theirs.
