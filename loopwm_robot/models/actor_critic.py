@@ -112,11 +112,11 @@ class ActorCritic(nn.Module):
         return self.q(x, self.act(x)).mean(0)
 
     @torch.no_grad()
-    def target(self, x: Tensor, action: Tensor) -> Tensor:
-        """The lower of two slowly averaged critics (B,), which are drawn anew where there are more."""
+    def target(self, x: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
+        """The lower of two slowly averaged critics (B,), which the generator draws anew where there are more."""
         q = self.targets(torch.cat([x, action], -1)).squeeze(-1)
         if len(q) > 2:
-            q = q[torch.randperm(len(q))[:2].to(q.device)]
+            q = q[torch.randperm(len(q), generator=generator)[:2].to(q.device)]
         return q.amin(0)
 
     @torch.no_grad()

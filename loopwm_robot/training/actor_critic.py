@@ -82,7 +82,7 @@ def actor_critic_loss(
         noise = torch.randn(batch.action[:, 0].shape, generator=generator).to(x) * settings.target_noise
         action_after = (actor_critic.act(x_after) + noise.clamp(-0.5, 0.5)).clamp(-1, 1)
         goes_on = actor_critic.config.discount * (1 - batch.terminated[rows, k])
-        target = batch.reward[rows, k] + goes_on * actor_critic.target(x_after, action_after)
+        target = batch.reward[rows, k] + goes_on * actor_critic.target(x_after, action_after, generator)
         weight = batch.mask[rows, k] / batch.mask[rows, k].sum().clamp_min(1)
     action = batch.action[rows, k]
     q = actor_critic.q(x, action)

@@ -16,8 +16,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from planners import SamplingConfig
-
 from ...build import make_env, planning_agent, spaces_of
 from ...checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from ...closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
@@ -74,7 +72,8 @@ def drive(checkpoint: Checkpoint, planner: PlannerConfig, rate: float, episodes:
     env, _ = arm_at(rate)
     agent = planning_agent(checkpoint, planner, env, seed)
     iterations: list[int] = []
-    work: list[int] = []
+    scored: list[int] = []
+    shallow: list[int] = []
     considered: list[int] = []
     inner = agent.plan
 
@@ -82,7 +81,8 @@ def drive(checkpoint: Checkpoint, planner: PlannerConfig, rate: float, episodes:
         made = inner(state, executed)
         iterations.append(made.iterations)
         considered.append(made.considered)
-        work.append(_applications(checkpoint, planner, made.scored, made.scored_shallow))
+        scored.append(made.scored)
+        shallow.append(made.scored_shallow)
         return made
 
     agent.plan = plan  # type: ignore[method-assign]
@@ -99,7 +99,8 @@ def drive(checkpoint: Checkpoint, planner: PlannerConfig, rate: float, episodes:
         "late_fraction": float((times > 1.0 / rate).mean()),
         "mean_iterations": float(np.mean(iterations)),
         "mean_horizon": float(np.mean(considered)),
-        "block_applications": float(np.mean(work)),
+        "mean_scored": float(np.mean(scored)),
+        "mean_scored_shallow": float(np.mean(shallow)),
         "wall_time_s": wall,
     }
 
@@ -129,7 +130,10 @@ def depth_rows(config: PlanningBench, advance: Callable[[], None]) -> list[Row]:
             planner = replace(PlannerConfig(), depth=depth)
             found = drive(checkpoint, planner, RATE_OF_DEPTH, config.depth_episodes, seed)
             about: Row = {"table": DEPTH_TABLE, "depth": depth, "seed": seed, "episodes": config.depth_episodes}
-            rows.append({**about, **found})
+            # Applications of the block to a candidate in a step, over all candidates of a plan.
+            deep, few = found["mean_scored"], found["mean_scored_shallow"]
+            work = deep * checkpoint.config.plan_loops + few * planner.shallow_loops
+            rows.append({**about, **found, "block_applications": work})
         advance()
     return rows
 
@@ -166,8 +170,3 @@ def depth_claims(rows: list[Row]) -> list[Claim]:
 def _standard_error(row: Row) -> float:
     share, count = float(row["success"]), int(row["episodes"])
     return float(np.sqrt(share * (1 - share) / count))
-
-
-def _applications(checkpoint: Checkpoint, planner: SamplingConfig, scored: int, shallow: int) -> int:
-    """Applications of the block to one candidate in one step, over all candidates of a plan."""
-    return scored * checkpoint.config.plan_loops + shallow * planner.shallow_loops
