@@ -12,7 +12,8 @@ from ..drivers.dynamixel import DynamixelDriver
 from ..drivers.dynamixel.port import sdk
 from ..emulators.process import EmulatorProcess
 from ..interface import ArmDriver, Array
-from .rig import DEVICE_FAULTS, LINK_FAULTS, Rig
+from .process_rig import ProcessRig
+from .rig import DEVICE_FAULTS, LINK_FAULTS
 from .sim_rig import MJCF, arm_limits
 
 SERVOS = (
@@ -45,7 +46,7 @@ def emulated_arm(**changes: Any) -> dict[str, Any]:
     return {"mjcf_path": str(MJCF), "home": "home", "servos": servos}
 
 
-class DynamixelRig(Rig):
+class DynamixelRig(ProcessRig):
     """Driver `dynamixel` on its emulator, in real time."""
 
     name = "dynamixel"
@@ -68,21 +69,10 @@ class DynamixelRig(Rig):
 
     def truth(self) -> Array:
         """Joint positions of the model."""
-        return self.emulator.truth()[self._order]
+        return super().truth()[self._order]
 
     def inject(self, kind: str, **settings: Any) -> None:
         """Let something fail."""
-        if kind == "kill":
-            self.emulator.kill()
-            return
         if "joint" in settings:  # ours -> the emulator's
             settings["joint"] = self._order[settings["joint"]]
-        self.emulator.inject(kind, **settings)
-
-    def heal(self) -> None:
-        """End the failures."""
-        self.emulator.heal()
-
-    def close(self) -> None:
-        """End the emulator."""
-        self.emulator.close()
+        super().inject(kind, **settings)

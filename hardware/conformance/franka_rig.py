@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..config import BridgeConfig
 from ..drivers.franka import FrankaDriver
 from ..drivers.franka.client import require_package
 from ..emulators.process import EmulatorProcess
-from ..interface import ArmDriver, Array
+from ..interface import ArmDriver
 from ..limits import JointLimits
 from ..wire.franka_models import ACCELERATION, MODELS
-from .rig import LINK_FAULTS, Rig
-from .ur_rig import loopback
+from .process_rig import ProcessRig, loopback
+from .rig import LINK_FAULTS
 
 HOME = (0.1, -0.7, 0.25, -2.2, -0.1, 1.7, 0.8)
 """Pose at power-on [rad]: no two joints alike."""
@@ -31,7 +29,7 @@ def arm_limits() -> JointLimits:
     )
 
 
-class FrankaRig(Rig):
+class FrankaRig(ProcessRig):
     """Driver `franka` on its emulator, in real time."""
 
     name = "franka"
@@ -57,22 +55,3 @@ class FrankaRig(Rig):
     def make_driver(self) -> ArmDriver:
         """Make a driver for the emulator's address."""
         return FrankaDriver(self.host, "fr3", watchdog_s=0.5, realtime=False, clock=self.clock)
-
-    def truth(self) -> Array:
-        """Joint positions of the model."""
-        return self.emulator.truth()
-
-    def inject(self, kind: str, **settings: Any) -> None:
-        """Let something fail."""
-        if kind == "kill":
-            self.emulator.kill()
-            return
-        self.emulator.inject(kind, **settings)
-
-    def heal(self) -> None:
-        """End the failures."""
-        self.emulator.heal()
-
-    def close(self) -> None:
-        """End the emulator."""
-        self.emulator.close()

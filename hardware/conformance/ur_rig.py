@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from math import pi
-from typing import Any
 
 from ..config import BridgeConfig
 from ..drivers.ur import UrDriver
 from ..drivers.ur.client import require_package
 from ..emulators.process import EmulatorProcess
-from ..interface import ArmDriver, Array
+from ..interface import ArmDriver
 from ..limits import JointLimits
 from ..wire.ur_models import JOINT_NAMES
-from .rig import LINK_FAULTS, Rig
+from .process_rig import ProcessRig, loopback
+from .rig import LINK_FAULTS
 
 HOME = (0.1, -1.4, 1.5, -1.1, -1.7, 0.5)
 """Pose at power-on [rad]: no two joints alike."""
-
-
-def loopback() -> str:
-    """An address of this machine for this process alone: the ports of a UR controller are fixed."""
-    pid = os.getpid()
-    return f"127.{64 + (pid >> 16) % 64}.{(pid >> 8) % 256}.{pid % 254 + 1}"
 
 
 def arm_limits() -> JointLimits:
@@ -37,7 +30,7 @@ def arm_limits() -> JointLimits:
     )
 
 
-class UrRig(Rig):
+class UrRig(ProcessRig):
     """Driver `ur` on its emulator, in real time."""
 
     name = "ur"
@@ -60,22 +53,3 @@ class UrRig(Rig):
         """Make a driver for the emulator's address."""
         settings = {"frequency_hz": 125.0, "watchdog_s": 0.5, "lookahead_s": 0.08, "stop_rate": 20.0}
         return UrDriver(self.host, "ur5e", **settings, clock=self.clock)  # type: ignore[arg-type]
-
-    def truth(self) -> Array:
-        """Joint positions of the model."""
-        return self.emulator.truth()
-
-    def inject(self, kind: str, **settings: Any) -> None:
-        """Let something fail."""
-        if kind == "kill":
-            self.emulator.kill()
-            return
-        self.emulator.inject(kind, **settings)
-
-    def heal(self) -> None:
-        """End the failures."""
-        self.emulator.heal()
-
-    def close(self) -> None:
-        """End the emulator."""
-        self.emulator.close()

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from hardware import ArmBridge, ArmPlan, DriverSpec, FakeClock, JointLimits
+from hardware.conformance.process_rig import loopback
 from hardware.conformance.session import Run, Session
-from hardware.conformance.ur_rig import HOME, UrRig, loopback
+from hardware.conformance.ur_rig import HOME, UrRig
 from hardware.drivers.ur import UrDriver
 from hardware.drivers.ur import client as client_module
 from hardware.drivers.ur import controller as controller_module
