@@ -16,11 +16,10 @@ from ..arm_env import FloatArray
 from ..observation import FIXTURE_SIZES, groups_of
 from ..randomize import Dynamics
 from ..rendering import Marker
-from ..touch import touch_of_body
 from .fixture_scene import add_fixture
 from .fixture_script import FixtureScript
-from .goal import GoalEnv
 from .push_scene import OBJECT_BODY, ContactProbe, add_peg
+from .touched import TouchedEnv
 
 LENGTH = 0.07
 """Of the peg from the tool centre point, for a large arm as all lengths here [m]; no finger reaches as far."""
@@ -35,7 +34,7 @@ BOUNDS = {"fixture_yaw": 1.0 + 1e-6, "hole_yaw": 1.0 + 1e-6, "travel_rate": 50.0
 Shares = tuple[float, float]
 
 
-class FixtureEnv(GoalEnv):
+class FixtureEnv(TouchedEnv):
     """Move something along the one way that a fixture leaves it, to a point drawn there.
 
     Observation: dict of `observation` (the arm as in `envs.observation`, then what `FIXTURE_UNITS` names),
@@ -74,7 +73,6 @@ class FixtureEnv(GoalEnv):
         self._fixture_start = np.zeros(len(self._object_qpos))
         self._draw(np.random.default_rng(0))  # refuses an arm without room for it
         self._probe = ContactProbe(self.model)
-        self._contact_steps = 0
 
     @abstractmethod
     def build(self, spec: mujoco.MjSpec, body: mujoco.MjsBody, scale: float) -> None:
@@ -187,28 +185,6 @@ class FixtureEnv(GoalEnv):
     def place_objects(self) -> None:
         """Put the fixture where it stands."""
         self._object_qpos[:] = self._fixture_start
-
-    def advance(self, action: ArrayLike) -> None:
-        """Run the physics for one control step; see `ArmEnv.advance`."""
-        self._contact_steps = 0
-        super().advance(action)
-
-    def after_hold(self) -> None:
-        """Look for contact."""
-        self._contact_steps += self._probe.pushing(self.data)
-
-    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
-        """Contacts of the fixture and its part with the robot."""
-        touch_of_body(spec, OBJECT_BODY)
-
-    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
-        """See `task_info`."""
-        steps = (touches > 0).any(axis=2).sum(axis=1)
-        return {"contact": steps > 0, "contact_steps": steps}
-
-    def task_info(self) -> dict[str, Any]:
-        """Contact during the last step."""
-        return {"contact": self._contact_steps > 0, "contact_steps": self._contact_steps}
 
     def markers(self) -> Sequence[Marker]:
         """The goal, as a small sphere."""

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..action import CartesianDelta
 from ..arm_env import ArmEnv, FloatArray
-from ..arms.robot import OBJECT_BIT
 from .push import PushEnv
-from .push_scene import OBJECT_BODY, OBJECT_RGBA
+from .push_scene import add_cylinder
 
 RADIUS, HALF_HEIGHT = 0.02, 0.025
 """Of the upright cylinder, for a large arm as all lengths here [m]: it can be grasped from any side."""
@@ -62,22 +61,8 @@ class PickAndPlaceEnv(PushEnv):
         """Add the object."""
         ArmEnv.edit_scene(self, spec)
         scale = self.workspace.scale
-        body = spec.worldbody.add_body(name=OBJECT_BODY, pos=(0.5, 0.0, HALF_HEIGHT * scale))
-        body.add_freejoint(name=OBJECT_BODY)
-        body.add_geom(
-            name=OBJECT_BODY,
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            size=(RADIUS * scale, HALF_HEIGHT * scale, 0.0),
-            mass=MASS * scale**3,
-            friction=FRICTION,
-            condim=4,  # held between two points, it would turn without torsional friction
-            priority=1,
-            contype=OBJECT_BIT,
-            conaffinity=0,
-            rgba=OBJECT_RGBA,
-        )
-        table = spec.geom("table")
-        table.conaffinity = int(table.conaffinity) | OBJECT_BIT
+        # condim: held between two points, it would turn without torsional friction
+        add_cylinder(spec, RADIUS * scale, HALF_HEIGHT * scale, MASS * scale**3, FRICTION, condim=4)
 
     def random_start(self) -> FloatArray:
         """Draw a pose (n,) [rad] with the open hand above the table, in which the robot touches nothing."""

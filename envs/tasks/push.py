@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..arm_env import FloatArray
 from ..observation import object_groups, object_observation
 from ..randomize import Dynamics
-from ..touch import touch_of_body
-from .goal import GoalEnv
 from .push_scene import HALF_SIZE, OBJECT_BODY, ContactProbe, add_object
+from .touched import TouchedEnv
 
 OBJECT_LOW, OBJECT_HIGH = (0.08, 1 / 11), (0.8, 10 / 11)
 """Box of the object's start, in shares of the arm's area of the table; goals lie anywhere in that area."""
@@ -29,7 +28,7 @@ REST_HEIGHT = HALF_SIZE[2]
 """Height of the object's centre on the table, and of every goal [m]."""
 
 
-class PushEnv(GoalEnv):
+class PushEnv(TouchedEnv):
     """Push a box of 7 x 7 x 5 cm to a goal on the table with a peg in the hand.
 
     Observation: dict of `observation` (the arm as in `envs.observation`, then the object as in `OBJECT_UNITS`; 40
@@ -79,7 +78,6 @@ class PushEnv(GoalEnv):
         self.push_height = (PUSH_HEIGHT[0] * space.scale, PUSH_HEIGHT[1] * space.scale)
         self._object_start = np.array([*(self.goal_low + self.goal_high) / 2.0, 0.0])
         self._probe = ContactProbe(self.model)
-        self._contact_steps = 0
 
     # -- what the base class asks for --------------------------------------------
 
@@ -156,28 +154,6 @@ class PushEnv(GoalEnv):
         """Put the object at rest on the table."""
         x, y, yaw = self._object_start
         self._object_qpos[:] = x, y, self.rest_height, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
-
-    def advance(self, action: ArrayLike) -> None:
-        """Run the physics for one control step; see `ArmEnv.advance`."""
-        self._contact_steps = 0
-        super().advance(action)
-
-    def after_hold(self) -> None:
-        """Look for contact."""
-        self._contact_steps += self._probe.pushing(self.data)
-
-    def touch_sensors(self, spec: mujoco.MjSpec) -> None:
-        """Contacts of the object with the robot."""
-        touch_of_body(spec, OBJECT_BODY)
-
-    def batch_info(self, touches: FloatArray) -> dict[str, NDArray[Any]]:
-        """See `task_info`."""
-        steps = (touches > 0).any(axis=2).sum(axis=1)
-        return {"contact": steps > 0, "contact_steps": steps}
-
-    def task_info(self) -> dict[str, Any]:
-        """Contact during the last step."""
-        return {"contact": self._contact_steps > 0, "contact_steps": self._contact_steps}
 
     # -- inside ----------------------------------------------------------------
 

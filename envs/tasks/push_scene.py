@@ -66,6 +66,36 @@ def add_box(spec: mujoco.MjSpec, name: str, scale: float, friction: float = FRIC
     table.conaffinity = int(table.conaffinity) | OBJECT_BIT
 
 
+def add_cylinder(
+    spec: mujoco.MjSpec, radius: float, half_height: float, mass: float, friction: Sequence[float], condim: int = 3
+) -> None:
+    """Add a cylinder that stands on the table and moves freely.
+
+    Args:
+        spec: of the scene.
+        radius, half_height: of the cylinder [m].
+        mass: of it [kg].
+        friction: coefficients of MuJoCo, sliding first; its own count in every contact.
+        condim: dimensions of its contacts.
+    """
+    body = spec.worldbody.add_body(name=OBJECT_BODY, pos=(0.5, 0.0, half_height))
+    body.add_freejoint(name=OBJECT_BODY)
+    body.add_geom(
+        name=OBJECT_BODY,
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=(radius, half_height, 0.0),
+        mass=mass,
+        friction=friction,
+        condim=condim,
+        priority=1,
+        contype=OBJECT_BIT,
+        conaffinity=0,
+        rgba=OBJECT_RGBA,
+    )
+    table = spec.geom("table")
+    table.conaffinity = int(table.conaffinity) | OBJECT_BIT
+
+
 def add_peg(spec: mujoco.MjSpec, scale: float, radius: float = PEG_RADIUS, length: float = PEG_LENGTH) -> None:
     """Put a peg into the hand, along the axis of the tool; the site `tip` is at its end.
 

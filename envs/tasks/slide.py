@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..action import CartesianDelta
 from ..arm_env import ArmEnv, FloatArray
-from ..arms.robot import OBJECT_BIT
 from ..observation import object_groups, observation_groups
 from .push import PushEnv
-from .push_scene import OBJECT_BODY, OBJECT_RGBA, add_peg
+from .push_scene import OBJECT_BODY, add_cylinder, add_peg
 
 RADIUS, HALF_HEIGHT = 0.04, 0.025
 """Of the puck, for a large arm as all lengths here [m]."""
@@ -86,26 +85,13 @@ class SlideEnv(PushEnv):
         """Add puck and peg; the view takes in the goals, and the table is drawn longer."""
         ArmEnv.edit_scene(self, spec)
         scale = self.workspace.scale
-        body = spec.worldbody.add_body(name=OBJECT_BODY, pos=(0.5, 0.0, HALF_HEIGHT * scale))
-        body.add_freejoint(name=OBJECT_BODY)
-        body.add_geom(
-            name=OBJECT_BODY,
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            size=(RADIUS * scale, HALF_HEIGHT * scale, 0.0),
-            mass=MASS * scale**3,
-            friction=(FRICTION * scale, 0.0, 0.0),
-            priority=1,
-            contype=OBJECT_BIT,
-            conaffinity=0,
-            rgba=OBJECT_RGBA,
-        )
+        friction = (FRICTION * scale, 0.0, 0.0)
+        add_cylinder(spec, RADIUS * scale, HALF_HEIGHT * scale, MASS * scale**3, friction)
         spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # the same friction in all directions
-        table = spec.geom("table")
-        table.conaffinity = int(table.conaffinity) | OBJECT_BIT
         add_peg(spec, scale)
         camera = spec.camera("main")
         camera.pos, camera.fovy = np.array(camera.pos) + scale * np.array([0.4, -0.1, 0.15]), 42.0
-        for geom in (table, spec.geom("edge")):
+        for geom in (spec.geom("table"), spec.geom("edge")):
             if geom is not None:
                 geom.pos[0], geom.size[0] = geom.pos[0] + 0.25, geom.size[0] + 0.25
 
