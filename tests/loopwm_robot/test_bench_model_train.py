@@ -17,7 +17,7 @@ from loopwm_robot.bench.model import ModelBench, running
 from loopwm_robot.bench.model.config import QUICK
 from loopwm_robot.bench.model.datasets import save_dataset
 from loopwm_robot.bench.model.parallel import run_parallel
-from loopwm_robot.bench.model.train import Job, depth_noise, finished, load_model, train
+from loopwm_robot.bench.model.train import Job, finished, load_model, noise_of, train
 from loopwm_robot.bench.model.variants import (
     EQUAL_FLOPS,
     EQUAL_PARAMETERS,
@@ -147,13 +147,13 @@ def test_a_training_that_diverges_is_a_result(tmp_path: Path, monkeypatch: pytes
 def test_noise_is_as_large_as_what_random_depth_makes(tmp_path: Path) -> None:
     loops, once = job(tmp_path), job(tmp_path, "one_pass_noise")
     train(loops)
-    noise = depth_noise(once)
+    noise = noise_of(once)
     record = train(once)
     assert 0 < noise < 1 and record["latent_noise"] == noise
     assert load_model(once.folder).core.latent_noise == noise
     fixed = replace(TINY, model=replace(MODEL, depth="fixed"))
     train(job(tmp_path / "fixed", config=fixed))
-    assert depth_noise(job(tmp_path / "fixed", "one_pass_noise", config=fixed)) < 1e-6
+    assert noise_of(job(tmp_path / "fixed", "one_pass_noise", config=fixed)) < 1e-6
     assert "there is no loopwm with seed 0" in train(job(tmp_path / "alone", "one_pass_noise"))["failed"]
 
 
@@ -176,7 +176,8 @@ def test_everything_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(running, "dataset", lambda name, config, path, bar: _made(path))
     monkeypatch.setattr(running, "deferred_times", lambda *_: {"every": 2.0, "last": 1.0})
     monkeypatch.setattr(running, "planning_times", lambda model, split, rules: dict.fromkeys(rules, 1.0))
-    config = replace(TINY, datasets=("push",), parts=("time",), runs=str(tmp_path))
+    archive = tmp_path / "runs.jsonl"
+    config = replace(TINY, datasets=("push",), parts=("time",), runs=str(tmp_path), archive=str(archive))
     [result] = running.collect(config)
     assert result.measures["open_loop"]["test"]["all"]["h1"] > 0
     assert set(result.times["planning"]) == {"converged", "second_order", "gate", "maximum", "mean"}
@@ -189,6 +190,15 @@ def test_everything_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert other.record == result.record and other.measures != result.measures
     with pytest.raises(RequestError, match="updates = 3, allowed 5"):
         running.collect(replace(config, updates=5))
+    elsewhere = replace(config, runs=str(tmp_path / "elsewhere"), stride=10)  # nothing but the archive is left
+    [kept] = running.collect(elsewhere)
+    assert kept.record == result.record and not (tmp_path / "elsewhere/push/loopwm/seed_0" / CHECKPOINT_FILE).exists()
+    assert kept.error(20) == pytest.approx(other.error(20), rel=1e-5) and kept.times["planning"]["mean"] == 1
+    with pytest.raises(RequestError, match="holds figures from the archive but no model"):
+        running.collect(replace(elsewhere, stride=20))
+    archive.write_text(archive.read_text()[:-20])
+    with pytest.raises(RequestError, match=r"runs\.jsonl, line 1, is damaged"):
+        running.collect(config)
 
 
 def _made(path: Path):

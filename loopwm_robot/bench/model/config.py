@@ -43,6 +43,7 @@ class ModelBench:
         long_steps: of those, at least 1; the long episodes of the data must have 50 more.
         jobs: trainings at the same time, each on one core, at least 1.
         runs: folder of data, checkpoints and records; what is finished in it is used again.
+        archive: file with the figures of finished runs (archive.py), used and added to; empty keeps none.
         data: how much is recorded.
         model: LoopWM; the other models get its number of parameters or of operations.
     """
@@ -65,6 +66,7 @@ class ModelBench:
     long_steps: int = 1000
     jobs: int = 2
     runs: str = "runs/bench_model"
+    archive: str = "docs/benchmarks/model_runs.jsonl"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
 
@@ -117,5 +119,6 @@ QUICK = {
     "stride": 10,
     "starts": 100,
     "runs": "runs/bench_model_quick",
+    "archive": "",
     "data": {"train": 60, "calibrate": 4, "test": 10, "long": 2},
 }

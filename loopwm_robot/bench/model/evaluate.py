@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ...checkpoint import CHECKPOINT_FILE
+from ...errors import RequestError
 from ...models.build import make_exit_rule
 from ...models.dynamics import DynamicsModel
 from ...models.loop_control import FixedDepth
@@ -51,21 +53,35 @@ class Plan:
 
 
 def measure(job: Job, plan: Plan) -> dict[str, Any]:
-    """Measure a trained model, or read what an earlier run measured in the same way. Runs in a process of its own."""
+    """Measure a trained model, or read what an earlier run measured in the same way. Runs in a process of its own.
+
+    Raises:
+        RequestError: it was measured in another way, and only its figures were kept.
+    """
     path = job.folder / MEASURES
     about = {"version": VERSION, **vars(plan)}
     if path.is_file():
         try:
             before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if before.get("about") == about:
+            if _covers(before.get("about", {}), about):
                 return before
         except ValueError:
             pass  # damaged: measured again
+    if not (job.folder / CHECKPOINT_FILE).is_file():
+        raise RequestError(
+            f"{job.folder} holds figures from the archive but no model to measure with {about}; give the settings they "
+            "were measured with, or archive= to train again"
+        )
     dataset = data_of(job.data, job.variant.told)
     with torch_threads(1):
         found = {"about": about, **measurements(job.variant.name, load_model(job.folder), dataset, plan)}
     write_text(path, json.dumps(found, allow_nan=False))
     return found
+
+
+def _covers(before: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether figures hold all that is wanted; long rollouts may be there without being asked for."""
+    return before == wanted or (not wanted["long_steps"] and {**before, "long_steps": 0} == wanted)
 
 
 def measurements(name: str, model: DynamicsModel, dataset: Dataset, plan: Plan) -> dict[str, Any]:

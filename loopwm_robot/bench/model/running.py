@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...checkpoint import CHECKPOINT_FILE
 from ...models.build import make_exit_rule
 from ...models.loop_control import ExitRule, FixedDepth
 from ...models.loopwm import LoopWM
@@ -15,6 +16,7 @@ from ...progress import progress
 from ...runs import write_text
 from ...threads import torch_threads
 from .adaptive import deep_stack_flops, free_motion_flops, planning_times
+from .archive import TIMES, pack, unpack
 from .config import ModelBench
 from .datasets import Dataset
 from .evaluate import Plan, deferred_times, measure
@@ -24,7 +26,7 @@ from .results import Result, Results
 from .train import Job, data_of, finished, load_model, train
 from .variants import variants
 
-DATA, TIMES = "data.npz", "times.json"
+DATA = "data.npz"
 
 
 def collect(config: ModelBench) -> Results:
@@ -35,25 +37,40 @@ def collect(config: ModelBench) -> Results:
     """
     sets = datasets(config)
     jobs = jobs_of(config, sets)
+    archive = Path(config.archive) if config.archive else None
+    if archive is not None:
+        unpack(archive, jobs)
     digests = {name: found.digest() for name, found in sets.items()}
-    records = {job: finished(job, digests[job.dataset]) for job in jobs}  # refuses before anything is trained
-    with progress("models", len(jobs), done=sum(record is not None for record in records.values())) as bar:
-        for dependent in (False, True):
-            missing = [j for j in jobs if records[j] is None and bool(j.variant.noise_like) == dependent]
-            records |= zip(missing, run_parallel(train, [(j,) for j in missing], config.jobs, bar), strict=True)
+    for job in jobs:
+        finished(job, digests[job.dataset])  # refuses what was made otherwise before anything is trained
     long_steps = config.long_steps if "long" in config.parts else 0
     plan = Plan(config.stride, config.starts, long_steps, config.sequence_length)
-    trained = [job for job in jobs if "failed" not in (records[job] or {})]
-    with progress("measures", len(trained)) as bar:
-        measured = run_parallel(measure, [(job, plan) for job in trained], config.jobs, bar)
-    measures = dict(zip(trained, measured, strict=True))
-    results = []
-    for job in jobs:
-        times = time_alone(job, config, measures[job]) if "time" in config.parts and job in measures else {}
-        results.append(
-            Result(job.dataset, job.variant.name, job.seed, records[job] or {}, measures.get(job, {}), times)
-        )
+    found: dict[Job, dict[str, Any]] = {}
+    try:
+        with progress("models", len(jobs)) as bar:
+            for dependent in (False, True):
+                mine = [job for job in jobs if bool(job.variant.noise_like) == dependent]
+                calls = [(job, plan, digests[job.dataset]) for job in mine]
+                found |= zip(mine, run_parallel(train_and_measure, calls, config.jobs, bar), strict=True)
+        results = []
+        for job in jobs:
+            record, measures = found[job]["record"], found[job]["measures"]
+            times = time_alone(job, config, measures) if "time" in config.parts and measures else {}
+            results.append(Result(job.dataset, job.variant.name, job.seed, record, measures, times))
+    finally:  # what is finished is kept whatever happens to the rest
+        if archive is not None:
+            pack(archive, jobs)
     return Results(results)
+
+
+def train_and_measure(job: Job, plan: Plan, digest: str) -> dict[str, Any]:
+    """One run from beginning to end, or what is left of it. Runs in a process of its own.
+
+    Returns:
+        record (`train.train`) and measures (`evaluate.measure`; empty where training diverged).
+    """
+    record = finished(job, digest) or train(job)
+    return {"record": record, "measures": {} if "failed" in record else measure(job, plan)}
 
 
 def datasets(config: ModelBench) -> dict[str, Dataset]:
@@ -94,6 +111,8 @@ def time_alone(job: Job, config: ModelBench, measures: dict[str, Any]) -> dict[s
                 return before
         except ValueError:
             pass  # damaged: timed again
+    if not (job.folder / CHECKPOINT_FILE).is_file():
+        return {}  # from the archive: there is nothing to time
     dataset = data_of(job.data, job.variant.told)
     model = load_model(job.folder)
     assert isinstance(model, LoopWM)

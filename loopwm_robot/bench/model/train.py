@@ -126,12 +126,14 @@ def train(job: Job) -> dict[str, Any]:
     with torch_threads(1):
         try:
             if job.variant.noise_like:
-                record["latent_noise"] = depth_noise(job)
+                record["latent_noise"] = noise_of(job)
                 config = replace(config, latent_noise=record["latent_noise"])
             torch.manual_seed(job.seed)
             model = build_model(config, *dataset.sizes, dataset.groups)
             record |= {"parameters": parameters(model), "transition_flops": transition_flops(model)}
             record["losses"], record["cpu_time_s"] = fit(model, job, dataset)
+            if job.variant.model.kind == "loopwm" and isinstance(model, LoopWM):
+                record["depth_noise"] = depth_noise(model, job)
         except TrainingError as error:
             record["failed"], record["cpu_time_s"] = str(error), time.process_time() - started
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -172,30 +174,31 @@ def fit(model: DynamicsModel, job: Job, dataset: Dataset) -> tuple[dict[str, flo
 
 
 @torch.inference_mode()
-def depth_noise(job: Job, samples: int = 2048) -> float:
-    """Mean deviation of a state at a depth drawn as in training from that at the mean depth.
+def depth_noise(model: LoopWM, job: Job, samples: int = 2048) -> float:
+    """Mean deviation of a state at a depth drawn as in training from that at the mean depth (training transitions)."""
+    rng = np.random.default_rng([job.seed, 3])
+    batch = buffer_of(job.data, job.variant.told).sample(samples, 1, rng, context=model.context)
+    c = model.core
+    generator = torch.Generator().manual_seed(job.seed)
+    state = model.encode(batch.obs[:, 0], history=batch.history)
+    mean, _ = model.step(state, batch.action[:, 0])
+    drawn = sample_depths(samples, c.mean_loops, c.max_loops, generator, c.depth)
+    other, _ = model.step(state, batch.action[:, 0], depths=drawn)
+    return float((other.h - mean.h).square().mean().sqrt())
 
-    It is that of the trained variant `noise_like` of the same seed, on training transitions.
+
+def noise_of(job: Job) -> float:
+    """`depth_noise` of the trained variant `noise_like` of the same seed.
 
     Raises:
         TrainingError: that variant diverged.
     """
-    folder = job.folder.parent.parent / job.variant.noise_like / job.folder.name
-    if not (folder / CHECKPOINT_FILE).is_file():
+    path = job.folder.parent.parent / job.variant.noise_like / job.folder.name / RECORD
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "depth_noise" not in record:
         raise TrainingError(f"there is no {job.variant.noise_like} with seed {job.seed} to take the noise from")
-    like = load_model(folder)
-    if not isinstance(like, LoopWM):
-        raise TypeError(f"{job.variant.noise_like} is a {type(like).__name__}, allowed a LoopWM")
-    batch = buffer_of(job.data, job.variant.told).sample(
-        samples, 1, np.random.default_rng([job.seed, 3]), context=like.context
-    )
-    c = like.core
-    generator = torch.Generator().manual_seed(job.seed)
-    state = like.encode(batch.obs[:, 0], history=batch.history)
-    mean, _ = like.step(state, batch.action[:, 0])
-    drawn = sample_depths(samples, c.mean_loops, c.max_loops, generator, c.depth)
-    other, _ = like.step(state, batch.action[:, 0], depths=drawn)
-    return float((other.h - mean.h).square().mean().sqrt())
+    noise: float = record["depth_noise"]
+    return noise
 
 
 def load_model(folder: Path) -> DynamicsModel:
