@@ -28,7 +28,15 @@ from loopwm_robot.models.build import build_model
 from loopwm_robot.models.dynamics import Unroll
 from loopwm_robot.models.loop_control import FixedDepth
 from loopwm_robot.training.losses import LossWeights, world_model_loss
-from loopwm_robot.training.metrics import Starts, normalised_rmse, open_loop_predictions, open_loop_table, using
+from loopwm_robot.training.metrics import (
+    Starts,
+    imagine,
+    normalised_rmse,
+    open_loop_predictions,
+    open_loop_rmse,
+    open_loop_table,
+    using,
+)
 from loopwm_robot.training.online import TrainingRun, record_random, reward_function
 from loopwm_robot.training.refused import load_batch
 from loopwm_robot.training.trainer import TrainingError, UpdateConfig, WorldModelTrainer
@@ -200,6 +208,9 @@ def test_open_loop_table_of_a_model_that_predicts_no_motion():
     episodes = [run_episode(env, UniformPolicy(2, np.random.default_rng(0)), i)[0] for i in range(4)]
     table = open_loop_table(model, episodes, slice(0, 2), horizons=(1, 5))
     assert sorted(table) == [1, 2, 8] and set(table[1]) == {1, 5}
+    starts = Starts.of(episodes, 5, 1)
+    errors = open_loop_rmse(model, imagine(model, starts), starts)
+    assert errors.shape == (5,) and not errors.requires_grad  # measured, not trained on
     assert all(np.isfinite(v).all() for row in table.values() for v in row.values())
     with pytest.raises(ValueError, match="no episode has 99 steps"):
         open_loop_predictions(model, episodes, 99, 1, FixedDepth(1))
