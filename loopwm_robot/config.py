@@ -298,6 +298,7 @@ class TrainConfig:
         noise: exploration noise added to the planner's actions, at least 0.
         held_out: random episodes kept apart to measure open-loop errors, at least 1.
         buffer_size: rows of the replay buffer, at least 2.
+        replay_memory_gb: size from which on the replay buffer lies in files of the run folder [10^9 bytes], at least 0.
         threads: torch threads, at least 1.
         deterministic: only operations that give the same bits every time, also on a GPU.
         tensorboard: write curves for TensorBoard, where tensorboardX is installed.
@@ -313,6 +314,7 @@ class TrainConfig:
     noise: float = 0.3
     held_out: int = 20
     buffer_size: int = 200_000
+    replay_memory_gb: float = 4.0
     threads: int = 1
     deterministic: bool = False
     tensorboard: bool = True
@@ -328,6 +330,7 @@ class TrainConfig:
         _number("train.noise", self.noise, 0, 10)
         _number("train.held_out", self.held_out, 1)
         _number("train.buffer_size", self.buffer_size, 2)
+        _number("train.replay_memory_gb", self.replay_memory_gb, 0)
         _number("train.threads", self.threads, 1, 1024)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .buffer import read_rows
 from .recorded import DatasetError, Raw, Source
+from .rows_file import read_rows
 
 EPISODES = "episodes.npz"
 

@@ -27,6 +27,7 @@ from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy
 from ..data.collect_many import explore_episodes
 from ..data.recorded import MEASURED, check_recorded
+from ..data.storage import GB, Place
 from ..determinism import deterministic
 from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
@@ -44,6 +45,9 @@ from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
 """Seeds of the random episodes that only measure open-loop errors."""
+
+WIDEN_ROWS = 1 << 18
+"""Observations that the model is shown at once before a round."""
 
 START_MARGIN = 0.01
 """Distance to the joint limits of a start that is chained to the episode before [rad]."""
@@ -99,7 +103,8 @@ class TrainingRun:
         s = self.spaces
         model = build_model(self.model_config, *s.of_model)
         self.model = model.to(find_device(self.device))  # drawn on the CPU: the same weights everywhere
-        self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes)
+        place = Place(self.train.replay_memory_gb * GB, self.folder)
+        self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes, place)
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
@@ -251,7 +256,9 @@ class TrainingRun:
 
     def _update(self) -> None:
         self.model.train()
-        self.model.widen(torch.from_numpy(self.buffer.observations).to(self.model.device))
+        seen = self.buffer.observations
+        for start in range(0, len(seen), WIDEN_ROWS):
+            self.model.widen(torch.from_numpy(seen[start : start + WIDEN_ROWS]).to(self.model.device))
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
         started = time.perf_counter()

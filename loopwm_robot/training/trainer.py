@@ -17,6 +17,8 @@ from .refused import save_batch
 
 NORMALIZER_IMAGES = 4096
 """Pictures that their mean is taken from."""
+NORMALIZER_ROWS = 1 << 20
+"""Transitions that the scaling is taken from."""
 
 
 class TrainingError(RuntimeError):
@@ -122,7 +124,7 @@ class WorldModelTrainer:
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
         """Take the scaling of observations, their changes and goals from the data."""
-        arrays = (*buffer.transitions(), buffer.goals)
+        arrays = (*buffer.transitions(NORMALIZER_ROWS), buffer.goals[:NORMALIZER_ROWS])
         self.model.fit_normalizers(*(torch.from_numpy(a).to(self.model.device) for a in arrays))
         images = buffer.images(NORMALIZER_IMAGES)
         if images is not None and isinstance(self.model, LoopWM) and self.model.vision is not None:

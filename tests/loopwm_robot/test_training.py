@@ -79,6 +79,16 @@ def test_training_learns_the_point_mass():
     assert normalised_rmse(predicted, truth, std)[4] < 0.6 * still[4]
 
 
+def test_a_batch_is_overfitted():
+    """Six transitions, again and again: what is left of the error is less than a thirtieth."""
+    small = ReplayBuffer(7, 3, 2, 2)
+    small.add(run_episode(PointEnv(6), ExplorationPolicy(2, np.random.default_rng(3)), 5)[0])
+    trainer = make_trainer(update=replace(UPDATE, sequence_length=1, observe_prob=0, relabel_fraction=0), total=100)
+    trainer.fit_normalizers(small)
+    errors = [trainer.update(small)["obs"] for _ in range(100)]
+    assert errors[-1] < errors[0] / 30
+
+
 def test_training_is_deterministic():
     buffer = recorded(5)
     losses = []
@@ -278,7 +288,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
 
     with pytest.raises(Interrupted):
         make_run(tmp_path / "b").run(stop)
-    resumed = make_run(tmp_path / "b")
+    resumed = make_run(tmp_path / "b", replay_memory_gb=0)  # the buffer lies in files from here on
+    assert resumed.buffer.mapped
     assert resumed.restore() and resumed.rounds_done == 1
     again = resumed.run()
     for (name, a), b in zip(unbroken.model.state_dict().items(), again.model.state_dict().values(), strict=True):
