@@ -488,6 +488,9 @@ class TrainCommand(ExploreCommand):
         data: recorded episodes to train on, without acting in the environment: episodes.npz, a run folder of loopwm
             collect, deploy or demo, or a Minari or LeRobot v3 dataset.
         interact: with data, let the planner collect episodes between the rounds all the same.
+        init: a checkpoint, or a run folder that holds one, that is trained further: its model and its scaling are kept.
+        old_data: with init, recorded episodes of what it was trained on, or the run folder of that training: a share
+            train.update.old_share of each batch, so that it is not forgotten.
         model: what is trained.
         planner: makes the episodes between the rounds.
         train: the rounds.
@@ -497,6 +500,8 @@ class TrainCommand(ExploreCommand):
     resume: str | None = None
     data: str | None = None
     interact: bool = False
+    init: str | None = None
+    old_data: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -505,6 +510,10 @@ class TrainCommand(ExploreCommand):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_device(self.device)
+        if self.init is None:
+            given = {"old_data": self.old_data is not None, "train.update.anchor": self.train.update.anchor > 0}
+            for name in (name for name, is_given in given.items() if is_given):
+                raise ValueError(f"{name} is set without init, allowed beside it; set init=CHECKPOINT, or leave it out")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ from .rows_file import read_rows
 EPISODES = "episodes.npz"
 
 
+def newest_replay(folder: Path) -> Path | None:
+    """The replay buffer that a training left in its run folder; None where there is none."""
+    found = sorted(folder.glob("training/round_*.npz"), key=lambda path: int(path.stem.split("_")[1]))
+    return found[-1] if found else None
+
+
 def read_collected(path: Path) -> tuple[Source, Iterator[Raw]]:
     """Read episodes.npz.
 
