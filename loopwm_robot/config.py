@@ -298,6 +298,7 @@ class TrainConfig:
         noise: exploration noise added to the planner's actions, at least 0.
         held_out: random episodes kept apart to measure open-loop errors, at least 1.
         buffer_size: rows of the replay buffer, at least 2.
+        replay_memory_gb: size from which on the replay buffer lies in files of the run folder [10^9 bytes], at least 0.
         threads: torch threads, at least 1.
         deterministic: only operations that give the same bits every time, also on a GPU.
         tensorboard: write curves for TensorBoard, where tensorboardX is installed.
@@ -313,6 +314,7 @@ class TrainConfig:
     noise: float = 0.3
     held_out: int = 20
     buffer_size: int = 200_000
+    replay_memory_gb: float = 4.0
     threads: int = 1
     deterministic: bool = False
     tensorboard: bool = True
@@ -328,6 +330,7 @@ class TrainConfig:
         _number("train.noise", self.noise, 0, 10)
         _number("train.held_out", self.held_out, 1)
         _number("train.buffer_size", self.buffer_size, 2)
+        _number("train.replay_memory_gb", self.replay_memory_gb, 0)
         _number("train.threads", self.threads, 1, 1024)
 
 
@@ -485,6 +488,9 @@ class TrainCommand(ExploreCommand):
         data: recorded episodes to train on, without acting in the environment: episodes.npz, a run folder of loopwm
             collect, deploy or demo, or a Minari or LeRobot v3 dataset.
         interact: with data, let the planner collect episodes between the rounds all the same.
+        init: a checkpoint, or a run folder that holds one, that is trained further: its model and its scaling are kept.
+        old_data: with init, recorded episodes of what it was trained on, or the run folder of that training: a share
+            train.update.old_share of each batch, so that it is not forgotten.
         model: what is trained.
         planner: makes the episodes between the rounds.
         train: the rounds.
@@ -494,6 +500,8 @@ class TrainCommand(ExploreCommand):
     resume: str | None = None
     data: str | None = None
     interact: bool = False
+    init: str | None = None
+    old_data: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -502,6 +510,10 @@ class TrainCommand(ExploreCommand):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_device(self.device)
+        if self.init is None:
+            given = {"old_data": self.old_data is not None, "train.update.anchor": self.train.update.anchor > 0}
+            for name in (name for name, is_given in given.items() if is_given):
+                raise ValueError(f"{name} is set without init, allowed beside it; set init=CHECKPOINT, or leave it out")
 
 
 @dataclass(frozen=True)

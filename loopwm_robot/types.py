@@ -169,6 +169,17 @@ class SequenceBatch:
         return SequenceBatch(*moved(self, device))
 
 
+def joined(a: SequenceBatch, b: SequenceBatch) -> SequenceBatch:
+    """The sequences of two batches of the same length in one, those of `a` first."""
+    parts = {f.name: (getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.name != "history"}
+    tensors = {name: None if one is None else torch.cat([one, two]) for name, (one, two) in parts.items()}
+    history = None
+    if a.history is not None and b.history is not None:
+        both = ((getattr(a.history, f.name), getattr(b.history, f.name)) for f in fields(History))
+        history = History(*(torch.cat(pair) for pair in both))
+    return SequenceBatch(**tensors, history=history)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class LatentState:
     """A latent state h (B, tokens, d) and the goal (B or 1, n_goal) that the reward head is asked about."""

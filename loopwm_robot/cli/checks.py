@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,14 @@ import gymnasium as gym
 
 from envs.arm_env import ArmEnv
 
-from ..checkpoint import Spaces
+from ..checkpoint import Spaces, find_checkpoint, load_checkpoint
 from ..config import TrainCommand
 from ..data.datasets import read_dataset, split
 from ..data.recorded import check_recorded
 from ..deploy.arm_config import ArmConfig
 from ..deploy.preflight import preflight
 from ..errors import RequestError
+from ..training.finetune import Origin
 from ..training.online import reward_function
 from ..types import Episode
 
@@ -37,6 +40,35 @@ def check_arm(spaces: Spaces, env: gym.Env[Any, Any], arm: ArmConfig, allow_moti
             "set env.obs_mode=vector"
         )
     preflight(spaces, arm, base.arm, base.joint_delta, allow_motion)
+
+
+def origin(config: TrainCommand, spaces: Spaces, overrides: Sequence[str] = ()) -> Origin | None:
+    """What a run fine-tunes: None where its weights are new.
+
+    Args:
+        config: of the run.
+        spaces: of its environment.
+        overrides: as written on the command line.
+
+    Raises:
+        RequestError: the checkpoint or the old data cannot be read, or does not fit; or the model is asked to change.
+    """
+    if config.init is None:
+        return None
+    changed = [text for text in overrides if re.match(r"\+*model[.=]", text)]
+    if changed:
+        raise RequestError(f"{changed[0]} beside init, allowed nothing of model: it is that of the checkpoint")
+    path = find_checkpoint(config.init)
+    try:
+        checkpoint = load_checkpoint(path)
+        found = Origin(checkpoint)
+        found.require(spaces, path)
+        if config.old_data is None:
+            return found
+        source = Path(config.old_data).expanduser()
+        return Origin(checkpoint, *split(read_dataset(source, checkpoint.spaces, None), config.train.held_out, source))
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
 def recorded(config: TrainCommand, env: gym.Env[Any, Any], spaces: Spaces) -> tuple[list[Episode], list[Episode]]:

@@ -26,11 +26,14 @@ def run(overrides: list[str]) -> int:
     from ..report.depths import depth_histogram
     from ..tracking import check_tracking, tracking
     from ..training.online import TrainingRun
-    from .checks import recorded
+    from .checks import origin, recorded
 
     if config.resume is None:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
+        start = origin(config, spaces, overrides)
+        if start is not None:
+            config = replace(config, model=start.checkpoint.config)
         check_objective(spaces, config.planner, config.model.kind)
         find_device(config.device)
         check_tracking(config.train.wandb)
@@ -43,8 +46,9 @@ def run(overrides: list[str]) -> int:
         return 0
     with folder:
         if not folder.resumed:
-            found = None if config.data is None else str(Path(config.data).expanduser().absolute())
-            folder.save_config(replace(config, data=found))  # it may be resumed from elsewhere
+            named = {name: getattr(config, name) for name in ("data", "init", "old_data")}
+            found = {name: path and str(Path(path).expanduser().absolute()) for name, path in named.items()}
+            folder.save_config(replace(config, **found))  # it may be resumed from elsewhere
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         training = TrainingRun(
@@ -61,6 +65,8 @@ def run(overrides: list[str]) -> int:
         started = time.perf_counter()
         if config.data is not None:
             training.use_data(*(recorded(config, env, spaces) if folder.resumed else data))
+        if config.init is not None and (start := origin(config, spaces) if folder.resumed else start) is not None:
+            training.begin_from(start)
         training.restore()
         c, done = config.train, training.trainer.updates
         with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note:

@@ -1,12 +1,11 @@
-"""Replay buffer: episodes laid end to end in flat arrays; sequences are drawn in constant time."""
+"""Replay buffer: episodes end to end in flat arrays, in memory or in files; sequences are drawn in constant time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, is_zipfile
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -14,12 +13,15 @@ from numpy.typing import NDArray
 
 from ..files import whole_file
 from ..types import Episode, Float32, History, SequenceBatch, UInt8
+from .rows_file import DAMAGE, check_file, fill, shape_of, unreadable
+from .storage import IN_MEMORY, Column, Place, allocate
 
 RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
 """compute_reward(achieved (..., n_goal), desired (..., n_goal)) -> (...): the task's own reward."""
 
-ROWS = ("obs", "achieved", "goal", "action", "reward", "terminated", "remaining", "next")
-"""What every file of a buffer holds."""
+
+class Misfit(ValueError):
+    """A file holds rows of other sizes."""
 
 
 class ReplayBuffer:
@@ -29,30 +31,38 @@ class ReplayBuffer:
         capacity: rows (observations) at most, at least one episode.
         n_obs, nu, n_goal: sizes of observation, action and goal.
         image: height, width and channels of the pictures, kept as uint8; empty where there are none.
+        place: where the rows lie, in memory or in files.
+
+    Attributes:
+        mapped: the rows lie in files.
     """
 
-    def __init__(self, capacity: int, n_obs: int, nu: int, n_goal: int, image: Sequence[int] = ()) -> None:
+    def __init__(
+        self, capacity: int, n_obs: int, nu: int, n_goal: int, image: Sequence[int] = (), place: Place = IN_MEMORY
+    ) -> None:
         if capacity < 2:
             raise ValueError(f"buffer capacity is {capacity} rows, allowed >= 2; raise train.buffer_size")
         self.capacity = capacity
-        self._rows: dict[str, NDArray[Any]] = {
-            "obs": np.zeros((capacity, n_obs), np.float32),
-            "achieved": np.zeros((capacity, n_goal), np.float32),
-            "goal": np.zeros((capacity, n_goal), np.float32),
-            "action": np.zeros((capacity, nu), np.float32),  # row t: the action taken after observation t
-            "reward": np.zeros(capacity, np.float32),
-            "terminated": np.zeros(capacity, np.float32),
-            "remaining": np.zeros(capacity, np.int64),  # transitions from here to the end of the episode
+        columns: dict[str, Column] = {
+            "obs": ((n_obs,), np.float32),
+            "achieved": ((n_goal,), np.float32),
+            "goal": ((n_goal,), np.float32),
+            "action": ((nu,), np.float32),  # row t: the action taken after observation t
+            "reward": ((), np.float32),
+            "terminated": ((), np.float32),
+            "remaining": ((), np.int64),  # transitions from here to the end of the episode
         }
         if image:
-            self._rows["image"] = np.zeros((capacity, *image), np.uint8)  # memory is taken as rows are filled
+            columns["image"] = (tuple(image), np.uint8)
+        self._rows, self.mapped = allocate(capacity, columns, place)
         self._age = np.zeros(capacity, np.int64)  # transitions from the start of the episode to here
         self._next = 0
         self._used = 0
+        self._count = 0
 
     def __len__(self) -> int:
         """Transitions that a sequence can start from."""
-        return int((self._rows["remaining"][: self._used] > 0).sum())
+        return self._count
 
     @property
     def observations(self) -> Float32:
@@ -64,9 +74,11 @@ class ReplayBuffer:
         """Desired goals of the held rows (rows, n_goal); a view."""
         return self._rows["goal"][: self._used]
 
-    def transitions(self) -> tuple[Float32, Float32]:
-        """Observations before and after each held transition, both (transitions, n_obs)."""
+    def transitions(self, limit: int | None = None) -> tuple[Float32, Float32]:
+        """Observations before and after held transitions, thinned out evenly to at most `limit`, both (rows, n_obs)."""
         rows = np.flatnonzero(self._rows["remaining"][: self._used] > 0)
+        if limit is not None and len(rows) > limit:
+            rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
         return self._rows["obs"][rows], self._rows["obs"][rows + 1]
 
     def images(self, limit: int) -> UInt8 | None:
@@ -86,6 +98,7 @@ class ReplayBuffer:
             raise ValueError(f"episode has {count} rows, allowed <= {self.capacity}; raise train.buffer_size")
         self._check_image(episode)
         if self._next + count > self.capacity:  # no episode wraps around the end
+            self._count -= int(np.count_nonzero(self._rows["remaining"][self._next : self._used]))
             self._used = self._next
             self._next = 0
         self._forget(self._next, self._next + count)
@@ -101,6 +114,7 @@ class ReplayBuffer:
             r[name][rows][-1] = 0
         r["remaining"][rows] = np.arange(count - 1, -1, -1)
         self._age[rows] = np.arange(count)
+        self._count += count - 1
         self._next += count
         self._used = max(self._used, self._next)
 
@@ -113,9 +127,12 @@ class ReplayBuffer:
     def _forget(self, start: int, stop: int) -> None:
         """Make rows start..stop free: an episode that begins there and reaches further is dropped as a whole."""
         remaining = self._rows["remaining"]
+        end = min(stop, self._used)
         if stop < self._used and remaining[stop - 1] > 0:
             end = stop + int(remaining[stop - 1])
-            remaining[stop:end] = 0
+        if start < end:
+            self._count -= int(np.count_nonzero(remaining[start:end]))
+            remaining[start:end] = 0
 
     def sample(
         self,
@@ -126,7 +143,7 @@ class ReplayBuffer:
         relabel_fraction: float = 0.5,
         context: int = 0,
     ) -> SequenceBatch:
-        """Draw sequences uniformly over their first transition.
+        """Draw sequences uniformly over their first transition, in a time that does not grow with the buffer.
 
         Args:
             batch: number of sequences B.
@@ -170,7 +187,7 @@ class ReplayBuffer:
     def _draw_starts(self, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Rows that a transition starts from, uniform; the few rows that end an episode are drawn again."""
         remaining = self._rows["remaining"][: self._used]
-        if not remaining.any():
+        if not self._count:
             raise ValueError("the buffer holds 0 transitions, allowed >= 1; collect episodes first")
         start = rng.integers(self._used, size=batch)
         while len(bad := np.flatnonzero(remaining[start] == 0)):
@@ -194,49 +211,37 @@ class ReplayBuffer:
         """Replace the content by that of a file written by `save` for the same sizes.
 
         Raises:
-            ValueError: the file is missing, damaged or of other sizes; the content is unchanged.
+            ValueError: the file is missing or of other sizes, and the content is unchanged; or it is damaged, and the
+                content is unchanged or gone.
         """
-        arrays, _ = read_rows(path, self._rows)
-        following = int(arrays["next"])
-        used = len(arrays["obs"])
+        check_file(path)
+        try:
+            with ZipFile(path) as file:
+                shapes = {name: shape_of(file, name) for name in self._rows}
+                used = shapes["obs"][0]
+                self._check_fits(path, shapes)
+                following = np.zeros((), np.int64)
+                fill(file, "next", following)
+                self._used = self._next = self._count = 0
+                for name, rows in self._rows.items():
+                    fill(file, name, rows[:used])
+        except Misfit:
+            raise
+        except DAMAGE as error:
+            raise unreadable(path, error) from error
+        self._rows["remaining"][used:] = 0
+        remaining = self._rows["remaining"][:used]
+        self._age[:used] = _ages(remaining)
+        self._used, self._next, self._count = used, int(following), int(np.count_nonzero(remaining))
+
+    def _check_fits(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         for name, rows in self._rows.items():
-            if used > self.capacity or arrays[name].shape != (used, *rows.shape[1:]):
-                raise ValueError(
-                    f"episodes {path}: {name} has shape {arrays[name].shape}, allowed up to {rows.shape}; "
+            used = shapes["obs"][0]
+            if used > self.capacity or shapes[name] != (used, *rows.shape[1:]):
+                raise Misfit(
+                    f"episodes {path}: {name} has shape {shapes[name]}, allowed up to {rows.shape}; "
                     "use the environment they were recorded in, or raise train.buffer_size"
                 )
-        for name, rows in self._rows.items():
-            rows[:used] = arrays[name]
-            rows[used:] = 0
-        self._age[:used] = _ages(arrays["remaining"])
-        self._used, self._next = used, following
-
-
-def read_rows(path: Path, names: Iterable[str] = ()) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The rows in a file written by `ReplayBuffer.save`, and what it says about their origin.
-
-    Args:
-        path: the file.
-        names: of rows that must be there, beside those that every buffer has.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    if not path.is_file():
-        raise ValueError(f"episodes {path} cannot be read (no such file); give the episodes.npz of loopwm collect")
-    if not is_zipfile(path):
-        raise ValueError(f"episodes {path} cannot be read (damaged, or no npz file); record them again")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in dict.fromkeys((*ROWS, *names, *file.files))}
-        about = json.loads(str(arrays.pop("about", "{}")))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"episodes {path} cannot be read ({error}); record them again") from error
-    used = len(arrays["remaining"])
-    for name in {*arrays} - {"next"}:
-        if arrays[name].shape[:1] != (used,):
-            raise ValueError(f"episodes {path}: {name} has shape {arrays[name].shape}, allowed {used} rows; record it")
-    return arrays, {key: about[key] for key in ("env_id", "control_mode", "ctrl_dt") if key in about}
 
 
 def _ages(remaining: NDArray[np.int64]) -> NDArray[np.int64]:

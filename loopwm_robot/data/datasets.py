@@ -23,7 +23,8 @@ def read_dataset(path: Path, spaces: Spaces, reward_fn: RewardFn | None) -> list
     """Read all episodes of a dataset that fits an environment.
 
     Args:
-        path: episodes.npz; a run folder of `loopwm collect`, `deploy` or `demo`; a folder of Minari or LeRobot v3.
+        path: episodes.npz; a run folder of `loopwm collect`, `train`, `deploy` or `demo`; a folder of Minari or of
+            LeRobot v3.
         spaces: of the environment.
         reward_fn: of the task, for datasets without rewards.
 
@@ -110,5 +111,7 @@ def _open(path: Path) -> tuple[Source, Any]:
         return minari_format.read(minari)
     if (path / "bridge.npz").is_file():
         return native.read_deployed(path)
+    if (replay := native.newest_replay(path)) is not None:
+        return native.read_collected(replay)
     kinds = "episodes.npz, a folder of loopwm collect, deploy or demo, a Minari or a LeRobot v3 dataset"
     raise DatasetError(f"dataset {path} {'is none' if path.exists() else 'does not exist'}, allowed {kinds}")

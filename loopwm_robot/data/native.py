@@ -8,10 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .buffer import read_rows
 from .recorded import DatasetError, Raw, Source
+from .rows_file import read_rows
 
 EPISODES = "episodes.npz"
+
+
+def newest_replay(folder: Path) -> Path | None:
+    """The replay buffer that a training left in its run folder; None where there is none."""
+    found = sorted(folder.glob("training/round_*.npz"), key=lambda path: int(path.stem.split("_")[1]))
+    return found[-1] if found else None
 
 
 def read_collected(path: Path) -> tuple[Source, Iterator[Raw]]:

@@ -13,7 +13,11 @@ from .style import BLUE, FAINT, GREEN, ORANGE, PALE, PURPLE, VERMILION, figure, 
 Point = Mapping[str, float]
 
 LOSSES = (("loss", "total", BLUE), ("obs", "observation", ORANGE), ("reward", "reward", PURPLE))
-VALIDATION = (("val_rmse_h1", "held out, 1 step ahead", "o"), ("val_rmse_h5", "held out, 5 steps ahead", "s"))
+VALIDATION = (
+    ("val_rmse_h1", "held out, 1 step ahead", "o"),
+    ("val_rmse_h5", "held out, 5 steps ahead", "s"),
+    ("val_old_rmse_h5", "old motion, 5 steps ahead", "^"),
+)
 
 
 def learning_curve(history: Sequence[Point], path: Path) -> Path:

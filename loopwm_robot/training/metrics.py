@@ -165,6 +165,7 @@ def image_rmse(predicted: Tensor, truth: Tensor, std: Tensor) -> Tensor:
     return torch.stack([((p.float() - t.float()) / 255).square().mean().sqrt() for p, t in steps]) / std
 
 
+@torch.no_grad()
 def open_loop_rmse(model: DynamicsModel, trajectory: LatentTrajectory, starts: Starts) -> Tensor:
     """Normalised open-loop error by step (H,): that of the numbers, or of the pictures where there are no numbers."""
     if model.n_obs or starts.truth_image is None:

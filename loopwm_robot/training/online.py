@@ -27,15 +27,19 @@ from ..data.buffer import ReplayBuffer, RewardFn
 from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy
 from ..data.collect_many import explore_episodes
 from ..data.recorded import MEASURED, check_recorded
+from ..data.storage import GB, Place
 from ..determinism import deterministic
 from ..device import find_device, seeded
 from ..models.build import build_model, exit_rule
+from ..models.dynamics import DynamicsModel
 from ..models.loopwm import LoopWM
 from ..progress import progress
 from ..threads import torch_threads
 from ..types import Episode
+from .anchor import Anchor
 from .calibrate import calibrate_exits, calibrate_monitor
 from .depths import depth_counts
+from .finetune import Origin, held_out_error
 from .gate import fit_exit_gate
 from .keep import BEST, LAST, best, newest_is_best, saved_states
 from .metrics import Starts, imagine, open_loop_rmse
@@ -44,6 +48,9 @@ from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
 """Seeds of the random episodes that only measure open-loop errors."""
+
+WIDEN_ROWS = 1 << 18
+"""Observations that the model is shown at once before a round."""
 
 START_MARGIN = 0.01
 """Distance to the joint limits of a start that is chained to the episode before [rad]."""
@@ -71,9 +78,11 @@ class TrainingRun:
         train_time_s: time spent in them [s].
         gate: how the exit gate does after training, see `fit_exit_gate`.
         exits: what calibration found for each exit rule, see `calibrate_exits`.
+        errors: of a fine-tuned model on new and old motion, before and after.
         depths: transitions by their number of loops, for each exit rule, see `depth_counts`.
         on_entry: is handed each new entry of the history.
         offline: nothing is done in the environment, see `use_data`.
+        origin: what is fine-tuned, see `begin_from`; None where the weights are new.
     """
 
     env: gym.Env[Any, Any]
@@ -91,15 +100,18 @@ class TrainingRun:
     gate: dict[str, float] = field(default_factory=dict)
     exits: dict[str, dict[str, float]] = field(default_factory=dict)
     depths: dict[str, list[int]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
     on_entry: Callable[[dict[str, float]], None] | None = None
     offline: bool = False
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         s = self.spaces
         model = build_model(self.model_config, *s.of_model)
         self.model = model.to(find_device(self.device))  # drawn on the CPU: the same weights everywhere
-        self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes)
+        place = Place(self.train.replay_memory_gb * GB, self.folder)
+        self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes, place=place)
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
@@ -132,7 +144,9 @@ class TrainingRun:
             episodes = self.collect.episodes
             explorer = make_explorer(self.env, self.spaces.nu, self.collect, self.rng)
             explore(self.env, explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
-        if self.rounds_done == 0:
+        if self.origin is not None:
+            self._compare("before", self.origin.checkpoint.model)
+        elif self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
         with torch_threads(self.train.threads), deterministic(self.train.deterministic):
             while self.rounds_done < self.train.rounds:
@@ -148,7 +162,30 @@ class TrainingRun:
                     on_round(result)
             if isinstance(self.model, LoopWM):
                 self._calibrate(self.model)
+        if self.origin is not None:
+            self._compare("after", self.model)
         return self.checkpoint()
+
+    def begin_from(self, origin: Origin) -> None:
+        """Fine-tune a trained model; a resumed run is given the same before `restore`."""
+        self.origin = origin
+        self.model.load_state_dict(origin.checkpoint.model.state_dict())
+        update = self.train.update
+        if update.anchor:
+            self.trainer.anchor = Anchor(self.trainer.dynamics, update.anchor)
+        if origin.old:
+            rows = sum(len(episode) + 1 for episode in origin.old)
+            place = Place(self.train.replay_memory_gb * GB, self.folder)
+            self.trainer.old = ReplayBuffer(rows, *self.spaces.sizes, place=place)
+            for episode in origin.old:
+                self.trainer.old.add(episode)
+
+    def _compare(self, when: str, model: DynamicsModel) -> None:
+        """Note the errors of a model on new and old motion."""
+        sets = {"new": self.held_out, "old": [] if self.origin is None else self.origin.held_out}
+        self.errors |= {
+            f"{name}_rmse_h{MEASURED}_{when}": held_out_error(model, some) for name, some in sets.items() if some
+        }
 
     def use_data(self, episodes: Sequence[Episode], held_out: Sequence[Episode] = ()) -> None:
         """Start from recorded episodes instead of exploring; a resumed run is given the same before `restore`.
@@ -180,6 +217,7 @@ class TrainingRun:
             **{key: last[name] for name, key in names.items() if name in last},
             **{f"best_{key}": top[key] for key in ("round", "success_rate") if key in top},
             **self.gate,
+            **self.errors,
             **{f"exit_{rule}_{key}": about[key] for rule, about in self.exits.items() for key in EXIT_KEYS},
         }
 
@@ -251,7 +289,9 @@ class TrainingRun:
 
     def _update(self) -> None:
         self.model.train()
-        self.model.widen(torch.from_numpy(self.buffer.observations).to(self.model.device))
+        seen = self.buffer.observations
+        for start in range(0, len(seen), WIDEN_ROWS):
+            self.model.widen(torch.from_numpy(seen[start : start + WIDEN_ROWS]).to(self.model.device))
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
         started = time.perf_counter()
@@ -305,12 +345,14 @@ class TrainingRun:
 
     def _log_round(self, result: ClosedLoopResult | None) -> None:
         starts = Starts.of(self.held_out, MEASURED, 5, self.model.context).to(self.model.device)
+        old = [] if self.origin is None else self.origin.held_out
         rmse = open_loop_rmse(self.model, imagine(self.model, starts), starts)
         entry = {
             **(self.history[-1] if self.history else {"update": self.trainer.updates}),
             "round": self.rounds_done,
             "val_rmse_h1": float(rmse[0]),
             f"val_rmse_h{MEASURED}": float(rmse[-1]),
+            **({f"val_old_rmse_h{MEASURED}": held_out_error(self.model, old)} if old else {}),
         }
         if result is not None:
             summary = result.summary()

@@ -11,12 +11,16 @@ import torch
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..models.dynamics import DynamicsModel, Unroll
 from ..models.loopwm import LoopWM
+from ..types import SequenceBatch, joined
 from .actor_critic import ActorCriticUpdate, actor_critic_loss
+from .anchor import Anchor
 from .losses import LossWeights, curriculum_horizon, world_model_loss
 from .refused import save_batch
 
 NORMALIZER_IMAGES = 4096
 """Pictures that their mean is taken from."""
+NORMALIZER_ROWS = 1 << 20
+"""Transitions that the scaling is taken from."""
 
 
 class TrainingError(RuntimeError):
@@ -39,6 +43,9 @@ class UpdateConfig:
         grad_clip: largest norm of the gradient, above 0.
         observe_prob: chance that an observation after the first is shown to the model, in [0, 1].
         relabel_fraction: share of the sequences whose goal is replaced in hindsight, in [0, 1].
+        old_share: share of a batch that is drawn from old_data in fine-tuning, in [0, 1].
+        anchor: in fine-tuning, pull of the weights to their old values, at least 0; 20 lets none get much further than
+            1 / 20 from there.
         loss: weights of the loss terms.
         actor_critic: settings of the update of policy and value, where the model has them.
     """
@@ -52,6 +59,8 @@ class UpdateConfig:
     grad_clip: float = 1.0
     observe_prob: float = 0.1
     relabel_fraction: float = 0.5
+    old_share: float = 0.5
+    anchor: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
     actor_critic: ActorCriticUpdate = field(default_factory=ActorCriticUpdate)
 
@@ -65,6 +74,8 @@ class UpdateConfig:
             ("grad_clip", 1e-6, 1e6),
             ("observe_prob", 0, 1),
             ("relabel_fraction", 0, 1),
+            ("old_share", 0, 1),
+            ("anchor", 0, 1e6),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -90,6 +101,8 @@ class WorldModelTrainer:
     Attributes:
         updates: done so far.
         refused: file for the batch that an update fails on; None keeps none.
+        old: episodes that a fine-tuned model knew, a share of each batch; None has none.
+        anchor: holds the weights near their old values; None leaves them free.
     """
 
     def __init__(
@@ -106,6 +119,8 @@ class WorldModelTrainer:
         self.rng, self.generator, self.reward_fn = rng, generator, reward_fn
         self.updates = 0
         self.refused: Path | None = None
+        self.old: ReplayBuffer | None = None
+        self.anchor: Anchor | None = None
         self.obs_weight = torch.ones(model.n_obs, device=model.device)
         self.obs_weight[position] = config.loss.position
         acting = [] if model.actor_critic is None else list(model.actor_critic.parameters())
@@ -122,7 +137,7 @@ class WorldModelTrainer:
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
         """Take the scaling of observations, their changes and goals from the data."""
-        arrays = (*buffer.transitions(), buffer.goals)
+        arrays = (*buffer.transitions(NORMALIZER_ROWS), buffer.goals[:NORMALIZER_ROWS])
         self.model.fit_normalizers(*(torch.from_numpy(a).to(self.model.device) for a in arrays))
         images = buffer.images(NORMALIZER_IMAGES)
         if images is not None and isinstance(self.model, LoopWM) and self.model.vision is not None:
@@ -137,6 +152,14 @@ class WorldModelTrainer:
         fall = (progress - warm) / (1 - warm)
         return self.config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * fall)))
 
+    def _draw(self, buffer: ReplayBuffer, length: int) -> SequenceBatch:
+        c, rest = self.config, (length, self.rng, self.reward_fn, self.config.relabel_fraction, self.model.context)
+        again = 0 if self.old is None else round(c.old_share * c.batch_size)
+        if self.old is None or again == 0:
+            return buffer.sample(c.batch_size, *rest)
+        old = self.old.sample(again, *rest)
+        return old if again == c.batch_size else joined(buffer.sample(c.batch_size - again, *rest), old)
+
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
         """One gradient step on a fresh batch.
 
@@ -149,9 +172,7 @@ class WorldModelTrainer:
         c = self.config
         chunk = c.chunks[int(self.rng.integers(len(c.chunks)))] if len(c.chunks) > 1 else c.chunks[0]
         length = chunk * curriculum_horizon(self.updates, c.curriculum, c.sequence_length)
-        batch = buffer.sample(
-            c.batch_size, length, self.rng, self.reward_fn, c.relabel_fraction, self.model.context
-        ).to(self.model.device)
+        batch = self._draw(buffer, length).to(self.model.device)
         how = Unroll(c.observe_prob, chunk)
         unrolled = self.model.unroll(batch, how, self.generator)
         loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, how, self.generator, unrolled)
@@ -177,6 +198,8 @@ class WorldModelTrainer:
         for group in self.optimizer.param_groups[:2]:
             group["lr"] = rate
         self.optimizer.step()
+        if self.anchor is not None:
+            self.anchor.pull(rate)
         if actor_critic is not None:
             actor_critic.follow(c.actor_critic.target_rate)
         self.updates += 1

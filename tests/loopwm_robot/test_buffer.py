@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from loopwm_robot.data.buffer import ReplayBuffer
+from loopwm_robot.data.storage import IN_MEMORY, Place
 from loopwm_robot.types import Episode
 
 
@@ -101,17 +104,44 @@ def test_sampling_is_deterministic_and_does_not_change_the_buffer():
     assert a.reward.equal(b.reward) and a.obs.equal(b.obs) and np.array_equal(before, buffer.observations)
 
 
-def test_save_and_load_give_the_same_samples(tmp_path):
-    buffer = ReplayBuffer(20, 2, 1, 1)
+@pytest.mark.parametrize("first, second", [(False, True), (True, False)])
+def test_save_and_load_give_the_same_samples(tmp_path, first, second):
+    """Bit for bit, in memory and in files, also after more episodes; the file itself is the same again."""
+    places = {False: IN_MEMORY, True: Place(0, tmp_path / "replay")}
+    buffer, other = (ReplayBuffer(20, 2, 1, 1, place=places[mapped]) for mapped in (first, second))
+    assert (buffer.mapped, other.mapped) == (first, second)
+    assert first or not list((tmp_path / "replay").iterdir())  # nothing is left behind, whatever ends the process
     for i in range(4):
         buffer.add(make_episode(i))
     buffer.save(tmp_path / "b.npz")
-    other = ReplayBuffer(20, 2, 1, 1)
     other.load(tmp_path / "b.npz")
+    other.save(tmp_path / "again.npz")
+    with np.load(tmp_path / "b.npz") as old, np.load(tmp_path / "again.npz") as new:
+        assert old.files == new.files and all(np.array_equal(old[name], new[name]) for name in old.files)
     for b in (buffer, other):
         b.add(make_episode(7))
-    a, b = (x.sample(100, 3, np.random.default_rng(0)) for x in (buffer, other))
-    assert a.obs.equal(b.obs) and len(buffer) == len(other)
+    a, b = (x.sample(100, 3, np.random.default_rng(0), context=2) for x in (buffer, other))
+    for name in ("obs", "action", "reward", "terminated", "goal", "mask"):
+        assert getattr(a, name).equal(getattr(b, name)), name
+    assert a.history.obs.equal(b.history.obs) and len(buffer) == len(other)
+
+
+def test_rows_lie_in_files_past_a_size(tmp_path):
+    row = 4 * (2 + 1 + 1 + 1 + 1 + 1) + 8  # obs, achieved, goal, action, reward, terminated; remaining [bytes]
+    for limit, mapped in ((100 * row, False), (100 * row - 1, True), (None, False)):
+        assert ReplayBuffer(100, 2, 1, 1, place=Place(limit, tmp_path)).mapped is mapped
+    if hasattr(os, "posix_fallocate"):
+        with pytest.raises(OSError, match=r"a replay buffer of 3.6e\+07 GB does not fit on the disk.*buffer_size"):
+            ReplayBuffer(10**15, 2, 1, 1, place=Place(0, tmp_path))
+
+
+def test_the_number_of_transitions_is_counted_right():
+    """The count that is kept is what the rows say, while episodes of all lengths overwrite one another."""
+    buffer, rng = ReplayBuffer(40, 2, 1, 1), np.random.default_rng(0)
+    for i in range(60):
+        buffer.add(make_episode(i, int(rng.integers(1, 20))))
+        assert len(buffer) == len(buffer.transitions()[0])
+    assert len(buffer.transitions(5)[0]) == 5
 
 
 def test_bad_files_are_refused_and_lose_nothing(tmp_path):
@@ -126,6 +156,14 @@ def test_bad_files_are_refused_and_lose_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"obs has shape \(35, 2\), allowed up to \(10, 2\)"):
         ReplayBuffer(10, 2, 1, 1).load(tmp_path / "b.npz")
     assert np.array_equal(before, buffer.observations)
+    buffer = filled(2000, 200)
+    buffer.save(tmp_path / "b.npz")
+    flipped = bytearray((tmp_path / "b.npz").read_bytes())
+    flipped[flipped.index(buffer.observations.tobytes()) + 9] ^= 1  # one bit of an observation
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    with pytest.raises(ValueError, match=r"cannot be read \(Bad CRC-32"):
+        buffer.load(tmp_path / "flipped.npz")
+    assert len(buffer) == 0  # never a mixture of two
 
 
 def check_history(buffer: ReplayBuffer, context: int, seed: int = 0) -> None:

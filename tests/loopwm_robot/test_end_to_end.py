@@ -153,6 +153,14 @@ def test_collect_then_train_on_its_episodes(
     assert (tmp_path / "trained" / "plots" / "learning_curve.png").is_file()
     assert episodes.read_bytes() == before
     assert str(tmp_path / "trained" / "checkpoint.safetensors") in capsys.readouterr().out
+    tuned, finer = tmp_path / "tuned", ["train.rounds=1", "train.updates_per_round=3", "train.update.anchor=10"]
+    request = [f"init={tmp_path / 'trained'}", f"data={episodes}", f"old_data={tmp_path / 'trained'}", *finer]
+    assert main(["train", *request, "model=nano", f"out={tuned}"]) == 2
+    assert "model=nano beside init, allowed nothing of model" in capsys.readouterr().err
+    assert main(["train", *request, "train.gate.updates=1", f"out={tuned}"]) == 0
+    assert_finite(summary_of(tuned))
+    assert {f"{a}_rmse_h5_{b}" for a in ("old", "new") for b in ("before", "after")} <= set(summary_of(tuned))
+    assert yaml.safe_load((tuned / "config.yaml").read_text(encoding="utf-8"))["model"]["latent_dim"] == 32
 
 
 def test_what_the_bridge_recorded_can_be_learnt_from(demo: Path) -> None:

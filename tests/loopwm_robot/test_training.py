@@ -28,7 +28,15 @@ from loopwm_robot.models.build import build_model
 from loopwm_robot.models.dynamics import Unroll
 from loopwm_robot.models.loop_control import FixedDepth
 from loopwm_robot.training.losses import LossWeights, world_model_loss
-from loopwm_robot.training.metrics import Starts, normalised_rmse, open_loop_predictions, open_loop_table, using
+from loopwm_robot.training.metrics import (
+    Starts,
+    imagine,
+    normalised_rmse,
+    open_loop_predictions,
+    open_loop_rmse,
+    open_loop_table,
+    using,
+)
 from loopwm_robot.training.online import TrainingRun, record_random, reward_function
 from loopwm_robot.training.refused import load_batch
 from loopwm_robot.training.trainer import TrainingError, UpdateConfig, WorldModelTrainer
@@ -69,6 +77,16 @@ def test_training_learns_the_point_mass():
     std = trainer.model.obs_normalizer.std
     still = normalised_rmse(start.expand_as(truth), truth, std)
     assert normalised_rmse(predicted, truth, std)[4] < 0.6 * still[4]
+
+
+def test_a_batch_is_overfitted():
+    """Six transitions, again and again: what is left of the error is less than a thirtieth."""
+    small = ReplayBuffer(7, 3, 2, 2)
+    small.add(run_episode(PointEnv(6), ExplorationPolicy(2, np.random.default_rng(3)), 5)[0])
+    trainer = make_trainer(update=replace(UPDATE, sequence_length=1, observe_prob=0, relabel_fraction=0), total=100)
+    trainer.fit_normalizers(small)
+    errors = [trainer.update(small)["obs"] for _ in range(100)]
+    assert errors[-1] < errors[0] / 30
 
 
 def test_training_is_deterministic():
@@ -200,6 +218,9 @@ def test_open_loop_table_of_a_model_that_predicts_no_motion():
     episodes = [run_episode(env, UniformPolicy(2, np.random.default_rng(0)), i)[0] for i in range(4)]
     table = open_loop_table(model, episodes, slice(0, 2), horizons=(1, 5))
     assert sorted(table) == [1, 2, 8] and set(table[1]) == {1, 5}
+    starts = Starts.of(episodes, 5, 1)
+    errors = open_loop_rmse(model, imagine(model, starts), starts)
+    assert errors.shape == (5,) and not errors.requires_grad  # measured, not trained on
     assert all(np.isfinite(v).all() for row in table.values() for v in row.values())
     with pytest.raises(ValueError, match="no episode has 99 steps"):
         open_loop_predictions(model, episodes, 99, 1, FixedDepth(1))
@@ -267,7 +288,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
 
     with pytest.raises(Interrupted):
         make_run(tmp_path / "b").run(stop)
-    resumed = make_run(tmp_path / "b")
+    resumed = make_run(tmp_path / "b", replay_memory_gb=0)  # the buffer lies in files from here on
+    assert resumed.buffer.mapped
     assert resumed.restore() and resumed.rounds_done == 1
     again = resumed.run()
     for (name, a), b in zip(unbroken.model.state_dict().items(), again.model.state_dict().values(), strict=True):
