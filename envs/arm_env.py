@@ -77,7 +77,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
                 one [m].
             start_noise: half width of the uniform noise around the home pose at reset [rad].
             randomize: what the dynamics of each episode are drawn from: ranges, `training` or `unseen`
-                (see `envs.randomize`). None is the arm of the MJCF.
+                (see `envs.randomize`), or the path of a YAML file of ranges. None is the arm of the MJCF.
             observation_noise: standard deviation by group of `column_groups`, in its unit, e.g. {"q": 0.001}.
             observation_delay: control steps by which observations are late; the goal is not.
             rate_jitter: every control step takes up to this share more or less time, uniformly, in [0, 0.5].

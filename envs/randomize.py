@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +131,23 @@ class DynamicsRanges:
         if self.unseen and not self.held_out:
             raise ValueError("unseen is True without held_out combinations; name the combinations to draw from")
 
+    def value(self, name: str, share: float) -> float:
+        """A parameter from where it stands in its range, the inverse of `Dynamics.vector`.
+
+        Args:
+            name: of the parameter.
+            share: -1 at the low end, 1 at the high one.
+        """
+        low, high = (_coordinate(name, end) for end in getattr(self, name))
+        found = low + (share + 1.0) * (high - low) / 2.0
+        return float(np.clip(math.exp(found) if name in LOGARITHMIC else found, *getattr(self, name)))
+
+    @staticmethod
+    def at(dynamics: Dynamics) -> DynamicsRanges:
+        """Ranges of one value each. Args: dynamics: the values."""
+        values: dict[str, Any] = {name: (getattr(dynamics, name),) * 2 for name in ranges_fields()}
+        return DynamicsRanges(**values)
+
     def contains(self, dynamics: Dynamics) -> bool:
         """Whether `sample` could have drawn these parameters."""
         box = Combination(self.payload, self.friction, self.damping, self.gain, self.delay)
@@ -174,20 +193,33 @@ UNSEEN = DynamicsRanges(held_out=HELD_OUT, unseen=True)
 STANDARD_RANGES: dict[str, DynamicsRanges] = {"training": TRAINING, "unseen": UNSEEN}
 
 
+def ranges_fields() -> dict[str, float]:
+    """Parameters that have a range, with their values for the arm of the MJCF."""
+    return {field.name: getattr(Dynamics(), field.name) for field in fields(Dynamics)}
+
+
 def find_ranges(ranges: DynamicsRanges | str | None) -> DynamicsRanges | None:
     """Ranges by name.
 
     Args:
-        ranges: a name in `STANDARD_RANGES`, or ranges or None, which are returned as they are.
+        ranges: a name in `STANDARD_RANGES`, the path of a YAML file as in `envs.ranges_file`, or ranges or None, which
+            are returned as they are.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: the name is unknown, or the file is not one of ranges.
     """
     if not isinstance(ranges, str):
         return ranges
+    if ranges.endswith((".yaml", ".yml")):
+        from .ranges_file import read_ranges
+
+        return read_ranges(Path(ranges).expanduser())
     if ranges not in STANDARD_RANGES:
         known = ", ".join(STANDARD_RANGES)
-        raise ValueError(f"randomize {ranges!r} is unknown, known ranges: {known}; or pass a DynamicsRanges")
+        raise ValueError(
+            f"randomize {ranges!r} is unknown, known ranges: {known}; or pass a DynamicsRanges, or the path of a "
+            "YAML file"
+        )
     return STANDARD_RANGES[ranges]
 
 

@@ -78,6 +78,8 @@ class EnvConfig:
             (pictures instead of the vector) or mixed (both).
         image_size: pixels of a side of these pictures, an even number from 16 to 512.
         arm: path of a YAML file that describes an arm of your own, to take the place of the id's; empty for that arm.
+        randomize: hidden dynamics drawn in each episode: training, unseen, or the path of a YAML file of ranges, as
+            `loopwm identify` writes; empty for those of the id.
     """
 
     id: str = "LoopWM/PandaReach-v0"
@@ -86,6 +88,7 @@ class EnvConfig:
     obs_mode: str = "vector"
     image_size: int = 64
     arm: str = ""
+    randomize: str = ""
 
     def __post_init__(self) -> None:
         _choice("env.obs_mode", self.obs_mode, OBS_MODES)
@@ -97,7 +100,7 @@ class EnvConfig:
 
     def kwargs(self) -> dict[str, str]:
         """Keyword arguments of gymnasium.make."""
-        named = {"arm": self.arm, "control_mode": self.control_mode, "reward": self.reward}
+        named = {"arm": self.arm, "control_mode": self.control_mode, "reward": self.reward, "randomize": self.randomize}
         return {key: value for key, value in named.items() if value}
 
 
@@ -398,6 +401,51 @@ class CollectCommand(ExploreCommand):
     def __post_init__(self) -> None:
         super().__post_init__()
         _choice("format", self.format, COLLECTED)
+
+
+@dataclass(frozen=True)
+class IdentifyCommand:
+    """`loopwm identify`: fit an arm's hidden dynamics to recorded episodes.
+
+    Attributes:
+        data: recordings of env: episodes.npz, a run folder of loopwm collect, deploy or demo, a Minari or a LeRobot
+            dataset.
+        out: run folder; none makes runs/identify/TIME.
+        seed: of the search, at least 0.
+        env: the environment that was recorded.
+        parameters: to fit: payload, friction, damping, gain, delay.
+        box: where to search: training, or the path of a YAML file of ranges.
+        steps: control steps of the pieces that are rolled out, at least 1.
+        segments: pieces at most, at least 1.
+        population: candidates of a generation, at least 8.
+        generations: of the cross-entropy method, at least 1.
+        refinements: Gauss-Newton steps at most.
+        threads: of physics; none takes all cores.
+    """
+
+    data: str = ""
+    out: str | None = None
+    seed: int = 0
+    env: EnvConfig = field(default_factory=EnvConfig)
+    parameters: tuple[str, ...] = ("payload", "friction", "damping", "gain", "delay")
+    box: str = "training"
+    steps: int = 10
+    segments: int = 24
+    population: int = 32
+    generations: int = 5
+    refinements: int = 8
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.parameters:
+            _choice("parameters", name, ("payload", "friction", "damping", "gain", "delay"))
+        if not self.parameters:
+            raise ValueError("parameters is empty, allowed one or more of payload, friction, damping, gain, delay")
+        _number("seed", self.seed, 0, MAX_SEED)
+        for name, low in (("steps", 1), ("segments", 1), ("population", 8), ("generations", 1), ("refinements", 0)):
+            _number(name, getattr(self, name), low)
+        if self.threads is not None:
+            _number("threads", self.threads, 1)
 
 
 @dataclass(frozen=True)

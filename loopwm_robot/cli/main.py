@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("loopwm_robot.cli.deploy", "drive an arm through the bridge in real time"),
     "emulate": ("loopwm_robot.cli.emulate", "play an arm on the wire, to rehearse a deployment; alone lists them"),
     "bench": ("loopwm_robot.cli.bench", "measure: speed of the parts, result of the demo; without a name lists all"),
+    "identify": ("loopwm_robot.cli.identify", "fit payload, friction, damping, gain and delay of an arm to recordings"),
     "gallery": ("loopwm_robot.cli.gallery", "draw every arm in every task"),
     "doctor": ("loopwm_robot.cli.doctor", "what is installed, what is missing, what this machine can do"),
 }
