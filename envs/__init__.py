@@ -5,6 +5,7 @@
 
 import gymnasium as gym
 
+from . import adapters
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
@@ -93,6 +94,7 @@ __all__ = [
     "Transitions",
     "VectorPolicy",
     "Workspace",
+    "adapters",
     "arm_observation",
     "distance",
     "find_workspace",
@@ -137,3 +139,5 @@ for _arm in known_arms():
                 max_episode_steps=_steps,
                 kwargs={"arm": _arm, **_options},
             )
+
+adapters.register()
