@@ -11,6 +11,7 @@ from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
 from .collector import Collector, Transitions, VectorPolicy
 from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
+from .experts import expert
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
 from .meshes import GeomMesh, geom_meshes
@@ -97,6 +98,7 @@ __all__ = [
     "adapters",
     "arm_observation",
     "distance",
+    "expert",
     "find_workspace",
     "geom_meshes",
     "interpolate",

@@ -387,16 +387,20 @@ class ExploreCommand:
 
 @dataclass(frozen=True)
 class CollectCommand(ExploreCommand):
-    """`loopwm collect`: record random episodes.
+    """`loopwm collect`: record episodes.
 
     Attributes:
+        policy: explore (random motion, and where there is an object mostly towards it, as `loopwm train` does) or
+            script (the script that solves the task, for demonstrations).
         format: npz (ours, always written), or also minari or lerobot.
     """
 
+    policy: str = "explore"
     format: str = "npz"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _choice("policy", self.policy, ("explore", "script"))
         _choice("format", self.format, COLLECTED)
 
 
