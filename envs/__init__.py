@@ -5,11 +5,13 @@
 
 import gymnasium as gym
 
+from . import adapters
 from .action import CartesianDelta, JointDelta, JointReference, interpolate
 from .arm_env import ArmEnv
 from .arms import Arm, known_arms, load_arm
 from .collector import Collector, Transitions, VectorPolicy
 from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
+from .experts import expert
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
 from .meshes import GeomMesh, geom_meshes
@@ -93,8 +95,10 @@ __all__ = [
     "Transitions",
     "VectorPolicy",
     "Workspace",
+    "adapters",
     "arm_observation",
     "distance",
+    "expert",
     "find_workspace",
     "geom_meshes",
     "interpolate",
@@ -137,3 +141,5 @@ for _arm in known_arms():
                 max_episode_steps=_steps,
                 kwargs={"arm": _arm, **_options},
             )
+
+adapters.register()

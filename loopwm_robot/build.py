@@ -13,6 +13,7 @@ import torch
 
 import envs
 from envs.action import CartesianDelta
+from envs.adapters import fitted
 from envs.arm_env import ArmEnv
 from envs.exploration import PushExplorer
 from envs.observation import observation_groups
@@ -65,11 +66,13 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
     try:
         env = gym.make(config.id, **arguments)
     except (gym.error.Error, ImportError) as error:
+        if isinstance(error, ImportError):
+            raise RequestError(f"env.id '{config.id}' cannot be made: {error}") from error
         ours = sorted(name for name in gym.registry if name.startswith("LoopWM/"))
         raise RequestError(f"env.id '{config.id}' cannot be made ({error}); ours: {', '.join(ours)}") from error
     except TypeError as error:
         raise RequestError(
-            f"env.id '{config.id}' refuses its arguments ({error}); clear env.control_mode and env.reward"
+            f"env.id '{config.id}' refuses its arguments ({error}); write env=gym before env.id"
         ) from error
     except ValueError as error:
         raise RequestError(str(error)) from error
@@ -78,12 +81,10 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
             env = PixelObservation(env, config.obs_mode, config.image_size)
         except ValueError as error:
             raise RequestError(f"env.obs_mode is '{config.obs_mode}' for env.id '{config.id}': {error}") from error
-    space = env.action_space
-    if not isinstance(space, gym.spaces.Box) or not (np.all(space.low == -1) and np.all(space.high == 1)):
-        raise RequestError(
-            f"env.id '{config.id}' has actions {space}, allowed a Box of [-1, 1]; wrap it in RescaleAction"
-        )
-    return env
+    try:
+        return fitted(env)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
 def spaces_of(env: gym.Env[Any, Any], config: EnvConfig) -> Spaces:

@@ -22,7 +22,7 @@ class ClosedLoopResult:
 
     Attributes:
         success: at the end of each episode (E,).
-        final_distance: to the goal at the end of each episode (E,) [m].
+        final_distance: to the goal at the end of each episode (E,) [m]; where nobody says, minus the last reward.
         plan_time: duration of every control step's planning [s]; empty for controllers that do not plan.
         ctrl_dt: control interval [s].
         episodes: the recorded episodes.
@@ -41,6 +41,7 @@ class ClosedLoopResult:
             "episodes": len(self.success),
             "final_distance_m_median": float(np.median(self.final_distance)),
             "final_distance_m_max": float(self.final_distance.max()),
+            "return_mean": float(np.mean([episode.reward.sum() for episode in self.episodes])),
         }
         if len(self.plan_time):
             p50, p95, p99 = np.quantile(self.plan_time, (0.5, 0.95, 0.99))

@@ -205,7 +205,8 @@ class PlannerConfig(SamplingConfig):
         algorithm: cem, icem, mppi, cma_es, sep_cma_es, gradient, predictive_sampling or random_shooting.
         model: learned (that of the checkpoint) or simulator (the true MuJoCo model).
         objective: analytic (distance to the goal of the decoded position, of the end effector or the object),
-            learned_reward (the reward head) or none (the costs alone).
+            learned_reward (the reward head), none (the costs alone), or auto (analytic where the observation has a
+            position to compare with the goal, otherwise learned_reward).
         discount: of later steps, in (0, 1].
         terminal_weight: extra weight of the last step's distance, at least 0.
         terminal_value: weight of the learned value of the last state, at least 0; needs model.actor_critic.
@@ -222,7 +223,7 @@ class PlannerConfig(SamplingConfig):
 
     algorithm: str = "cem"
     model: str = "learned"
-    objective: str = "analytic"
+    objective: str = "auto"
     discount: float = 1.0
     terminal_weight: float = 0.0
     terminal_value: float = 0.0
@@ -237,7 +238,7 @@ class PlannerConfig(SamplingConfig):
         super().__post_init__()
         _choice("planner.algorithm", self.algorithm, tuple(ALGORITHMS))
         _choice("planner.model", self.model, ("learned", "simulator"))
-        _choice("planner.objective", self.objective, ("analytic", "learned_reward", "none"))
+        _choice("planner.objective", self.objective, ("auto", "analytic", "learned_reward", "none"))
         _number("planner.discount", self.discount, 1e-6, 1)
         _number("planner.terminal_weight", self.terminal_weight, 0)
         _number("planner.terminal_value", self.terminal_value, 0)
@@ -246,7 +247,9 @@ class PlannerConfig(SamplingConfig):
         _choice("planner.risk", self.risk, ("none", *MEASURES))
         _number("planner.risk_alpha", self.risk_alpha, 1e-6, 1)
         if not self.terms and self.objective == "none":
-            raise ValueError("planner.objective is 'none' without planner.costs, allowed analytic, learned_reward")
+            raise ValueError(
+                "planner.objective is 'none' without planner.costs, allowed auto, analytic, learned_reward"
+            )
         if self.model != "simulator" and not self.simulator.true:
             raise ValueError(
                 f"planner.simulator is set with planner.model '{self.model}', allowed with simulator; "
@@ -390,16 +393,20 @@ class ExploreCommand:
 
 @dataclass(frozen=True)
 class CollectCommand(ExploreCommand):
-    """`loopwm collect`: record random episodes.
+    """`loopwm collect`: record episodes.
 
     Attributes:
+        policy: explore (random motion, and where there is an object mostly towards it, as `loopwm train` does) or
+            script (the script that solves the task, for demonstrations).
         format: npz (ours, always written), or also minari or lerobot.
     """
 
+    policy: str = "explore"
     format: str = "npz"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _choice("policy", self.policy, ("explore", "script"))
         _choice("format", self.format, COLLECTED)
 
 

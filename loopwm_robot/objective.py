@@ -61,6 +61,18 @@ def observation_layout(spaces: Spaces) -> dict[str, slice]:
     return layout
 
 
+def chosen_objective(spaces: Spaces, config: PlannerConfig) -> str:
+    """The objective that is meant: `auto` takes the distance to the goal where it can be seen."""
+    if config.objective != "auto":
+        return config.objective
+    return "analytic" if _width(spaces) and _width(spaces) == spaces.n_goal else "learned_reward"
+
+
+def _width(spaces: Spaces) -> int:
+    """Columns of the position that the goal is about."""
+    return spaces.position[1] - spaces.position[0]
+
+
 def check_objective(spaces: Spaces, config: PlannerConfig, kind: str = "") -> None:
     """What the planner optimises can be computed from the observations, and with the model.
 
@@ -73,8 +85,7 @@ def check_objective(spaces: Spaces, config: PlannerConfig, kind: str = "") -> No
         RequestError: the analytic objective is asked for where the observation has no position that fits the goal, a
             cost does not fit the observation, or risk is asked for over a single model.
     """
-    width = spaces.position[1] - spaces.position[0]
-    if config.objective == "analytic" and (width == 0 or width != spaces.n_goal):
+    if config.objective == "analytic" and (_width(spaces) == 0 or _width(spaces) != spaces.n_goal):
         raise RequestError(
             f"planner.objective is 'analytic' for {spaces.env_id}, whose observation has no position "
             "to compare with the goal; use planner.objective=learned_reward"
@@ -108,6 +119,7 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
     home, layout = torch.tensor(spaces.home), observation_layout(spaces)
     shared = [term for term in config.terms if isinstance(term, Uncertainty)]  # about all models, hence beside the risk
     own = [term for term in config.terms if not isinstance(term, Uncertainty)]
+    objective = chosen_objective(spaces, config)
 
     def base(goal: Tensor) -> Objective | None:
         near = within_horizon(goal)
@@ -117,9 +129,9 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
         return value if near is None else Sum(near, value)
 
     def within_horizon(goal: Tensor) -> Objective | None:
-        if config.objective == "none":
+        if objective == "none":
             return None
-        if config.objective == "learned_reward":
+        if objective == "learned_reward":
             return LearnedReward(config.discount)
         reach = ReachPoint(
             spaces.position_columns, goal, config.discount, config.terminal_weight, config.action_weight
@@ -137,13 +149,13 @@ def objective_factory(spaces: Spaces, config: PlannerConfig) -> Callable[[Tensor
             known = goal if len(goal) else None
             return Composite(terms, layout, spaces.ctrl_dt, known, base, config.discount)
 
-        objective = base(goal)
+        made = base(goal)
         if own:
-            objective = composite(own, objective)
-        if objective is not None and config.risk != "none":
-            objective = Risk(objective, config.risk, config.risk_alpha)
-        if shared or objective is None:
-            objective = composite(shared, objective)
-        return objective
+            made = composite(own, made)
+        if made is not None and config.risk != "none":
+            made = Risk(made, config.risk, config.risk_alpha)
+        if shared or made is None:
+            made = composite(shared, made)
+        return made
 
     return make

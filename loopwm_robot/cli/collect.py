@@ -1,4 +1,4 @@
-"""loopwm collect: record random episodes."""
+"""loopwm collect: record episodes of random motion, or of the script that solves the task."""
 
 from __future__ import annotations
 
@@ -18,15 +18,26 @@ def run(overrides: list[str]) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..build import make_env, spaces_of
     from ..data.datasets import about, check_format, read_dataset, write_dataset
-    from ..training.online import record_random, training_seed
+    from ..data.demonstrate import Demonstrator, demonstrate
+    from ..training.online import record_random, stored, training_seed
 
     env = make_env(config.env)
     spaces = spaces_of(env, config.env)
     check_format(config.format, spaces)
+    scripted = config.policy == "script"
+    if scripted:
+        Demonstrator(env)
     with RunFolder.create("collect", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()
-        buffer = record_random(env, spaces, config.collect, config.seed)
+        summary: dict[str, float | int | str] = {}
+        if scripted:
+            seeds = [training_seed(config.seed, 0, i) for i in range(config.collect.episodes)]
+            result = demonstrate(env, seeds)
+            buffer = stored(result.episodes, spaces)
+            summary = {"success_rate": float(result.success.mean())}
+        else:
+            buffer = record_random(env, spaces, config.collect, config.seed)
         origin = about(spaces)
         buffer.save(folder.file("episodes.npz"), origin)
         if config.format != "npz":
@@ -36,6 +47,7 @@ def run(overrides: list[str]) -> int:
         wall_time = time.perf_counter() - started
         folder.write_summary(
             {
+                **summary,
                 "episodes": config.collect.episodes,
                 "transitions": len(buffer),
                 "steps_per_s": len(buffer) / wall_time,

@@ -47,10 +47,11 @@ def run(overrides: list[str]) -> int:
             "wall_time_s": time.perf_counter() - started,
         }
         folder.write_summary(summary)
-        report = (
-            f"success {summary['success_rate']:.3f} of {summary['episodes']} goals, median final distance "
-            f"{summary['final_distance_m_median'] * 100:.2f} cm; results in {folder.path}"
-        )
+        end = f"median final distance {summary['final_distance_m_median'] * 100:.2f} cm"
+        if not checkpoint.spaces.n_goal:
+            end = f"mean return {summary['return_mean']:.4g}"
+        success = f"success {summary['success_rate']:.3f} of {summary['episodes']} goals"
+        report = f"{success}, {end}; results in {folder.path}"
         folder.log.info(report)
         print(report)
     return 0

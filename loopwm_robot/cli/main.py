@@ -14,7 +14,7 @@ from .errors import RequestError, run_guarded
 # configs/, and SCHEMA, its dataclass: `loopwm COMMAND --help` is made from them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("loopwm_robot.cli.demo", "the main job end to end: collect, train, evaluate, drive, report"),
-    "collect": ("loopwm_robot.cli.collect", "record episodes of random motion"),
+    "collect": ("loopwm_robot.cli.collect", "record episodes of random motion, or of the script that solves the task"),
     "train": ("loopwm_robot.cli.train", "train a world model"),
     "sweep": ("loopwm_robot.cli.sweep", "train with every combination of some settings, several at a time"),
     "evaluate": ("loopwm_robot.cli.evaluate", "measure a checkpoint in closed loop"),

@@ -395,6 +395,14 @@ def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig,
     return buffer
 
 
+def stored(episodes: Sequence[Episode], spaces: Spaces) -> ReplayBuffer:
+    """A buffer that is just large enough for some episodes, with them in it."""
+    buffer = ReplayBuffer(sum(len(episode) + 1 for episode in episodes), *spaces.sizes)
+    for episode in episodes:
+        buffer.add(episode)
+    return buffer
+
+
 def record_held_out(env: gym.Env[Any, Any], nu: int, config: CollectConfig, count: int) -> list[Episode]:
     """Random episodes that no training ever sees; the same for every run with the same exploration settings."""
     explorer = make_explorer(env, nu, config, np.random.default_rng(HELD_OUT_SEED))

@@ -25,7 +25,7 @@ from loopwm_robot.errors import RequestError
 from loopwm_robot.evaluation import evaluate_checkpoint, untrained_copy, write_evaluation
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.simulator import SimulatorModel
-from loopwm_robot.objective import observation_layout
+from loopwm_robot.objective import chosen_objective, observation_layout
 from loopwm_robot.report.control import distances
 from loopwm_robot.training.online import reward_function
 from planners import CEM, ReachPoint, SamplingConfig
@@ -128,9 +128,15 @@ def test_spaces_of_our_environment_and_of_others():
     obs, _ = env.reset(seed=0)
     assert np.allclose(obs["observation"][s.position_columns], obs["achieved_goal"], atol=1e-6)
     env.close()
-    other = EnvConfig(id="Pendulum-v1", control_mode="", reward="")
-    with pytest.raises(ValueError, match=r"allowed a Box of \[-1, 1\]"):
-        make_env(other)
+    config = EnvConfig(id="Pendulum-v1", control_mode="", reward="")
+    other = make_env(config)
+    assert other.action_space.high.tolist() == [1.0]  # instead of 2 N m
+    spaces = spaces_of(other, config)
+    assert (spaces.n_obs, spaces.nu, spaces.n_goal, spaces.position) == (3, 1, 0, (0, 0))
+    assert chosen_objective(s, PlannerConfig()) == "analytic"
+    assert chosen_objective(spaces, PlannerConfig()) == "learned_reward"
+    with pytest.raises(ValueError, match="has actions Discrete"):
+        make_env(EnvConfig(id="CartPole-v1", control_mode="", reward=""))
 
 
 def test_unknown_environments_and_arguments_are_refused():
@@ -155,8 +161,8 @@ def test_an_arm_of_the_users_takes_the_place_of_the_ids(tmp_path):
 def test_the_analytic_objective_needs_a_position():
     spaces = Spaces("Other", "", 4, 2, 0, 0.1, (0, 2))
     with pytest.raises(ValueError, match=r"planner\.objective=learned_reward"):
-        make_agent(PointModel(), spaces, FAST, torch.Generator())
-    agent = make_agent(PointModel(), spaces, replace(FAST, objective="learned_reward"), torch.Generator())
+        make_agent(PointModel(), spaces, replace(FAST, objective="analytic"), torch.Generator())
+    agent = make_agent(PointModel(), spaces, FAST, torch.Generator())  # auto
     agent.reset(np.zeros(0, np.float32))
     assert agent.act(np.zeros(4, np.float32)).shape == (2,)
 
