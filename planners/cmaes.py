@@ -129,7 +129,8 @@ class CMAES(CEM):
     def propose(self, search: Search, num: int) -> Tensor:
         """The mean, the rest drawn; all in bounds."""
         e: Evolution = search.state
-        y = e.stretch(self.noise(num, None).flatten(1)).reshape(num, self.knots, self.nu) * e.sigma
+        white = torch.empty(num, self._n, device=self.generator.device).normal_(generator=self.generator)
+        y = e.stretch(white).reshape(num, self.knots, self.nu) * e.sigma
         x = (y if self._colour is None else self._colour @ y).add_(search.mean).clamp_(-1, 1)
         x[0] = search.mean
         return x

@@ -25,7 +25,9 @@ class SamplingConfig:
         momentum: share of the old mean and deviation kept at a refit, in [0, 1).
         keep_elites: elites of an iteration that compete again in the next, 0 to num_elites.
         noise_smoothing: correlation of the noise of successive actions, in [0, 1); 0 is white noise.
+        noise_fade: factor on that correlation and on noise_beta from one iteration to the next, in [0, 1]; 1 keeps them.
         noise_beta: iCEM: exponent of the noise's power spectrum f^-beta, at least 0; 0 is white, 2 is Brownian.
+        keep_std: iCEM: weight of the last plan's deviation beside init_std, in [0, 1]; 0 begins every plan anew.
         decay: iCEM: factor on the number of candidates from one iteration to the next, in (0, 1].
         temperature: MPPI: of the softmax over scores, in units of their standard deviation, above 0.
         knots: numbers K of knots that actions are interpolated from, at most horizon; 0 lets every action be free.
@@ -54,7 +56,9 @@ class SamplingConfig:
     momentum: float = 0.1
     keep_elites: int = 8
     noise_smoothing: float = 0.9
+    noise_fade: float = 0.5
     noise_beta: float = 2.0
+    keep_std: float = 0.5
     decay: float = 0.8
     temperature: float = 1.0
     knots: int = 0
@@ -81,6 +85,8 @@ class SamplingConfig:
         _check("momentum", self.momentum, 0, math.nextafter(1, 0))
         _check("keep_elites", self.keep_elites, 0, self.num_elites)
         _check("noise_smoothing", self.noise_smoothing, 0, math.nextafter(1, 0))
+        _check("noise_fade", self.noise_fade, 0, 1)
+        _check("keep_std", self.keep_std, 0, 1)
         _check("noise_beta", self.noise_beta, 0, 10)
         _check("decay", self.decay, 1e-3, 1)
         _check("temperature", self.temperature, 1e-6)

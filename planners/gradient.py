@@ -47,6 +47,7 @@ class GradientAscent(CEM):
 
     takes_best = True
     needs_gradient = True
+    mirrored = False
     repeats_prior = False
     ranks_some = False
 

@@ -6,7 +6,6 @@ al. 2022, section 3.1).
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -22,17 +21,17 @@ class MPPI(CEM):
     Scores are in units of their standard deviation over the elites, so that the temperature means the same for every
     objective. With num_elites = num_samples and min_std = max_std this is plain MPPI.
 
-    Uses num_elites, temperature, momentum, keep_elites, noise_smoothing, and the deviations.
+    Uses num_elites, temperature, momentum, keep_elites, noise_smoothing, noise_fade, and the deviations.
     """
 
     def update(self, search: Search, candidates: Tensor, scores: Tensor) -> Search:
         """Weighted refit."""
         c = self.config
-        spread = (scores - scores.mean()).norm().div_(math.sqrt(len(scores))).clamp_min_(1e-12)
-        weight = torch.softmax((scores - scores[0]) / (c.temperature * spread), 0)  # (E,)
+        scale = c.temperature * max(float(scores.std(correction=0)), 1e-12)
+        weight = torch.softmax((scores - scores[0]) / scale, 0)  # (E,)
         flat = candidates.flatten(1)  # (E, K nu)
         mean = weight @ flat
-        variance = weight @ (flat - mean).square()
+        variance = weight @ (flat - mean).square_()
         shape = search.mean.shape
         mean = torch.lerp(mean.view(shape), search.mean, c.momentum).clamp_(-1, 1)
         std = torch.lerp(variance.sqrt_().view(shape), search.std, c.momentum).clamp_(c.min_std, c.max_std)

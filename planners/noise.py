@@ -53,8 +53,10 @@ def for_all(colour: Tensor, nu: int) -> Tensor:
         nu: number of action dimensions.
 
     Returns:
-        (K nu, K nu), or colour itself where that would be too large to be of use.
+        (K nu, K nu), or colour itself, which is applied to each candidate, where that would be too large to be of use.
     """
-    if nu == 1 or len(colour) * nu > LARGE:
+    if nu == 1:
+        return colour.T.contiguous()
+    if len(colour) * nu > LARGE:
         return colour
     return torch.kron(colour.contiguous(), torch.eye(nu).to(colour)).T.contiguous()

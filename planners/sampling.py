@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -253,22 +254,14 @@ class SamplingPlanner(ABC):
 
     def _learn(self, done: Iteration) -> Search:
         """The search after an iteration; its best candidates are the elites."""
-        valid = int(torch.isfinite(done.scores).sum())
-        top = torch.topk(done.scores, min(self.elites(len(done.scores)), valid))
-        elites = done.candidates[top.indices]
-        search = replace(done.search, chosen=top.indices)
-        if (highest := float(top.values[0])) > search.best_score:
-            search = replace(search, best=elites[0], best_score=highest)
-        return self.update(search, elites, top.values)
-
-    def noise(self, num: int, colour: Tensor | None) -> Tensor:
-        """Noise of unit variance (num, K, nu), correlated in time by colour (K, K), or by `for_all` of it."""
-        white = torch.empty(num, self.knots, self.nu, device=self.generator.device).normal_(generator=self.generator)
-        if colour is None:
-            return white
-        if len(colour) == self.knots:
-            return torch.matmul(colour, white)
-        return (white.flatten(1) @ colour).view_as(white)
+        values, indices = torch.topk(done.scores, min(self.elites(len(done.scores)), len(done.scores)))
+        if float(values[-1]) == -math.inf:
+            valid = int(torch.isfinite(values).sum())
+            values, indices = values[:valid], indices[:valid]
+        elites, search = done.candidates[indices], done.search
+        better = (highest := float(values[0])) > search.best_score
+        best, best_score = (elites[0], highest) if better else (search.best, search.best_score)
+        return self.update(replace(search, chosen=indices, best=best, best_score=best_score), elites, values)
 
     def limited(self, actions: Tensor) -> Tensor:
         """Actions (..., H, nu) within the limits on rate and jerk, following on what was carried out."""
@@ -309,11 +302,13 @@ class SamplingPlanner(ABC):
             raise ValueError(
                 f"scores have shape {tuple(scores.shape)}, allowed ({len(candidates)},); return one score a candidate"
             )
+        tally.scored += len(scores)
+        if math.isfinite(float(scores.detach().sum())):  # so are all of them: one small call instead of three
+            return scores
         finite = torch.isfinite(scores)
         valid = int(finite.sum())
-        tally.scored += len(scores)
         tally.num_invalid += len(scores) - valid
-        if valid == len(scores):
+        if valid == len(scores):  # too large to be added up
             return scores
         return torch.where(finite, scores, -torch.inf) if valid else None
 

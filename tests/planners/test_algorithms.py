@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planners import ALGORITHMS, ICEM, MPPI, PlanningError, SamplingConfig, SamplingPlanner, make_planner
-from planners.noise import colouring_matrix, for_all
+from planners.noise import colouring_matrix
 
 H, NU, DT = 5, 2, 0.05
 CONFIG = SamplingConfig(horizon=H, num_samples=256, num_elites=24, iterations=12, init_std=0.5, min_std=1e-3)
@@ -255,11 +255,18 @@ def test_an_unknown_algorithm_names_the_known_ones():
         planner("sgd")
 
 
-@pytest.mark.parametrize("steps, nu", [(1, 1), (1, 4), (6, 7), (40, 7)])
-def test_noise_of_all_actions_at_once_is_that_of_each(steps, nu):
-    """One product for all, or one for each candidate: the same noise but for rounding."""
-    colour = colouring_matrix(steps, 2.0)
-    found = planner("cem", SamplingConfig(horizon=steps), nu=nu)
-    at_once, one_by_one = for_all(colour, nu), torch.randn(50, steps, nu, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(found.noise(50, at_once), colour @ one_by_one, atol=1e-5)
-    assert (at_once is colour) == (nu == 1 or steps * nu > 256)
+@pytest.mark.parametrize("steps, nu", [(1, 1), (5, 1), (6, 7), (40, 7)])
+@pytest.mark.parametrize("fade", [0.0, 0.5])
+def test_candidates_are_mirrored_and_their_noise_is_coloured_less_in_each_iteration(steps, nu, fade):
+    """One product for all actions, one for each candidate, or none: the covariance that is asked for."""
+    made = SamplingConfig(horizon=steps, iterations=2, noise_smoothing=0.8, noise_fade=fade)
+    found = planner("cem", made, nu=nu)
+    mean, std = torch.full((steps, nu), 0.1), torch.linspace(0.02, 0.1, steps * nu).view(steps, nu)
+    for iteration, smoothing in enumerate((0.8, 0.8 * fade)):
+        search = replace(found.begin(mean, 0), std=std, iteration=iteration)
+        x = found.around(search, 8001) - mean
+        assert torch.allclose(x[:4000], -x[4001:], atol=1e-6)
+        z = (x / std)[:4001].transpose(1, 2).reshape(-1, steps)
+        lag = (torch.arange(steps)[:, None] - torch.arange(steps)).abs()
+        expected = smoothing**lag if smoothing else torch.eye(steps)
+        assert torch.allclose(z.T @ z / len(z), expected, atol=0.1)  # 5 standard errors of 4,001 samples

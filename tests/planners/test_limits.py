@@ -164,13 +164,13 @@ def test_the_best_plan_within_a_rate_is_a_ramp(name):
         init_std=0.4,
         min_std=1e-3,
         rate_limit=0.1,
-        noise_smoothing=0.5,
         learning_rate=0.02,
     )
     planner = make_planner(name, config, 1, 0.05, torch.Generator().manual_seed(0))
     plan = planner.plan(lambda a: -(a - 0.5).square().sum((1, 2)))
     ramp = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5])
-    assert plan.actions[:, 0].tolist() == pytest.approx(ramp.tolist(), abs=0.02)
+    near = 0.04 if name == "icem" else 0.02  # a single candidate, or a mean
+    assert plan.actions[:, 0].tolist() == pytest.approx(ramp.tolist(), abs=near)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import ALGORITHMS, SamplingConfig, make_planner
+from planners import ALGORITHMS, SamplingConfig, SamplingPlanner, make_planner
 
 DT, H, NU = 0.2, 8, 2
 A = torch.kron(torch.tensor([[1.0, DT], [0.0, 1.0]]), torch.eye(NU))  # position and speed in the plane
@@ -45,9 +45,9 @@ def config(name: str, **changes) -> SamplingConfig:
     return replace(CONFIG, **OWN.get(name, {}), **changes)
 
 
-def cost(actions: Tensor) -> Tensor:
-    """sum of x' Q x over the states reached, and of u' R u (N,)."""
-    x, total = X0.expand(len(actions), 4), 0.0
+def cost(actions: Tensor, x: Tensor = X0) -> Tensor:
+    """sum of x' Q x over the states reached from x, and of u' R u (N,)."""
+    x, total = x.expand(len(actions), 4), 0.0
     for u in actions.unbind(1):
         x = x @ A.T + u @ B.T
         total = total + ((x @ Q) * x).sum(-1) + ((u @ R) * u).sum(-1)
@@ -94,37 +94,52 @@ def test_the_cost_is_within_its_tolerance_of_the_optimum(name):
     assert statistics.median(found) <= TOLERANCE[name]
 
 
-def test_icem_with_100_candidates_is_no_worse_than_cem_with_300():
-    """A few iterations, as between two control steps; medians of 20 seeds."""
-    results = {}
-    for name, samples in (("icem", 100), ("cem", 300)):
-        budget = {"num_samples": samples, "num_elites": samples // 8, "iterations": 4}
-        calm = replace(CONFIG, **budget, noise_smoothing=0.9, noise_beta=2.0)
+def from_state(x: Tensor):
+    """The score of actions from a state (4,)."""
+    return lambda actions: -cost(actions, x)
+
+
+def closed_loop(planner: SamplingPlanner, x: Tensor, steps: int) -> tuple[Tensor, float]:
+    """Each plan shifted and planned again: the last state, and what the way there cost."""
+    total, plan = 0.0, None
+    for _ in range(steps):
+        plan = planner.plan(from_state(x), None if plan is None else plan.shift())
+        u = plan.actions[0]
+        x = A @ x + B @ u
+        total += float(x @ Q @ x + u @ R @ u)
+    return x, total
+
+
+def test_icem_with_100_candidates_keeps_up_with_cem_with_300_in_closed_loop():
+    """Default noise, three iterations; its memory is from plan to plan. Median over ten seeds, which differ by 5 %."""
+    ratios = []
+    for seed in range(10):
+        x = X0 * torch.tensor([1.0, 1.0, -1.0, 1.0]) ** seed
+        totals = []
+        for name, samples, elites in (("icem", 123, 12), ("cem", 300, 37)):  # 123, 98, 79: 100 in the mean
+            sizes = {"num_samples": samples, "num_elites": elites, "keep_elites": elites // 3}
+            few = SamplingConfig(horizon=H, init_std=0.5, **sizes)
+            planner = make_planner(name, few, NU, DT, torch.Generator().manual_seed(seed))
+            totals.append(closed_loop(planner, x, 10)[1])
+        ratios.append(totals[0] / totals[1])
+    assert statistics.median(ratios) <= 1.03
+
+
+def test_default_noise_reaches_the_optimum_within_ten_iterations():
+    """Noise that stays as calm as it began misses it by 9 %; medians of five seeds, 5 % allowed."""
+    for name in ("cem", "icem", "mppi"):
         found = []
-        for seed in range(20):
-            planner = make_planner(name, calm, NU, DT, torch.Generator().manual_seed(seed))
-            found.append(float(cost(planner.plan(score).actions[None])))
-        results[name] = statistics.median(found)
-    assert results["icem"] <= results["cem"]
+        for seed in range(5):
+            few = SamplingConfig(horizon=H, num_samples=100, num_elites=12, iterations=10, init_std=0.5)
+            planner = make_planner(name, few, NU, DT, torch.Generator().manual_seed(seed))
+            found.append(float(cost(planner.plan(score).actions[None])) / riccati()[1] - 1)
+        assert statistics.median(found) <= 0.05
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(ALGORITHMS) if name != "random_shooting"])
 def test_receding_horizon_control_costs_no_more_than_the_plan_promised(name):
     """Each plan shifted and planned again on the shrinking problem: closed loop stays near the optimal value."""
     planner = make_planner(name, config(name, iterations=4), NU, DT, torch.Generator().manual_seed(0))
-    x, total, plan = X0, 0.0, None
-    for _ in range(12):
-
-        def from_here(actions: Tensor) -> Tensor:
-            state, value = x.expand(len(actions), 4), 0.0  # noqa: B023
-            for u in actions.unbind(1):
-                state = state @ A.T + u @ B.T
-                value = value + ((state @ Q) * state).sum(-1) + ((u @ R) * u).sum(-1)
-            return -value
-
-        plan = planner.plan(from_here, None if plan is None else plan.shift())
-        u = plan.actions[0]
-        x = A @ x + B @ u
-        total += float(x @ Q @ x + u @ R @ u)
+    x, total = closed_loop(planner, X0, 12)
     assert x[:2].norm() < 0.2 * X0[:2].norm()
     assert total < 1.3 * riccati()[1]
