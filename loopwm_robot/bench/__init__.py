@@ -10,6 +10,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "model": ("loopwm_robot.bench.model", "LoopWM, its ablations and its peers on four data sets"),
     "replay": ("loopwm_robot.bench.replay", "time to draw a batch by the size of the replay buffer, beside torchrl"),
     "safety": ("loopwm_robot.bench.safety", "the safety filter against hostile plans and faults, and without it"),
+    "bridge": ("loopwm_robot.bench.bridge", "the demo's controller in real time through every driver on its emulator"),
     "realtime": ("loopwm_robot.bench.realtime", "the bridge beside a busy planner: late ticks, cost of the filter"),
 }
 """Name: module and what it measures. A module has SCHEMA (dataclass), QUICK (changes for --quick), run(config)."""

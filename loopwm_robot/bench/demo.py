@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import yaml
 from ..errors import RequestError
 from ..progress import progress
 from ..runs import write_text
-from .common import BenchmarkError, Claim, Findings, Row, commit, portable_path
+from .common import Claim, Findings, Row, commit
+from .subruns import Runner, attempt, read_json, run_process
 
 RECORD = "bench.json"
 GOALS = 100  # that the claims on success and precision are about
@@ -24,7 +23,6 @@ CONTROLLERS = ("random", "untrained", "simulator", "bridge")
 HORIZONS = (1, 5, 10, 20)
 NOT_MEASURED = "seed", "out", "resume"
 
-Runner = Callable[[Sequence[str]], None]
 Summary = Mapping[str, Any]
 
 
@@ -115,7 +113,7 @@ def run_seed(config: DemoBench, seed: int, runner: Runner) -> SeedResult:
     """The demo of one seed and its evaluation; what is finished is not run again."""
     folder = Path(config.runs) / f"seed_{seed}"
     settings = [f"seed={seed}", *([f"experiment={config.experiment}"] if config.experiment else [])]
-    record = _read(folder / RECORD)
+    record = read_json(folder / RECORD)
     if record and record["settings"] != settings:
         raise RequestError(
             f"{folder} was made with {' '.join(record['settings'])}, allowed {' '.join(settings)}; "
@@ -130,7 +128,7 @@ def run_seed(config: DemoBench, seed: int, runner: Runner) -> SeedResult:
         if not resumed:  # an interrupted run has lost the time of its first part
             record["wall_time_s"] = time.perf_counter() - started
         write_text(folder / RECORD, json.dumps(record, indent=2))
-    demo = _read(folder / "summary.json")
+    demo = read_json(folder / "summary.json")
     if demo.get("seed") != seed:
         raise RequestError(f"{folder} holds seed {demo.get('seed')}, allowed {seed}; choose another with runs=FOLDER")
     held_out = evaluate_seed(folder, seed, config.episodes, runner)
@@ -139,34 +137,10 @@ def run_seed(config: DemoBench, seed: int, runner: Runner) -> SeedResult:
 
 def evaluate_seed(folder: Path, seed: int, episodes: int, runner: Runner) -> Summary:
     """`loopwm evaluate` on a demo's checkpoint, in a folder inside the demo's."""
-    out, attempt = folder / f"evaluate_{episodes}", 1
-    while out.exists() and not (out / "summary.json").is_file():  # interrupted: an evaluation begins anew
-        attempt += 1
-        out = folder / f"evaluate_{episodes}_{attempt}"
+    out = attempt(folder / f"evaluate_{episodes}", "summary.json")
     if not out.exists():
         runner(["evaluate", f"checkpoint={folder}", f"evaluate.episodes={episodes}", f"seed={seed}", f"out={out}"])
-    return _read(out / "summary.json")
-
-
-def run_process(arguments: Sequence[str]) -> None:
-    """Run `loopwm` as a user does, with its progress on the screen.
-
-    Raises:
-        BenchmarkError: it failed.
-    """
-    command = [sys.executable, "-m", "loopwm_robot.cli.main", *arguments]
-    with subprocess.Popen(command) as process:
-        try:
-            status = process.wait()
-        except KeyboardInterrupt as error:  # the terminal interrupts the child as well: let it leave a resumable run
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.terminate()
-            error.add_note("go on with: the same command")
-            raise
-    if status != 0:
-        raise BenchmarkError(f"loopwm {' '.join(arguments)} ended with status {status}; see its messages above")
+    return read_json(out / "summary.json")
 
 
 def claims(results: Sequence[SeedResult]) -> list[Claim]:
@@ -258,13 +232,3 @@ def demo_config(folder: Path) -> dict[str, Any]:
 
 def _some(summary: Summary, *keys: str) -> Row:
     return {key: summary[key] for key in keys if key in summary}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BenchmarkError(f"{portable_path(str(path))} is damaged ({error}); move its run folder away") from error
-    return values

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from hardware import ArmBridge, ArmPlan, Guard, Mode
@@ -19,14 +18,13 @@ from ..build import make_agent, make_env, spaces_of
 from ..closed_loop import EVALUATION_SEED
 from ..config import EnvConfig, ModelConfig, PlannerConfig, config_dir
 from ..data.collect import split_observation
-from ..deploy.arm_config import ArmConfig
+from ..deploy.arm_config import ArmConfig, arm_file
 from ..deploy.chain import chain_of
-from ..deploy.preflight import make_bridge
+from ..deploy.preflight import SIMULATED, make_bridge
 from ..errors import RequestError
 from ..models.build import build_model
 from ..progress import progress
 from ..report.style import figure
-from ..schema import build
 from ..threads import torch_threads
 from ..types import Seen
 from .common import BenchmarkError, Claim, Figure, Findings, Row
@@ -119,12 +117,10 @@ def arm_settings(config: RealtimeBench) -> ArmConfig:
     Raises:
         RequestError: there is no such simulated arm.
     """
-    path = config_dir() / "arm" / f"{config.arm}.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if values.get("driver") != "sim":
-        known = sorted(p.stem for p in path.parent.glob("*_sim.yaml"))
+    found = arm_file(config.arm)
+    if found.driver != SIMULATED:
+        known = sorted(path.stem for path in (config_dir() / "arm").glob("*_sim.yaml"))
         raise RequestError(f"arm is '{config.arm}', allowed {', '.join(known)}")
-    found = build(ArmConfig, values, "arm")
     return replace(found, scene=make_scene(config.margin_m, config.speed_max)) if config.scene else found
 
 

@@ -6,7 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from hardware import BridgeConfig, Chain, JointLimits, SceneConfig
+
+from ..config import config_dir
+from ..errors import RequestError
+from ..schema import build
 
 Numbers = tuple[float, ...]
 
@@ -111,3 +117,18 @@ class ArmConfig:
             dddq_max=self.dddq_max or None,  # type: ignore[arg-type]
             temperature_max=self.temperature_max or None,  # type: ignore[arg-type]
         )
+
+
+def arm_file(name: str, **driver_kwargs: Any) -> ArmConfig:
+    """The arm of configs/arm/NAME.yaml, with some arguments of its driver changed.
+
+    Raises:
+        RequestError: there is no such file.
+    """
+    folder = config_dir() / "arm"
+    if not (folder / f"{name}.yaml").is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise RequestError(f"arm is '{name}', allowed {known}")
+    values = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    values["driver_kwargs"] = {**values.get("driver_kwargs", {}), **driver_kwargs}
+    return build(ArmConfig, values, "arm")
