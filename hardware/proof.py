@@ -1,4 +1,8 @@
-"""What the distances and Jacobians at one pose prove about motions near it, without any kinematics."""
+"""What distances and Jacobians of a moment ago prove about motions near there, without any kinematics.
+
+A pair at distance d at a pose is, wherever its joints went from there, at least d minus the sum of their ways times
+the bounds of ``Pairs.motion`` away. A point's speed changes by at most its second derivatives times the same ways.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +17,64 @@ _ROUNDING = 1e-9
 _NONE = np.zeros(0, dtype=np.int64)
 
 
-class Reference:
-    """Exact distances and speeds at one pose, and what they prove about motions near it.
+class KnownDistances:
+    """Exact distances, each at the pose where it was last looked at.
+
+    Args:
+        motion: how far a pair can move per radian (pairs, n) [m/rad].
+        margin: to keep (pairs,) [m].
+    """
+
+    def __init__(self, motion: Array, margin: Array) -> None:
+        self._motion, self._half, self._margin = motion, 0.5 * motion, margin
+        self._apart = np.full(len(margin), -np.inf)
+        self._q = np.zeros_like(motion)
+
+    def learn(self, q: Array, which: NDArray[np.int64], apart: Array) -> None:
+        """Take the distances (which,) [m] of some pairs at a pose (n,) [rad]."""
+        self._q[which], self._apart[which] = q, apart - _ROUNDING
+
+    def open(self, low: Array, high: Array, longest: Array) -> NDArray[np.int64]:
+        """Pairs that may come too close, or touch between two ticks.
+
+        Args:
+            low: smallest position of each joint in the motion (n,) [rad].
+            high: largest (n,) [rad].
+            longest: longest step of each joint in one tick (n,) [rad].
+        """
+        away = np.maximum(high - self._q, self._q - low)
+        left = self._apart - np.einsum("ij,ij->i", self._motion, away)
+        return np.flatnonzero(left < np.maximum(self._margin, self._half @ longest))
+
+
+class KnownSpeeds:
+    """Jacobians of points at one pose, and the ticks in which a point may be too fast.
 
     Args:
         q: the pose (n,) [rad].
-        apart: distances there (pairs,) [m].
-        motion: how far a pair can move per radian (pairs, n) [m/rad].
-        margin: to keep (pairs,) [m].
-        jacobians: of the points whose speed is limited, there (points, 3, n) [m/rad].
-        reach: how far these can move per radian (points, n) [m/rad].
+        jacobians: there (points, 3, n) [m/rad].
+        reach: how far the points can move per radian (points, n) [m/rad].
         far: how far they may move in a tick [m].
     """
 
-    def __init__(
-        self, q: Array, apart: Array, motion: Array, margin: Array, jacobians: Array, reach: Array, far: float
-    ) -> None:
-        self.age = 0
-        self._q, self._apart, self._motion, self._far = q, apart - _ROUNDING, motion, far
-        self._margin, self._half, self._jacobians = margin, 0.5 * motion, jacobians
+    def __init__(self, q: Array, jacobians: Array, reach: Array, far: float) -> None:
+        self.age, self.far = 0, far
+        self._q, self._jacobians = q, jacobians
+        self._columns = np.sqrt(np.einsum("pij,pij->pj", jacobians, jacobians))
         # The second derivatives by joints i and j are at most what the one nearer to the point reaches.
-        n = len(q)
-        self._bend = np.array([[[r[max(i, j)] for j in range(n)] for i in range(n)] for r in reach]).reshape(-1, n, n)
+        later = np.maximum.outer(np.arange(len(q)), np.arange(len(q)))
+        self._bend = reach[:, later]
 
-    def open(
-        self, rows: Array, steps: Array, longest: Array
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What is not proven for poses (ticks + 1, n): pairs that may come too close, ticks that may be too fast."""
-        away = np.abs(rows - self._q)
-        pairs = ticks = _NONE
-        if len(self._margin):
-            left = self._apart - self._motion @ away.max(axis=0)
-            pairs = np.flatnonzero(left < np.maximum(self._margin, self._half @ longest))
-        if len(self._jacobians):
-            change, away = rows[1:] - rows[:-1], np.maximum(away[1:], away[:-1])
-            fast = np.zeros(len(change), dtype=bool)
-            for jacobian, bend in zip(self._jacobians, self._bend, strict=True):
-                way = change @ jacobian.T
-                bound = np.sqrt(np.einsum("ij,ij->i", way, way)) + np.einsum("ij,ij->i", away @ bend, steps)
-                fast |= bound > self._far
-            ticks = np.flatnonzero(fast)
-        return pairs, ticks
+    def open(self, rows: Array, steps: Array, low: Array, high: Array, longest: Array) -> NDArray[np.int64]:
+        """Ticks of a motion (ticks + 1, n) that may be too fast; steps are the sizes of its steps (ticks, n)."""
+        way = np.maximum(high - self._q, self._q - low)
+        if not ((self._columns + way @ self._bend) @ longest > self.far).any():  # even if all were longest at once
+            return _NONE
+        away, change = np.abs(rows - self._q), rows[1:] - rows[:-1]
+        away = np.maximum(away[1:], away[:-1])
+        fast = np.zeros(len(change), dtype=bool)
+        for jacobian, bend in zip(self._jacobians, self._bend, strict=True):
+            moved = change @ jacobian.T
+            bound = np.sqrt(np.einsum("ij,ij->i", moved, moved)) + np.einsum("ij,ij->i", away @ bend, steps)
+            fast |= bound > self.far
+        return np.flatnonzero(fast)

@@ -201,7 +201,7 @@ def test_what_the_check_calls_clear_is_clear():
 def test_the_rough_bound_never_exceeds_the_distance():
     guard = Guard(CHAIN, SCENE, DT)
     q = np.random.default_rng(5).uniform(-2.8, 2.8, (500, 3))
-    assert (guard._at_least(guard._ends(q)) <= guard.clearances(q) + 1e-12).all()
+    assert (guard.pairs.at_least(guard.pairs.ends(q)) <= guard.clearances(q) + 1e-12).all()
 
 
 def test_pairs_that_cannot_move_are_left_out():
@@ -315,13 +315,37 @@ def test_the_bound_on_speeds_holds_far_from_its_pose():
         rows = q + rng.normal(0.0, spread, (80, 3))
         way = np.linalg.norm(np.diff(CHAIN.ends(rows)[:, tcp, 0], axis=0), axis=-1)
         reference = guard._refer(q)
-        reference._far = 0.0
-        for far in np.quantile(way, [0.1, 0.5, 0.9]):
-            reference._far = far
-            steps = np.abs(np.diff(rows, axis=0))
-            _, ticks = reference.open(rows, steps, steps.max(axis=0))
+        steps = np.abs(np.diff(rows, axis=0))
+        for far in np.quantile(way, [0.1, 0.5, 0.9, 1.0]) * (1.0 - 1e-12):
+            reference.far = far
+            ticks = reference.open(rows, steps, rows.min(axis=0), rows.max(axis=0), steps.max(axis=0))
             assert set(np.flatnonzero(way > far)) <= set(ticks.tolist())
+        reference.far = 1e3  # of that nothing is in doubt
+        assert not reference.open(rows, steps, rows.min(axis=0), rows.max(axis=0), steps.max(axis=0)).size
     numeric = [
         (CHAIN.ends(q + 1e-6 * e)[tcp, 0] - CHAIN.ends(q - 1e-6 * e)[tcp, 0]) / 2e-6 for e in np.eye(3)
     ]
     np.testing.assert_allclose(CHAIN.jacobian(q, tcp), np.array(numeric).T, atol=1e-8)
+
+
+def test_what_is_proven_of_pairs_holds_far_from_where_they_were_looked_at():
+    """Each pair known at a pose of its own: none that comes too close in a motion, or may touch, is left out."""
+    guard, rng = Guard(CHAIN, SCENE, DT), np.random.default_rng(8)
+    pairs, proven = np.arange(len(guard.names)), 0
+    known = guard._known
+    rows = rng.uniform(-2.0, 2.0, 3)
+    assert known.open(rows, rows, np.full(3, 1e-6)).tolist() == pairs.tolist()  # nothing is known yet
+    for spread in (0.003, 0.05, 1.0) * 20:
+        q = rng.uniform(-2.5, 2.5, 3)
+        rows = q + rng.normal(0.0, spread, (50, 3))
+        for pair in pairs:
+            at = q + rng.normal(0.0, spread, 3)
+            known.learn(at, pair[None], guard.clearances(at)[pair[None]])
+        steps = np.abs(np.diff(rows, axis=0))
+        left = known.open(rows.min(axis=0), rows.max(axis=0), steps.max(axis=0))
+        d = guard.clearances(rows)
+        swept = 0.5 * (d[1:] + d[:-1] - steps @ guard.pairs.motion.T)
+        close = (d.min(axis=0) < SCENE.margin_m) | (swept.min(axis=0) < 0.0)
+        assert set(np.flatnonzero(close)) <= set(left.tolist())
+        proven += len(pairs) - len(left)
+    assert 100 < proven < 55 * len(pairs)
