@@ -168,8 +168,9 @@ class SequenceBatch:
         """Some of the sequences."""
         past = self.history
         history = None if past is None else History(past.obs[rows], past.action[rows], past.mask[rows])
-        some = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "history"}
-        return SequenceBatch(**{k: x if x is None else x[rows] for k, x in some.items()}, history=history)
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "history"}
+        some: dict[str, Any] = {name: x if x is None else x[rows] for name, x in given.items()}
+        return SequenceBatch(**some, history=history)
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same on a device."""

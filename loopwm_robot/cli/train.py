@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import TrainCommand
 from ..runs import RunFolder
@@ -13,6 +13,7 @@ from .compose import compose, load
 from .resume import resumed
 
 if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
     from ..training.online import TrainingRun
     from ..training.team import Team
 
@@ -35,8 +36,7 @@ def lead(overrides: list[str], team: Team) -> int:
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
     from ..objective import check_objective
-    from ..report.curves import learning_curve
-    from ..report.depths import depth_histogram
+    from ..report.html import build_report
     from ..tracking import check_tracking, tracking
     from .checks import origin, recorded
 
@@ -61,7 +61,7 @@ def lead(overrides: list[str], team: Team) -> int:
     with folder:
         if not folder.resumed:
             named = {name: getattr(config, name) for name in ("data", "init", "old_data")}
-            found = {name: path and str(Path(path).expanduser().absolute()) for name, path in named.items()}
+            found: dict[str, Any] = {name: path and str(Path(path).expanduser().absolute()) for name, path in named.items()}
             folder.save_config(replace(config, **found))  # it may be resumed from elsewhere
         started = time.perf_counter()
         team.tell(str(folder.path))
@@ -71,15 +71,40 @@ def lead(overrides: list[str], team: Team) -> int:
             training.on_entry = note
             checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
-        learning_curve(training.history, folder.file("plots/learning_curve.png"))
-        if training.depths:
-            depth_histogram(training.depths, folder.file("plots/depths.png"))
+        draw(training, checkpoint, folder)
+        if config.film_episodes:
+            film(config, checkpoint, folder)
         wall_time = time.perf_counter() - started
         folder.write_summary({"model": config.model.kind, **training.summary(), "wall_time_s": wall_time})
+        build_report(folder.path)
         report = f"checkpoint {folder.path / CHECKPOINT_FILE}"
         folder.log.info(report)
         print(report)
     return 0
+
+
+def draw(training: TrainingRun, checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Draw how training went, how deep the exits go, and what the model foresees of held-out motion."""
+    from ..evaluation import draw_predictions
+    from ..report.curves import learning_curve
+    from ..report.depths import depth_histogram
+
+    learning_curve(training.history, folder.file("plots/learning_curve.png"))
+    if training.depths:
+        depth_histogram(training.depths, folder.file("plots/depths.png"))
+    draw_predictions(checkpoint, training.held_out, folder.path / "plots")
+
+
+def film(config: TrainCommand, checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Film some goals of an evaluation; a machine that cannot draw goes on without."""
+    from ..plan_pictures import film_plans
+    from ..report.video import VideoError
+
+    path = folder.file("video/reaches.mp4")
+    try:
+        film_plans(checkpoint, config.env, config.planner, config.seed, config.film_episodes, path)
+    except VideoError as error:
+        folder.log.warning("no video: %s", error)
 
 
 def follow(overrides: list[str], team: Team) -> int:
