@@ -61,7 +61,8 @@ def lead(overrides: list[str], team: Team) -> int:
     with folder:
         if not folder.resumed:
             named = {name: getattr(config, name) for name in ("data", "init", "old_data")}
-            found: dict[str, Any] = {name: path and str(Path(path).expanduser().absolute()) for name, path in named.items()}
+            given = {name: path for name, path in named.items() if path is not None}
+            found: dict[str, Any] = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
             folder.save_config(replace(config, **found))  # it may be resumed from elsewhere
         started = time.perf_counter()
         team.tell(str(folder.path))
