@@ -550,6 +550,7 @@ class TrainCommand(ExploreCommand):
         planner: makes the episodes between the rounds.
         train: the rounds.
         device: cpu, cuda (a GPU), cuda:N, or auto (a GPU where there is one).
+        film_episodes: goals of an evaluation to film with the trained model, into video/reaches.mp4, 0 to 1000.
     """
 
     resume: str | None = None
@@ -561,9 +562,11 @@ class TrainCommand(ExploreCommand):
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     device: str = "cpu"
+    film_episodes: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _number("film_episodes", self.film_episodes, 0, 1000)
         check_device(self.device)
         if self.init is None:
             given = {"old_data": self.old_data is not None, "train.update.anchor": self.train.update.anchor > 0}

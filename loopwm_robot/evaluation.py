@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,17 @@ def position_name(spaces: Spaces) -> str:
     return {"ee": "End effector"}.get(names[0], names[0].capitalize()) if names else "Position"
 
 
+def draw_predictions(checkpoint: Checkpoint, episodes: Sequence[Episode], plots: Path) -> None:
+    """Draw predictions.png and horizons.png from held-out episodes, where a position (3,) is observed long enough."""
+    spaces, horizon = checkpoint.spaces, max(HORIZONS)
+    if spaces.position[1] - spaces.position[0] != 3 or max(map(len, episodes), default=0) < horizon:
+        return
+    predicted, truth = open_loop_predictions(checkpoint.model, episodes, horizon, 5)
+    both, position = (predicted.numpy(), truth.numpy()), spaces.position_columns
+    prediction_plot(*both, spaces.ctrl_dt, position, plots / "predictions.png", name=position_name(spaces))
+    horizon_plot(*both, position, plots / "horizons.png")
+
+
 def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> None:
     """Draw the figures of an evaluation into folder/plots and write its tables.
 
@@ -202,15 +213,11 @@ def write_evaluation(evaluation: Evaluation, checkpoint: Checkpoint, folder: Pat
     """
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
-    spaces, model = checkpoint.spaces, checkpoint.model
+    spaces = checkpoint.spaces
     distance_plot(evaluation.results, plots / "distance.png")
     result = evaluation.results[evaluation.model]
     timing_plot(result.plan_time, spaces.ctrl_dt, evaluation.control_step, plots / "timing.png")
-    if spaces.position[1] - spaces.position[0] == 3:
-        predicted, truth = open_loop_predictions(model, evaluation.held_out, max(HORIZONS), 5)
-        both, position = (predicted.numpy(), truth.numpy()), spaces.position_columns
-        prediction_plot(*both, spaces.ctrl_dt, position, plots / "predictions.png", name=position_name(spaces))
-        horizon_plot(*both, position, plots / "horizons.png")
+    draw_predictions(checkpoint, evaluation.held_out, plots)
     if len(evaluation.open_loop) > 1:
         depth_plot(evaluation.open_loop, plots / "loops.png")
     table = {

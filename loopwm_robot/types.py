@@ -164,6 +164,14 @@ class SequenceBatch:
         """The observations, with their pictures where there are some."""
         return self.obs if self.image is None else Observed(self.obs, self.image)
 
+    def part(self, rows: slice) -> SequenceBatch:
+        """Some of the sequences."""
+        past = self.history
+        history = None if past is None else History(past.obs[rows], past.action[rows], past.mask[rows])
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "history"}
+        some: dict[str, Any] = {name: x if x is None else x[rows] for name, x in given.items()}
+        return SequenceBatch(**some, history=history)
+
     def to(self, device: torch.device) -> SequenceBatch:
         """The same on a device."""
         return SequenceBatch(*moved(self, device))

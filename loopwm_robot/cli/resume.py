@@ -12,7 +12,7 @@ from .compose import load, read
 
 T = TypeVar("T")
 
-NEWER = {"device", "interact", "init", "old_data"}
+NEWER = {"device", "interact", "init", "old_data", "film_episodes"}
 """Settings that the runs of earlier versions do not have."""
 
 

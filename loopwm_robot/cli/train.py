@@ -5,27 +5,39 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..config import TrainCommand
 from ..runs import RunFolder
-from .compose import compose
+from .compose import compose, load
 from .resume import resumed
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+    from ..training.online import TrainingRun
+    from ..training.team import Team
 
 CONFIG_NAME = "train"
 SCHEMA = TrainCommand
 
 
 def run(overrides: list[str]) -> int:
-    """Train into a new run folder, or go on with an interrupted one."""
+    """Train into a new run folder, or go on with an interrupted one; in all processes that torchrun started."""
+    from ..training.team import joined_team
+
+    with joined_team() as team:
+        return lead(overrides, team) if team.lead else follow(overrides, team)
+
+
+def lead(overrides: list[str], team: Team) -> int:
+    """What the only process does, or the first of several."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..build import check_model, make_env, spaces_of
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
     from ..objective import check_objective
-    from ..report.curves import learning_curve
-    from ..report.depths import depth_histogram
+    from ..report.html import build_report
     from ..tracking import check_tracking, tracking
-    from ..training.online import TrainingRun
     from .checks import origin, recorded
 
     if config.resume is None:
@@ -38,47 +50,86 @@ def run(overrides: list[str]) -> int:
         find_device(config.device)
         check_tracking(config.train.wandb)
         check_model(env, spaces, config.model, config.train.update.chunks)
-        data = recorded(config, env, spaces)
+        recorded(config, env, spaces)
     folder = RunFolder.create("train", config.out, config.resume)
     config = resumed(config, overrides, folder)
+    team.check(config.train.update.batch_size, config.device)
     if folder.resumed and (folder.path / "summary.json").is_file():
         print(f"the run is finished already: checkpoint {folder.path / CHECKPOINT_FILE}")
+        team.tell("")
         return 0
     with folder:
         if not folder.resumed:
             named = {name: getattr(config, name) for name in ("data", "init", "old_data")}
-            found = {name: path and str(Path(path).expanduser().absolute()) for name, path in named.items()}
+            given = {name: path for name, path in named.items() if path is not None}
+            found: dict[str, Any] = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
             folder.save_config(replace(config, **found))  # it may be resumed from elsewhere
-        env = make_env(config.env)
-        spaces = spaces_of(env, config.env)
-        training = TrainingRun(
-            env,
-            spaces,
-            config.model,
-            config.planner,
-            config.collect,
-            config.train,
-            config.seed,
-            folder.path / "training",
-            config.device,
-        )
         started = time.perf_counter()
-        if config.data is not None:
-            training.use_data(*(recorded(config, env, spaces) if folder.resumed else data))
-        if config.init is not None and (start := origin(config, spaces) if folder.resumed else start) is not None:
-            training.begin_from(start)
-        training.restore()
+        team.tell(str(folder.path))
+        training = prepared(config, folder.path, team)
         c, done = config.train, training.trainer.updates
         with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note:
             training.on_entry = note
             checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
-        learning_curve(training.history, folder.file("plots/learning_curve.png"))
-        if training.depths:
-            depth_histogram(training.depths, folder.file("plots/depths.png"))
+        draw(training, checkpoint, folder)
+        if config.film_episodes:
+            film(config, checkpoint, folder)
         wall_time = time.perf_counter() - started
         folder.write_summary({"model": config.model.kind, **training.summary(), "wall_time_s": wall_time})
+        build_report(folder.path)
         report = f"checkpoint {folder.path / CHECKPOINT_FILE}"
         folder.log.info(report)
         print(report)
     return 0
+
+
+def draw(training: TrainingRun, checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Draw how training went, how deep the exits go, and what the model foresees of held-out motion."""
+    from ..evaluation import draw_predictions
+    from ..report.curves import learning_curve
+    from ..report.depths import depth_histogram
+
+    learning_curve(training.history, folder.file("plots/learning_curve.png"))
+    if training.depths:
+        depth_histogram(training.depths, folder.file("plots/depths.png"))
+    draw_predictions(checkpoint, training.held_out, folder.path / "plots")
+
+
+def film(config: TrainCommand, checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Film some goals of an evaluation; a machine that cannot draw goes on without."""
+    from ..plan_pictures import film_plans
+    from ..report.video import VideoError
+
+    path = folder.file("video/reaches.mp4")
+    try:
+        film_plans(checkpoint, config.env, config.planner, config.seed, config.film_episodes, path)
+    except VideoError as error:
+        folder.log.warning("no video: %s", error)
+
+
+def follow(overrides: list[str], team: Team) -> int:
+    """What the other processes do: their part of each batch, with the settings that the first one wrote."""
+    path = team.tell("")
+    if path:
+        prepared(load(Path(path) / "config.yaml", SCHEMA), Path(path), team).run()
+    return 0
+
+
+def prepared(config: TrainCommand, folder: Path, team: Team) -> TrainingRun:
+    """A training with its data, as it was after its last finished round."""
+    from ..build import make_env, spaces_of
+    from ..training.online import TrainingRun
+    from .checks import origin, recorded
+
+    env = make_env(config.env)
+    spaces = spaces_of(env, config.env)
+    parts = (config.model, config.planner, config.collect, config.train, config.seed)
+    training = TrainingRun(env, spaces, *parts, folder / "training", config.device, team=team)
+    if config.data is not None:
+        training.use_data(*recorded(config, env, spaces))
+    start = origin(config, spaces)
+    if start is not None:
+        training.begin_from(start)
+    training.restore()
+    return training

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..files import whole_file
 from ..types import Episode, Float32, History, SequenceBatch, UInt8
-from .rows_file import DAMAGE, check_file, fill, shape_of, unreadable
+from .rows_file import DAMAGE, ages, check_file, fill, shape_of, unreadable
 from .storage import IN_MEMORY, Column, Place, allocate
 
 RewardFn = Callable[[Float32, Float32], NDArray[np.floating]]
@@ -231,7 +231,7 @@ class ReplayBuffer:
             raise unreadable(path, error) from error
         self._rows["remaining"][used:] = 0
         remaining = self._rows["remaining"][:used]
-        self._age[:used] = _ages(remaining)
+        self._age[:used] = ages(remaining)
         self._used, self._next, self._count = used, int(following), int(np.count_nonzero(remaining))
 
     def _check_fits(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -242,11 +242,3 @@ class ReplayBuffer:
                     f"episodes {path}: {name} has shape {shapes[name]}, allowed up to {rows.shape}; "
                     "use the environment they were recorded in, or raise train.buffer_size"
                 )
-
-
-def _ages(remaining: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows since the start of each episode, from the transitions that remain in it."""
-    rows = np.arange(len(remaining))
-    first = np.ones(len(remaining), dtype=bool)
-    first[1:] = remaining[1:] != remaining[:-1] - 1
-    return rows - np.maximum.accumulate(np.where(first, rows, 0))

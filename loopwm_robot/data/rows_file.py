@@ -87,6 +87,14 @@ def fill(file: ZipFile, name: str, rows: NDArray[Any]) -> None:
         member.read(1)  # the end: only there the checksum is compared
 
 
+def ages(remaining: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows since the start of each episode, from the transitions that remain in it."""
+    rows = np.arange(len(remaining))
+    first = np.ones(len(remaining), dtype=bool)
+    first[1:] = remaining[1:] != remaining[:-1] - 1
+    return rows - np.maximum.accumulate(np.where(first, rows, 0))
+
+
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(member)
     shape, fortran, kind = npy.read_array_header_1_0(member) if version == (1, 0) else npy.read_array_header_2_0(member)

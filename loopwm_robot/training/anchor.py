@@ -20,7 +20,7 @@ class Anchor:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], strength: float) -> None:
-        self.parameters = [p for p in parameters if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in parameters if p.requires_grad]
         self.strength = strength
         self.old: list[Tensor] = [p.detach().clone() for p in self.parameters]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +69,7 @@ def world_model_loss(
     how: Unroll,
     generator: torch.Generator,
     unrolled: Unrolled | None = None,
+    average: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of an imagined rollout along recorded actions: sum over k of observation, reward and continuation terms.
 
@@ -79,6 +81,7 @@ def world_model_loss(
         how: observations shown on the way, and the length of a transition.
         generator: source of randomness.
         unrolled: the batch as the model imagined it; None has it imagined here.
+        average: of numbers of transitions over the processes that share a batch.
 
     Returns:
         the mean loss of a transition and its terms, detached scalars.
@@ -119,7 +122,8 @@ def world_model_loss(
         if weights.contraction:
             errors["contraction"] = path_excess(h, weights.contraction_budget).unsqueeze(1).expand_as(mask), mask
             scale["contraction"] = weights.contraction
-    terms = {name: (error * m_).sum() / m_.sum().clamp_min(1) for name, (error, m_) in errors.items()}
+    counts = average(torch.stack([m_.sum() for _, m_ in errors.values()])).clamp_min(1)
+    terms = {name: (errors[name][0] * errors[name][1]).sum() / n for name, n in zip(errors, counts, strict=True)}
     loss = torch.stack([scale.get(name, 1.0) * term for name, term in terms.items()]).sum()
     return loss, {name: value.detach() for name, value in terms.items()}
 

@@ -6,6 +6,7 @@ run goes on where its last finished round ended and reaches the same result as a
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ from .gate import fit_exit_gate
 from .keep import BEST, LAST, best, newest_is_best, saved_states
 from .metrics import Starts, imagine, open_loop_rmse
 from .refused import REFUSED
+from .team import ALONE, Team
 from .trainer import WorldModelTrainer
 
 HELD_OUT_SEED = 900_000
@@ -82,6 +84,7 @@ class TrainingRun:
         depths: transitions by their number of loops, for each exit rule, see `depth_counts`.
         on_entry: is handed each new entry of the history.
         offline: nothing is done in the environment, see `use_data`.
+        team: the processes of a data-parallel training.
         origin: what is fine-tuned, see `begin_from`; None where the weights are new.
     """
 
@@ -104,6 +107,7 @@ class TrainingRun:
     on_entry: Callable[[dict[str, float]], None] | None = None
     offline: bool = False
     origin: Origin | None = None
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -113,7 +117,7 @@ class TrainingRun:
         place = Place(self.train.replay_memory_gb * GB, self.folder)
         self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes, place=place)
         self.rng = np.random.default_rng(self.seed)
-        self.generator = torch.Generator().manual_seed(self.seed)
+        self.generator = torch.Generator().manual_seed(self.seed + self.team.rank)
         self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
         self.planner_noise = seeded(self.model.device, self.seed)
         self.agent = make_agent(self.model, s, self.planner_config, self.planner_noise)
@@ -125,8 +129,9 @@ class TrainingRun:
             self.generator,
             s.position_columns,
             reward_function(self.env),
+            self.team,
         )
-        self.trainer.refused = self.folder / REFUSED
+        self.trainer.refused = self.folder / (REFUSED if self.team.lead else f"{self.team.rank}_{REFUSED}")
         self.held_out: list[Episode] = []
 
     def run(self, on_round: Callable[[ClosedLoopResult | None], None] | None = None) -> Checkpoint:
@@ -138,6 +143,8 @@ class TrainingRun:
         Returns:
             the trained model.
         """
+        if not self.team.lead:
+            return self._follow()
         if not self.offline:
             self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
         if len(self.buffer) == 0:
@@ -148,6 +155,8 @@ class TrainingRun:
             self._compare("before", self.origin.checkpoint.model)
         elif self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
+        if self.team.size > 1:
+            self._pass_on()
         with torch_threads(self.train.threads), deterministic(self.train.deterministic):
             while self.rounds_done < self.train.rounds:
                 started = time.perf_counter()
@@ -157,7 +166,7 @@ class TrainingRun:
                 self._log_round(result)
                 self.train_time_s += time.perf_counter() - started
                 self._keep()
-                self.save()
+                self._pass_on()
                 if on_round is not None:
                     on_round(result)
             if isinstance(self.model, LoopWM):
@@ -165,6 +174,24 @@ class TrainingRun:
         if self.origin is not None:
             self._compare("after", self.model)
         return self.checkpoint()
+
+    def _follow(self) -> Checkpoint:
+        """The part of a process that is not the lead: its share of each batch."""
+        self._pass_on()
+        with torch_threads(self.train.threads), deterministic(self.train.deterministic):
+            while self.rounds_done < self.train.rounds:
+                self._update()
+                self._pass_on()
+        return self.checkpoint()
+
+    def _pass_on(self) -> None:
+        """After a round: the lead writes the state, the others read it."""
+        states = self.team.gather(self.generator.get_state())
+        if self.team.lead:
+            self.save(states)
+        self.team.tell("written")
+        if not self.team.lead:
+            self.restore()
 
     def begin_from(self, origin: Origin) -> None:
         """Fine-tune a trained model; a resumed run is given the same before `restore`."""
@@ -239,8 +266,12 @@ class TrainingRun:
         for name in (LAST, BEST) if newest_is_best(self.history) else (LAST,):
             save_checkpoint(self.folder / name, self.checkpoint())
 
-    def save(self) -> None:
-        """Write the whole state; the state file comes last and makes it valid."""
+    def save(self, generators: Sequence[torch.Tensor] = ()) -> None:
+        """Write the whole state; the state file comes last and makes it valid.
+
+        Args:
+            generators: states of `generator` in all processes; none is that of this one alone.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         tag = f"round_{self.rounds_done}"
         self.buffer.save(self.folder / f"{tag}.npz")
@@ -248,6 +279,7 @@ class TrainingRun:
         tensors |= {f"model.{name}": t.detach().cpu() for name, t in self.model.state_dict().items()}
         for name, generator in (("generator", self.generator), ("planner", self.planner_noise)):
             tensors[f"random.{name}"] = generator.get_state()
+        tensors |= {f"random.generator.{rank}": state for rank, state in enumerate(generators) if rank}
         header = {
             "groups": json.dumps(groups),
             "state": json.dumps(
@@ -275,7 +307,9 @@ class TrainingRun:
         state = json.loads(header["state"])
         self.model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
         _restore_optimizer(self.trainer.optimizer, tensors, json.loads(header["groups"]))
-        self.generator.set_state(tensors["random.generator"])
+        mine = f"random.generator.{self.team.rank}" if self.team.rank else "random.generator"
+        if mine in tensors:  # otherwise there were fewer processes
+            self.generator.set_state(tensors[mine])
         noise = tensors["random.planner"]
         if noise.shape == self.planner_noise.get_state().shape:  # otherwise it was drawn on another kind of device
             self.planner_noise.set_state(noise)
@@ -295,7 +329,7 @@ class TrainingRun:
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
         started = time.perf_counter()
-        with progress(name, self.train.updates_per_round) as bar:
+        with progress(name, self.train.updates_per_round, file=None if self.team.lead else io.StringIO()) as bar:
             for i in range(self.train.updates_per_round):
                 values = self.trainer.update(self.buffer)
                 for key, value in values.items():

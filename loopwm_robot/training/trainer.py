@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ..data.buffer import ReplayBuffer, RewardFn
 from ..models.dynamics import DynamicsModel, Unroll
@@ -16,6 +17,7 @@ from .actor_critic import ActorCriticUpdate, actor_critic_loss
 from .anchor import Anchor
 from .losses import LossWeights, curriculum_horizon, world_model_loss
 from .refused import save_batch
+from .team import ALONE, Team
 
 NORMALIZER_IMAGES = 4096
 """Pictures that their mean is taken from."""
@@ -86,6 +88,35 @@ class UpdateConfig:
             )
 
 
+class Losses(nn.Module):
+    """All losses of a model as one module, whose forward pass torch can watch.
+
+    Args:
+        model: with everything that is trained.
+        config: settings.
+        obs_weight: weight of each observed number (n_obs,).
+        team: the processes that share a batch.
+    """
+
+    def __init__(self, model: DynamicsModel, config: UpdateConfig, obs_weight: Tensor, team: Team) -> None:
+        super().__init__()
+        self.model, self.config, self.obs_weight, self.team = model, config, obs_weight, team
+
+    def forward(
+        self, batch: SequenceBatch, how: Unroll, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The loss of the dynamics, that of policy and value (0 without), and their terms, detached."""
+        c, model = self.config, self.model
+        unrolled = model.unroll(batch, how, generator)
+        loss, terms = world_model_loss(
+            model, batch, c.loss, self.obs_weight, how, generator, unrolled, self.team.mean
+        )
+        if model.actor_critic is None:
+            return loss, torch.zeros_like(loss), terms
+        acting, more = actor_critic_loss(model, model.actor_critic, batch, unrolled.h, c.actor_critic, generator)
+        return loss, acting, terms | more
+
+
 class WorldModelTrainer:
     """Owns the optimiser and its schedule.
 
@@ -97,6 +128,7 @@ class WorldModelTrainer:
         generator: draws loop counts and hidden observations.
         position: columns of the observation that get the loss weight `position`.
         reward_fn: the task's reward, for hindsight goals; None keeps the recorded ones.
+        team: the processes that share each batch.
 
     Attributes:
         updates: done so far.
@@ -114,7 +146,9 @@ class WorldModelTrainer:
         generator: torch.Generator,
         position: slice,
         reward_fn: RewardFn | None = None,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.model, self.config, self.total_updates = model, config, total_updates
         self.rng, self.generator, self.reward_fn = rng, generator, reward_fn
         self.updates = 0
@@ -134,6 +168,7 @@ class WorldModelTrainer:
         if self.acting:
             groups.append({"params": self.acting, "weight_decay": 0.0, "lr": config.actor_critic.learning_rate})
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
+        self._losses: nn.Module | None = None
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
         """Take the scaling of observations, their changes and goals from the data."""
@@ -172,20 +207,21 @@ class WorldModelTrainer:
         c = self.config
         chunk = c.chunks[int(self.rng.integers(len(c.chunks)))] if len(c.chunks) > 1 else c.chunks[0]
         length = chunk * curriculum_horizon(self.updates, c.curriculum, c.sequence_length)
-        batch = self._draw(buffer, length).to(self.model.device)
+        batch = self._draw(buffer, length)
+        if self.team.size > 1:  # the same batch everywhere
+            batch = batch.part(self.team.part(c.batch_size))
+        batch = batch.to(self.model.device)
         how = Unroll(c.observe_prob, chunk)
-        unrolled = self.model.unroll(batch, how, self.generator)
-        loss, terms = world_model_loss(self.model, batch, c.loss, self.obs_weight, how, self.generator, unrolled)
+        if self._losses is None:
+            self._losses = self.team.wrapped(Losses(self.model, c, self.obs_weight, self.team))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.team.noticing():
+            loss, acting, terms = self._losses(batch, how, self.generator)
+            (loss + acting).backward()  # neither has a gradient in what the other trains
         norm = torch.nn.utils.clip_grad_norm_(self.dynamics, c.grad_clip)
-        if (actor_critic := self.model.actor_critic) is not None:
-            acting, more = actor_critic_loss(
-                self.model, actor_critic, batch, unrolled.h, c.actor_critic, self.generator
-            )
-            acting.backward()
+        actor_critic = self.model.actor_critic
+        if actor_critic is not None:
             norm = norm + torch.nn.utils.clip_grad_norm_(self.acting, c.grad_clip)
-            terms |= more
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             if self.refused is not None:
                 save_batch(self.refused, batch)
@@ -203,5 +239,6 @@ class WorldModelTrainer:
         if actor_critic is not None:
             actor_critic.follow(c.actor_critic.target_rate)
         self.updates += 1
-        values = {name: float(value) for name, value in terms.items()}
-        return {"loss": float(loss.detach()), **values, "grad_norm": float(norm), "learning_rate": rate}
+        numbers = self.team.mean(torch.stack([loss.detach(), *terms.values()])).tolist()
+        values = dict(zip(("loss", *terms), numbers, strict=True))
+        return {**values, "grad_norm": float(norm), "learning_rate": rate}

@@ -151,6 +151,9 @@ def test_collect_then_train_on_its_episodes(
     assert trained["train_transitions"] == 120 and trained["train_updates"] == 3
     assert (tmp_path / "trained" / "checkpoint.safetensors").is_file()
     assert (tmp_path / "trained" / "plots" / "learning_curve.png").is_file()
+    page = (tmp_path / "trained" / "report.html").read_text(encoding="utf-8")
+    for name in ("learning curve", "depths", "predictions", "horizons"):
+        assert f'alt="{name}"' in page, name
     assert episodes.read_bytes() == before
     assert str(tmp_path / "trained" / "checkpoint.safetensors") in capsys.readouterr().out
     tuned, finer = tmp_path / "tuned", ["train.rounds=1", "train.updates_per_round=3", "train.update.anchor=10"]

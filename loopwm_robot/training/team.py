@@ -1,0 +1,134 @@
+"""Data-parallel training: the processes that torchrun started, and what they tell one another.
+
+    torchrun --nproc-per-node 2 -m loopwm_robot.cli.main train ...
+
+All processes hold the same weights, the same replay buffer and the same generator of batches: each draws the same
+batch and computes the gradient of its part. The first one, the lead, also explores, plans, measures and writes; after
+each round the others read what it wrote, which is what a resumed run reads. So all of them have to see the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..errors import RequestError
+
+PATIENCE = timedelta(hours=6)
+"""How long the others wait while the lead explores or plans; the death of a process is noticed at once."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the training has ended."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one training.
+
+    Attributes:
+        rank: number of this process.
+        size: number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def lead(self) -> bool:
+        """Whether this process explores, plans, measures and writes."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """The rows of a batch that are this process's."""
+        share = batch // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def check(self, batch: int, device: str) -> None:
+        """A batch can be split here.
+
+        Raises:
+            RequestError: it is no multiple of the number of processes, or the device is none for several.
+        """
+        if batch % self.size:
+            raise RequestError(
+                f"train.update.batch_size is {batch} for {self.size} processes, allowed multiples of {self.size}"
+            )
+        if self.size > 1 and device != "cpu":
+            raise RequestError(f"device is '{device}' for {self.size} processes, allowed cpu; start one process")
+
+    def wrapped(self, module: nn.Module) -> nn.Module:
+        """The module; its gradients are means over the processes."""
+        if self.size == 1:
+            return module
+        with _noticing(self):
+            # Which heads take part differs by configuration.
+            return nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Means over the processes."""
+        if self.size > 1:
+            with _noticing(self):
+                dist.all_reduce(values)
+            values = values / self.size
+        return values
+
+    def gather(self, values: Tensor) -> list[Tensor]:
+        """The values of all processes, in their order; of the same shape everywhere."""
+        if self.size == 1:
+            return [values]
+        found = [torch.empty_like(values) for _ in range(self.size)]
+        with _noticing(self):
+            dist.all_gather(found, values)
+        return found
+
+    def tell(self, text: str) -> str:
+        """What the lead says, in all processes; only its own text counts."""
+        if self.size == 1:
+            return text
+        told = [text]
+        with _noticing(self):
+            dist.broadcast_object_list(told)
+        return told[0]
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Say what happened where another process ends meanwhile."""
+        with _noticing(self):
+            yield
+
+
+ALONE = Team()
+
+
+@contextmanager
+def joined_team() -> Iterator[Team]:
+    """Meet the processes that torchrun started; a process that was started otherwise is alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    dist.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _noticing(team: Team) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if team.size == 1 or not any(word in str(error) for word in ("gloo", "onnection", "peer")):
+            raise
+        raise LostProcessError(
+            f"process {team.rank} of {team.size} lost another one ({str(error).splitlines()[0][:200]}); "
+            "see why that one ended, then start all again with resume=FOLDER"
+        ) from error
