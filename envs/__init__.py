@@ -12,6 +12,7 @@ from .collector import Collector, Transitions, VectorPolicy
 from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, JointTorque, JointVelocity
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
+from .looks import Look, LookRanges
 from .meshes import GeomMesh, geom_meshes
 from .observation import (
     OBJECT_UNITS,
@@ -26,6 +27,7 @@ from .observation import (
     target_groups,
 )
 from .pixels import PixelObservation
+from .privileged import PrivilegedObservation
 from .randomize import DYNAMICS_UNITS, TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges
 from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
@@ -77,11 +79,14 @@ __all__ = [
     "JointReference",
     "JointTorque",
     "JointVelocity",
+    "Look",
+    "LookRanges",
     "Marker",
     "PegInsertEnv",
     "PickAndPlaceEnv",
     "PixelObservation",
     "Polyline",
+    "PrivilegedObservation",
     "PushEnv",
     "PushExplorer",
     "ReachAvoidEnv",

@@ -146,8 +146,8 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     def edit_scene(self, spec: mujoco.MjSpec) -> None:
         """Add to the arm's MJCF before it is compiled; tasks add their objects after calling this one."""
         if self.workspace.scale != 1.0:  # the same view of a smaller arm
-            camera = spec.camera("main")
-            camera.pos = self.workspace.scale * np.array(camera.pos)
+            for camera in spec.cameras:
+                camera.pos = self.workspace.scale * np.array(camera.pos)
         if self.randomize is not None:
             add_payload(spec, self.arm)
         if self.control_mode == "joint_torque":
