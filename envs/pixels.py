@@ -81,7 +81,7 @@ class PixelObservation(
         if not isinstance(space, gym.spaces.Dict):
             raise ValueError(f"PixelObservation got observations {space}, allowed a Dict with the key 'observation'")
         parts = {name: part for name, part in space.spaces.items() if self._keeps_vector or name != "observation"}
-        kinds = {"image": gym.spaces.Box(0, 255, (size, size, 3), np.uint8)}
+        kinds: dict[str, gym.spaces.Box[Any]] = {"image": gym.spaces.Box(0, 255, (size, size, 3), np.uint8)}
         if depth:
             kinds["depth"] = gym.spaces.Box(0.0, np.float32(FAR), (size, size), np.float32)
         if segmentation:
@@ -110,6 +110,7 @@ class PixelObservation(
         """Picture (size, size, 3) of the present state, by the first camera."""
         renderer, _ = self._eyes()
         renderer.use(self._cameras[0])
+        self._base.dress(renderer.model)
         return renderer.render(self._base.data.qpos)
 
     def close(self) -> None:
@@ -134,6 +135,7 @@ class PixelObservation(
 
     def _pictures(self) -> dict[str, NDArray[Any]]:
         renderer, qpos = self._eyes()[0], self._base.data.qpos
+        self._base.dress(renderer.model)
         found: dict[str, NDArray[Any]] = {}
         for camera, end in zip(self._cameras, self._ends(), strict=True):
             renderer.use(camera)
