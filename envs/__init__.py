@@ -14,6 +14,7 @@ from .control_modes import CONTROL_MODES, CartesianPosition, JointPosition, Join
 from .experts import expert
 from .exploration import PushExplorer
 from .kinematics import ArmKinematics
+from .looks import Look, LookRanges
 from .meshes import GeomMesh, geom_meshes
 from .observation import (
     OBJECT_UNITS,
@@ -28,6 +29,7 @@ from .observation import (
     target_groups,
 )
 from .pixels import PixelObservation
+from .privileged import PrivilegedObservation
 from .randomize import DYNAMICS_UNITS, TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges
 from .rendering import Marker, Polyline, SceneRenderer
 from .rewards import distance, reach_reward
@@ -79,11 +81,14 @@ __all__ = [
     "JointReference",
     "JointTorque",
     "JointVelocity",
+    "Look",
+    "LookRanges",
     "Marker",
     "PegInsertEnv",
     "PickAndPlaceEnv",
     "PixelObservation",
     "Polyline",
+    "PrivilegedObservation",
     "PushEnv",
     "PushExplorer",
     "ReachAvoidEnv",

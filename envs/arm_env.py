@@ -146,8 +146,8 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
     def edit_scene(self, spec: mujoco.MjSpec) -> None:
         """Add to the arm's MJCF before it is compiled; tasks add their objects after calling this one."""
         if self.workspace.scale != 1.0:  # the same view of a smaller arm
-            camera = spec.camera("main")
-            camera.pos = self.workspace.scale * np.array(camera.pos)
+            for camera in spec.cameras:
+                camera.pos = self.workspace.scale * np.array(camera.pos)
         if self.randomize is not None:
             add_payload(spec, self.arm)
         if self.control_mode == "joint_torque":
@@ -384,7 +384,13 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
                 samples=self._samples,
                 model=self.arm.load_model(visuals=True, edit=self.edit_scene, gripper=self.gripper),
             )
+        self.dress(self._renderer.model)
         return self._renderer.render(self.data.qpos, overlay, self.markers())
+
+    def dress(self, model: mujoco.MjModel) -> None:
+        """Give objects in a model for pictures the size that they have in this episode."""
+        if self._model_dynamics is not None:
+            self._model_dynamics.dress(model)
 
     def close(self) -> None:
         """Free the GL context, if any."""

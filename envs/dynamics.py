@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from .arms.arm import Arm
 from .randomize import Dynamics
@@ -31,6 +32,9 @@ def add_payload(spec: mujoco.MjSpec, arm: Arm) -> None:
     spec.add_exclude(name=PAYLOAD_BODY, bodyname1=PAYLOAD_BODY, bodyname2=parent)
 
 
+GEOM_FIELDS = ("geom_size", "geom_rbound", "geom_aabb", "geom_friction")
+
+
 class ModelDynamics:
     """Writes dynamics into a model, always starting from the values it was compiled with."""
 
@@ -52,6 +56,10 @@ class ModelDynamics:
         self._bias = model.actuator_biasprm.copy()
         self._mass = model.body_mass.copy()
         self._inertia = model.body_inertia.copy()
+        free = np.flatnonzero(model.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE))
+        self._objects = model.jnt_bodyid[free]
+        self._geoms = np.flatnonzero(np.isin(model.geom_bodyid, self._objects))
+        self._shape = {name: getattr(model, name).copy() for name in GEOM_FIELDS}
         self._center, self._extent = model.stat.center.copy(), float(model.stat.extent)
         model.dof_solimp[self._joints, :2] = FRICTION_IMPEDANCE
 
@@ -73,8 +81,42 @@ class ModelDynamics:
         model.actuator_gainprm[:, 0] *= dynamics.gain
         model.actuator_biasprm[:] = self._bias
         model.actuator_biasprm[:, 1:3] *= dynamics.gain
+        self._change_objects(dynamics)
         # Masses enter derived constants, e.g. those that scale the softness of contacts.
         mujoco.mj_setConst(model, self._scratch)
         # It also measures the scene anew, for the cameras; the MJCF has its own numbers.
         model.stat.center[:] = self._center
         model.stat.extent = self._extent
+
+    def dress(self, model: mujoco.MjModel) -> None:
+        """Give the objects of another model of the scene, one for pictures, the size that they have in this one."""
+        for geom in self._geoms:
+            model.geom(self._model.geom(int(geom)).name).size[:] = self._model.geom_size[geom]
+
+    def _change_objects(self, dynamics: Dynamics) -> None:
+        """Objects on the table: boxes and upright cylinders, each one geom."""
+        model, scale = self._model, dynamics.object_size
+        for name, values in self._shape.items():
+            getattr(model, name)[:] = values
+        model.geom_friction[self._geoms, 0] *= dynamics.object_friction
+        model.body_mass[self._objects] *= dynamics.object_mass
+        model.body_inertia[self._objects] *= dynamics.object_mass
+        if scale == 1.0:
+            return
+        for geom in self._geoms:
+            body, box = int(model.geom_bodyid[geom]), model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_BOX)
+            before = _solid(self._shape["geom_size"][geom], box)
+            model.geom_size[geom, : 2 if box else 1] *= scale
+            model.geom_aabb[geom, 3:5] *= scale
+            after = _solid(model.geom_size[geom], box)
+            model.body_inertia[body] *= after / before
+            model.geom_rbound[geom] = np.linalg.norm(model.geom_size[geom, : 3 if box else 2])
+
+
+def _solid(size: NDArray[np.float64], box: bool) -> NDArray[np.float64]:
+    """Moments of inertia (3,) of a solid of mass 1 about its axes [m^2]: of a box, or of a cylinder along z."""
+    if box:
+        x, y, z = size**2 / 3.0
+        return np.array([y + z, x + z, x + y])
+    across, along = size[0] ** 2 / 4.0 + size[1] ** 2 / 3.0, size[0] ** 2 / 2.0
+    return np.array([across, across, along])

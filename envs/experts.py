@@ -72,7 +72,8 @@ class Push:
         spot = thing - self.BEHIND * heading
         near = float(np.linalg.norm(spot - ee[:2]))
         if self.pushing:
-            pace = min(1.0, 0.15 + far / 0.1)
+            # Slower where it slips, and in time: the object follows late.
+            pace = min(1.0, 0.12 + far / 0.2) * max(0.3, 1.0 - abs(aside) / self.ASIDE)
             planar = pace * heading - np.clip(0.4 * aside / self.step, -0.5, 0.5) * side
             return np.clip([*planar, GAIN * (self.LOW - ee[2]) / self.step], -1.0, 1.0)
         if near < 0.02 or (near < 0.03 and ee[2] < self.HIGH - 0.02):

@@ -20,6 +20,8 @@ DYNAMICS_UNITS: dict[str, str] = {
     "delay": "control steps",
 }
 """Parameters in the order of `Dynamics.vector`, with units."""
+OBJECT_DYNAMICS = ("object_mass", "object_friction", "object_size")
+"""Factors on what lies on the table; they are not in the vector."""
 LOGARITHMIC = ("damping", "gain")
 """Factors, drawn and normalised by their logarithm; the others are drawn uniformly."""
 
@@ -34,6 +36,9 @@ class Dynamics:
         damping: factor on the damping of the joints.
         gain: factor on the stiffness and damping (kp and kv) of the position servos.
         delay: control steps between an action and its execution.
+        object_mass: factor on the mass of what moves freely on the table.
+        object_friction: factor on its friction.
+        object_size: factor on its size in the plane; the height stays.
     """
 
     payload: float = 0.0
@@ -41,6 +46,9 @@ class Dynamics:
     damping: float = 1.0
     gain: float = 1.0
     delay: int = 0
+    object_mass: float = 1.0
+    object_friction: float = 1.0
+    object_size: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -54,10 +62,14 @@ class Dynamics:
             ("damping", 0.01, 100.0),
             ("gain", 0.01, 2.0),  # stiffer servos are unstable at a physics step of 2 ms
             ("delay", 0, 20),
+            ("object_mass", 0.1, 10.0),
+            ("object_friction", 0.1, 10.0),
+            ("object_size", 0.7, 1.3),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{name} is {value} {DYNAMICS_UNITS[name]}, allowed [{low:g}, {high:g}]")
+                unit = DYNAMICS_UNITS.get(name, "1")
+                raise ValueError(f"{name} is {value} {unit}, allowed [{low:g}, {high:g}]")
         if self.delay != int(self.delay):
             raise ValueError(f"delay is {self.delay} control steps, must be a whole number")
 
@@ -106,6 +118,9 @@ class DynamicsRanges:
         delay: lowest and highest number of control steps.
         held_out: combinations that are left out.
         unseen: draw only from the held-out combinations instead of leaving them out.
+        object_mass: lowest and highest factor, drawn uniformly, as the two below.
+        object_friction: lowest and highest factor.
+        object_size: lowest and highest factor.
     """
 
     payload: Interval = (0.0, 3.0)
@@ -115,6 +130,9 @@ class DynamicsRanges:
     delay: tuple[int, int] = (0, 2)
     held_out: tuple[Combination, ...] = ()
     unseen: bool = False
+    object_mass: Interval = (1.0, 1.0)
+    object_friction: Interval = (1.0, 1.0)
+    object_size: Interval = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         """Refuse ranges that cannot be drawn from.
@@ -122,10 +140,11 @@ class DynamicsRanges:
         Raises:
             ValueError: an interval is upside down or holds impossible values, or nothing is left to draw.
         """
-        for name in DYNAMICS_UNITS:
+        for name in (*DYNAMICS_UNITS, *OBJECT_DYNAMICS):
             low, high = getattr(self, name)
             if not low <= high:
-                raise ValueError(f"range of {name} is ({low}, {high}) {DYNAMICS_UNITS[name]}, must be (low, high)")
+                unit = DYNAMICS_UNITS.get(name, "1")
+                raise ValueError(f"range of {name} is ({low}, {high}) {unit}, must be (low, high)")
             for value in (low, high):
                 Dynamics(**{name: value})
         if self.unseen and not self.held_out:
@@ -151,6 +170,10 @@ class DynamicsRanges:
     def contains(self, dynamics: Dynamics) -> bool:
         """Whether `sample` could have drawn these parameters."""
         box = Combination(self.payload, self.friction, self.damping, self.gain, self.delay)
+        for name in OBJECT_DYNAMICS:
+            low, high = getattr(self, name)
+            if not low <= getattr(dynamics, name) <= high:
+                return False
         return box.contains(dynamics) and any(c.contains(dynamics) for c in self.held_out) == self.unseen
 
     def sample(self, rng: np.random.Generator) -> Dynamics:
@@ -173,10 +196,16 @@ class DynamicsRanges:
                 damping=_log_uniform(rng, self.damping),
                 gain=_log_uniform(rng, self.gain),
                 delay=int(rng.integers(self.delay[0], self.delay[1] + 1)),
+                **self._objects(rng),
             )
             if self.contains(drawn):
                 return drawn
         raise ValueError("held_out leaves nothing to draw in 1000 tries; make the combinations smaller or larger")
+
+    def _objects(self, rng: np.random.Generator) -> dict[str, float]:
+        """Draw what differs in the objects; a single value takes no random number, so that seeds keep their meaning."""
+        ends = {name: getattr(self, name) for name in OBJECT_DYNAMICS}
+        return {name: float(rng.uniform(low, high)) if low < high else low for name, (low, high) in ends.items()}
 
 
 HELD_OUT = (

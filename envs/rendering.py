@@ -5,8 +5,6 @@ In software, shadow maps and multisampling cost 10 to 100 times the rest of a fr
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arms.arm import Arm
+from .gl import open_gl_context
 
 Rgba = Sequence[float] | NDArray[np.floating[Any]]
 
@@ -29,6 +28,8 @@ GLOW = 0.3
 """Emission of paths and markers, so that their colour reads the same from all sides."""
 ORIGIN = (0.0, 0.0, 0.0)
 UPRIGHT = np.eye(3)
+CLASSES = ("background", "robot", "table", "object")
+"""What `SceneRenderer.segmentation` tells apart; its numbers count from 0. Further objects have further numbers."""
 
 
 class Polyline(NamedTuple):
@@ -83,8 +84,6 @@ class SceneRenderer:
             raise ValueError(f"image size is {width} x {height} pixels, must be at least 1 x 1")
         self._model = arm.load_model(visuals=True) if model is None else model
         cameras = [self._model.camera(i).name for i in range(self._model.ncam)]
-        if camera not in cameras:
-            raise ValueError(f"camera {camera!r} is unknown, arm {arm.name!r} has: {', '.join(cameras)}")
         self._model.vis.global_.offwidth = width
         self._model.vis.global_.offheight = height
         self._model.vis.quality.offsamples = samples
@@ -92,7 +91,8 @@ class SceneRenderer:
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
-        self._camera.fixedcamid = cameras.index(camera)
+        self._cameras = cameras
+        self.use(camera)
         self._drop_shadows = not shadows
         self._capsules = np.flatnonzero(self._model.geom_type == int(mujoco.mjtGeom.mjGEOM_CAPSULE))
         self._capsules = self._capsules[self._model.geom_group[self._capsules] == COLLISION_GROUP]
@@ -102,14 +102,12 @@ class SceneRenderer:
         self._scene.flags[int(mujoco.mjtRndFlag.mjRND_REFLECTION)] = False
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
-        self._gl: Any = _open_gl_context(width, height)
+        self._gl: Any = open_gl_context(width, height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(self._model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
 
-    def render(
-        self, q: ArrayLike, paths: Sequence[Polyline] = (), markers: Sequence[Marker] = ()
-    ) -> NDArray[np.uint8]:
+    def render(self, q: ArrayLike, paths: Sequence[Polyline] = (), markers: Sequence[Marker] = ()) -> NDArray[np.uint8]:
         """Draw a pose.
 
         Args:
@@ -123,14 +121,7 @@ class SceneRenderer:
         Raises:
             RuntimeError: the renderer has been closed.
         """
-        if self._gl is None:
-            raise RuntimeError("the renderer is closed; make a new one to draw again")
-        self._data.qpos[:] = q
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_camlight(self._model, self._data)
-        every = int(mujoco.mjtCatBit.mjCAT_ALL)
-        mujoco.mjv_updateScene(self._model, self._data, self._option, None, self._camera, every, self._scene)
+        self._update(q)
         self._add_shadows(markers)
         for path in paths:
             self._add_path(Polyline(*path))
@@ -140,6 +131,96 @@ class SceneRenderer:
         mujoco.mjr_render(self._rect, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
         return self._pixels[::-1].copy()  # OpenGL counts rows from the bottom
+
+    def use(self, camera: str) -> None:
+        """Look through another camera from now on.
+
+        Args:
+            camera: its name.
+
+        Raises:
+            ValueError: it is unknown.
+        """
+        if camera not in self._cameras:
+            raise ValueError(f"camera {camera!r} is unknown, known cameras: {', '.join(self._cameras)}")
+        self._camera.fixedcamid = self._cameras.index(camera)
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """What is drawn; changes to its cameras, lights and colours show in the next picture."""
+        return self._model
+
+    def depth(self, q: ArrayLike) -> NDArray[np.float32]:
+        """Distances along the camera's axis.
+
+        Args:
+            q: as for `render`.
+
+        Returns:
+            New array (height, width) [m].
+        """
+        self._update(q)
+        self._gl.make_current()
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        buffer = np.empty(self._pixels.shape[:2], dtype=np.float32)
+        mujoco.mjr_readPixels(None, buffer, self._rect, self._context)
+        extent, clip = self._model.stat.extent, self._model.vis.map
+        near, far = clip.znear * extent, clip.zfar * extent
+        # OpenGL keeps 1/z, linear between the planes; MuJoCo turns it into 0 far to 1 near where the machine can.
+        return np.asarray(near / (1.0 - buffer[::-1] * (1.0 - near / far)), dtype=np.float32)
+
+    def segmentation(self, q: ArrayLike) -> NDArray[np.uint8]:
+        """What each pixel shows.
+
+        Args:
+            q: as for `render`.
+
+        Returns:
+            New array (height, width): the place in `CLASSES`; further objects count on.
+        """
+        self._update(q)
+        kinds = self.kinds()
+        segment, idcolor = int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)
+        self._scene.flags[segment] = self._scene.flags[idcolor] = True
+        try:
+            self._gl.make_current()
+            mujoco.mjr_render(self._rect, self._scene, self._context)
+            mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        finally:
+            self._scene.flags[segment] = self._scene.flags[idcolor] = False
+        red, green, blue = np.moveaxis(self._pixels[::-1].astype(np.int64), -1, 0)
+        number = red + 256 * green + 65536 * blue  # 0 is nothing, otherwise a geom's segid + 1
+        table = np.zeros(self._scene.ngeom + 1, dtype=np.uint8)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.objtype == int(mujoco.mjtObj.mjOBJ_GEOM):
+                table[geom.segid + 1] = kinds[geom.objid]
+        return table[number]
+
+    def kinds(self) -> NDArray[np.uint8]:
+        """Class of every geom of the model (ngeom,), its place in `CLASSES`."""
+        model = self._model
+        roots = model.body_rootid[model.geom_bodyid]
+        robot = int(model.body_rootid[int(model.site_bodyid[int(model.site("ee").id)])])
+        others = [root for root in dict.fromkeys(roots) if root not in (0, robot)]
+        kinds = np.zeros(model.ngeom, dtype=np.uint8)
+        kinds[roots == robot] = CLASSES.index("robot")
+        scenery = {"table": "table", "edge": "table", "backdrop": "background", "wall": "object"}
+        for geom in np.flatnonzero(roots == 0):  # with the base of the robot, which does not move
+            kinds[geom] = CLASSES.index(scenery.get(model.geom(int(geom)).name, "robot"))
+        for i, root in enumerate(others):
+            kinds[roots == root] = CLASSES.index("object") + i
+        return kinds
+
+    def _update(self, q: ArrayLike) -> None:
+        """Pose the scene."""
+        if self._gl is None:
+            raise RuntimeError("the renderer is closed; make a new one to draw again")
+        self._data.qpos[:] = q
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_comPos(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        every = int(mujoco.mjtCatBit.mjCAT_ALL)
+        mujoco.mjv_updateScene(self._model, self._data, self._option, None, self._camera, every, self._scene)
 
     def close(self) -> None:
         """Free the GL context. Closing twice is harmless."""
@@ -226,29 +307,3 @@ class SceneRenderer:
             np.asarray(rgba, dtype=np.float32),
         )
         return geom
-
-
-def _open_gl_context(width: int, height: int) -> Any:
-    """Open the context that MUJOCO_GL names; without it EGL on a Linux machine that has no display.
-
-    MuJoCo reads MUJOCO_GL once, at its first import; choosing here works whatever was imported before.
-    """
-    wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
-    has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if not wanted and sys.platform == "linux" and not has_display:
-        wanted = "egl"
-    try:
-        if wanted == "egl":
-            from mujoco.egl import GLContext
-        elif wanted == "osmesa":
-            from mujoco.osmesa import GLContext
-        elif sys.platform == "darwin":
-            from mujoco.cgl import GLContext
-        else:
-            from mujoco.glfw import GLContext
-        return GLContext(width, height)
-    except Exception as error:  # the back ends raise many types, from ImportError to GLError
-        raise RuntimeError(
-            f"no GL context with MUJOCO_GL={wanted or 'unset'}: {error}; set MUJOCO_GL to egl or osmesa "
-            "(packages libegl1 or libosmesa6), or leave render_mode=None"
-        ) from error

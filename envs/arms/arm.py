@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .description import Description, read_description
-from .robot import EE, GRIPPER_PREFIX, adopt_options, open_spec, robot_spec
+from .robot import CONTACT, EE, GRIPPER_PREFIX, adopt_options, open_spec, robot_spec
 
 FloatArray = NDArray[np.float64]
 
 _FOLDER = Path(__file__).resolve().parent
 SCENE = _FOLDER.parent / "scenes" / "table.xml"
+
+
+SOFT = (0.02, 1.0)
+"""MuJoCo's default of `solref`, taken for a geom that says nothing of its contacts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +202,9 @@ def _compile(
                 spec.delete(geom)
     if edit is not None:
         edit(spec)
+    for geom in spec.geoms:
+        if (int(geom.contype) or int(geom.conaffinity)) and np.array_equal(geom.solref, SOFT):
+            geom.solref = (CONTACT, 1.0)
     return spec.compile()
 
 

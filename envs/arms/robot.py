@@ -19,8 +19,9 @@ EE = "ee"
 GRIPPER_PREFIX = "gripper_"
 OBJECT_BIT = 4
 """Collision bit of the objects of tasks; arms use bits 1 and 2. What touches objects has it in its conaffinity."""
-FINGER_CONTACT = 0.004
-"""Time constant of the contacts of fingers [s]: two physics steps, the least that is stable."""
+CONTACT = 0.004
+"""Time constant of contacts [s]: two physics steps, the least that is stable. MuJoCo makes contacts as soft as suits
+the lighter of the two, so that at its default of 20 ms an arm presses small things centimetres into the table."""
 _HINGE, _SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
 
 
@@ -231,5 +232,4 @@ def _let_touch(spec: mujoco.MjSpec, joints: tuple[str, ...]) -> None:
             if int(geom.contype) or int(geom.conaffinity):
                 geom.conaffinity = int(geom.conaffinity) | OBJECT_BIT
         for geom in body.find_all("geom"):
-            # MuJoCo makes contacts as soft as suits the light finger, which the whole arm may press on the table.
-            geom.solref, geom.priority = (FINGER_CONTACT, 1.0), 1
+            geom.priority = 1

@@ -56,8 +56,7 @@ def covariance(jacobian: FloatArray, independent: float) -> FloatArray:
         independent: share of the residuals that count: those of one piece of a recording go together.
     """
     curve = independent * jacobian.T @ jacobian + np.eye(jacobian.shape[1]) / PRIOR_STD**2
-    result: FloatArray = np.linalg.inv(curve)
-    return result
+    return np.asarray(np.linalg.inv(curve), dtype=np.float64)
 
 
 def estimates(

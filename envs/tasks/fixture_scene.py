@@ -13,8 +13,8 @@ PART = "part"
 """Body and joint of what moves."""
 HEAVY, DAMPED = 1e6, 1e8
 """Mass [kg, kg m^2] and damping [N s/m, N m s] of the joints that place a fixture: 1 kN moves it by 10 um a second."""
-SOLREF = (0.005, 1.0)
-"""Contacts four times as fast as MuJoCo's own: an arm that leans on a fixture sinks in by less than 5 mm."""
+END_STOP = (0.005, 1.0)
+"""Four times as fast as MuJoCo's own: an arm that leans on a part moves it by less than 5 mm beyond its way."""
 SLOT = (0.032, 0.045)
 """Half width and half length of the slot of a handle, for a large arm as all lengths here [m]. The peg has 12 mm of
 play, because the tool of an arm tilts by up to 20 degrees across its table."""
@@ -50,7 +50,7 @@ def add_fixture(spec: mujoco.MjSpec) -> mujoco.MjsBody:
 def add_part(spec: mujoco.MjSpec, body: mujoco.MjsBody, height: float, **joint: Any) -> mujoco.MjsBody:
     """Add what moves, over the origin. Args: body: the fixture; height: [m]; **joint: of `add_joint`."""
     part = body.add_body(name=PART, pos=(0.0, 0.0, height), gravcomp=1.0)
-    part.add_joint(name=PART, solref_limit=SOLREF, **joint)
+    part.add_joint(name=PART, solref_limit=END_STOP, **joint)
     spec.add_exclude(bodyname1="world", bodyname2=PART)
     return part
 
@@ -79,7 +79,6 @@ def add_shape(
         size=np.array([*size, 0.0][:3]) * scale,
         contype=both,
         conaffinity=both,
-        solref=SOLREF,
         priority=1,
         friction=(0.4, 0.005, 0.0001),
         rgba=rgba,

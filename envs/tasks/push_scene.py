@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arms.robot import EE, OBJECT_BIT
+from ..arms.robot import CONTACT, EE, OBJECT_BIT
 
 OBJECT_BODY = "object"
 HALF_SIZE = (0.035, 0.035, 0.025)
@@ -67,7 +67,13 @@ def add_box(spec: mujoco.MjSpec, name: str, scale: float, friction: float = FRIC
 
 
 def add_cylinder(
-    spec: mujoco.MjSpec, radius: float, half_height: float, mass: float, friction: Sequence[float], condim: int = 3
+    spec: mujoco.MjSpec,
+    radius: float,
+    half_height: float,
+    mass: float,
+    friction: Sequence[float],
+    condim: int = 3,
+    contact: float = CONTACT,
 ) -> None:
     """Add a cylinder that stands on the table and moves freely.
 
@@ -77,6 +83,7 @@ def add_cylinder(
         mass: of it [kg].
         friction: coefficients of MuJoCo, sliding first; its own count in every contact.
         condim: dimensions of its contacts.
+        contact: time constant of its contacts [s].
     """
     body = spec.worldbody.add_body(name=OBJECT_BODY, pos=(0.5, 0.0, half_height))
     body.add_freejoint(name=OBJECT_BODY)
@@ -88,6 +95,7 @@ def add_cylinder(
         friction=friction,
         condim=condim,
         priority=1,
+        solref=(contact, 1.0),
         contype=OBJECT_BIT,
         conaffinity=0,
         rgba=OBJECT_RGBA,

@@ -19,6 +19,8 @@ RADIUS, HALF_HEIGHT = 0.04, 0.025
 """Of the puck, for a large arm as all lengths here [m]."""
 MASS = 0.3
 """[kg]; it goes with the volume."""
+CONTACT = 0.019
+"""Time constant of the puck's contacts [s]: a harder one bounces off the hand."""
 FRICTION = 0.02
 """Sliding friction of the puck, almost as on an air table; it goes with the size of the arm, so that the speed does."""
 GRAVITY = 9.81
@@ -86,7 +88,7 @@ class SlideEnv(PushEnv):
         ArmEnv.edit_scene(self, spec)
         scale = self.workspace.scale
         friction = (FRICTION * scale, 0.0, 0.0)
-        add_cylinder(spec, RADIUS * scale, HALF_HEIGHT * scale, MASS * scale**3, friction)
+        add_cylinder(spec, RADIUS * scale, HALF_HEIGHT * scale, MASS * scale**3, friction, contact=CONTACT)
         spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # the same friction in all directions
         add_peg(spec, scale)
         camera = spec.camera("main")

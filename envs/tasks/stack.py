@@ -21,8 +21,6 @@ HALF_SIZE = (0.03, 0.03, 0.02)
 """Half edges of the block below, for a large arm as all lengths here [m]."""
 MASS = 0.4
 """Of the block [kg]; it goes with the volume."""
-BLOCK_CONTACT = 0.01
-"""Time constant of its contacts [s], half of MuJoCo's: an arm that presses on it would sink in a centimetre."""
 CLEARANCE = HALF_SIZE[0] * math.sqrt(2.0) + RADIUS
 """Least distance in the plane at which cylinder and block cannot touch [m]."""
 BLOCK_RGBA = (0.36, 0.42, 0.78, 1.0)
@@ -72,7 +70,6 @@ class StackEnv(PickAndPlaceEnv):
             mass=MASS * scale**3,
             friction=FRICTION,
             priority=1,
-            solref=(BLOCK_CONTACT, 1.0),
             contype=OBJECT_BIT,
             conaffinity=OBJECT_BIT,
             rgba=BLOCK_RGBA,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs import PixelObservation
+from envs import LookRanges, PixelObservation, PrivilegedObservation
 
 
 def make(obs_mode: str = "mixed", task: str = "PandaReach", **settings: Any) -> PixelObservation:
@@ -66,3 +66,50 @@ def test_wrong_requests_are_refused() -> None:
     flat = gym.wrappers.FlattenObservation(arm)
     with pytest.raises(ValueError, match="allowed a Dict"):
         PixelObservation(flat)
+
+
+def test_several_cameras_with_depth_and_classes() -> None:
+    env = make("image", "PandaStack", size=64, camera=("main", "top"), depth=True, segmentation=True)
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains(obs)
+    assert (obs["image"] != obs["image_top"]).any() and (obs["depth"] != obs["depth_top"]).any()
+    # Robot, table, cylinder and block; seen from above the table is as far as the camera is high.
+    assert set(np.unique(obs["segmentation_top"])) >= {1, 2, 3, 4}
+    table = obs["depth_top"][obs["segmentation_top"] == 2]
+    np.testing.assert_allclose(table, 1.6, atol=0.01)
+    assert obs["depth_top"][obs["segmentation_top"] == 1].min() < 1.2
+    env.close()
+
+
+def test_looks_change_pictures_alone_and_come_again() -> None:
+    plain, other = make(size=32), make(size=32, looks=LookRanges())
+    seen, changed = plain.reset(seed=3)[0], other.reset(seed=3)[0]
+    np.testing.assert_array_equal(seen["observation"], changed["observation"])
+    assert np.abs(seen["image"].astype(float) - changed["image"]).mean() > 3
+    look = other.look
+    assert other.reset()[0] is not None and other.look != look
+    again = other.reset(seed=3)[0]
+    assert other.look == look
+    np.testing.assert_array_equal(again["image"], changed["image"])
+    np.testing.assert_array_equal(plain.reset(seed=3, options={"look": look})[0]["image"], changed["image"])
+    np.testing.assert_array_equal(plain.reset(seed=3)[0]["image"], seen["image"])
+    with pytest.raises(ValueError, match=r"zoom of looks is 2, allowed \[0, 0.5\]"):
+        LookRanges(zoom=2)
+    plain.close()
+    other.close()
+
+
+def test_privileged_state_is_apart_and_true() -> None:
+    made = gym.make("LoopWM/PandaPush-v0", randomize="training", observation_noise={"q": 0.01}, observation_delay=2)
+    env = PrivilegedObservation(made)
+    env.reset(seed=0)
+    obs, *_ = env.step(np.ones(3, np.float32))
+    assert env.observation_space.contains(obs)
+    base, groups = env.unwrapped, env.groups()
+    truth = base.vector_observation()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(obs["privileged"][: len(truth)], truth)
+    assert (obs["observation"] != truth).any()
+    hidden = base.dynamics.vector(base.randomize)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(obs["privileged"][groups["dynamics_gain"]], hidden[3:4])
+    with pytest.raises(ValueError, match="allowed the environments of envs/"):
+        PrivilegedObservation(gym.make("MountainCarContinuous-v0"))

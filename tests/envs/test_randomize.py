@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs import TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges, JointReference, ReachEnv, interpolate
-from envs.randomize import DYNAMICS_UNITS, HELD_OUT
+from envs.randomize import DYNAMICS_UNITS, HELD_OUT, OBJECT_DYNAMICS
 
 HEAVY = Dynamics(payload=3.0, friction=12.0, damping=10.0, gain=0.1, delay=2)
 MODEL_FIELDS = (
@@ -67,7 +67,8 @@ def test_vector_is_the_position_in_the_ranges() -> None:
     np.testing.assert_array_equal(high.vector(), 1.0)
     middle = Dynamics(payload=1.5, friction=6.0, damping=5.0**0.5, gain=0.1**0.5, delay=1).vector()
     np.testing.assert_allclose(middle, 0.0, atol=1e-6)
-    assert middle.dtype == np.float32 and len(middle) == len(dataclasses.fields(Dynamics)) == len(DYNAMICS_UNITS)
+    assert middle.dtype == np.float32 and len(middle) == len(DYNAMICS_UNITS)
+    assert {field.name for field in dataclasses.fields(Dynamics)} == {*DYNAMICS_UNITS, *OBJECT_DYNAMICS}
     np.testing.assert_array_equal(HEAVY.vector(UNSEEN), HEAVY.vector(TRAINING))
     np.testing.assert_array_equal(Dynamics(payload=2.0).vector(DynamicsRanges(payload=(2.0, 2.0)))[0], 0.0)
 
@@ -254,3 +255,38 @@ def test_registered_environment() -> None:
         warnings.simplefilter("error")
         check_env(made.unwrapped)
     made.close()
+
+
+@pytest.mark.parametrize("task", ("PandaPush", "PandaStack"))
+def test_objects_differ_as_compiled_ones_do_and_come_again(task: str) -> None:
+    ranges = dataclasses.replace(
+        DynamicsRanges.at(Dynamics()), object_mass=(0.5, 2.0), object_friction=(0.5, 1.5), object_size=(0.8, 1.2)
+    )
+    env = gym.make(f"LoopWM/{task}-v0", randomize=ranges).unwrapped
+    model, geom = env.model, env.model.geom("object")
+    fields = ("geom_size", "geom_friction", "geom_rbound", "geom_aabb", "body_mass", "body_inertia")
+    nominal = {name: getattr(model, name).copy() for name in fields}
+    env.reset(seed=1)
+    drawn = env.dynamics
+    assert ranges.contains(drawn) and len({drawn.object_mass, drawn.object_friction, drawn.object_size}) == 3
+    body = int(geom.bodyid[0])
+    assert model.body_mass[body] == pytest.approx(nominal["body_mass"][body] * drawn.object_mass)
+    rough = nominal["geom_friction"][geom.id, 0] * drawn.object_friction
+    assert model.geom_friction[geom.id, 0] == pytest.approx(rough)
+    # What MuJoCo makes of a thing of this size and mass.
+    spec = mujoco.MjSpec()
+    kind, mass = mujoco.mjtGeom(int(geom.type[0])), float(model.body_mass[body])
+    spec.worldbody.add_body().add_geom(type=kind, size=model.geom_size[geom.id], mass=mass)
+    alone = spec.compile()
+    np.testing.assert_allclose(model.body_inertia[body], alone.body_inertia[1], rtol=1e-9)
+    np.testing.assert_allclose(model.geom_rbound[geom.id], alone.geom_rbound[0], rtol=1e-9)
+    np.testing.assert_allclose(model.geom_aabb[geom.id], alone.geom_aabb[0], rtol=1e-9)
+    assert model.geom_size[geom.id, 0] == pytest.approx(nominal["geom_size"][geom.id, 0] * drawn.object_size)
+    for _ in range(10):
+        env.step(np.zeros(env.nu))
+    assert np.abs(env.data.qvel).max() < 0.05  # it stands as it was put
+    env.reset(seed=1)
+    assert env.dynamics == drawn
+    env.reset(options={"dynamics": Dynamics()})
+    for name, values in nominal.items():
+        np.testing.assert_array_equal(getattr(model, name), values, err_msg=name)

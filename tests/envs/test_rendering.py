@@ -76,7 +76,7 @@ def test_full_scene_leaves_the_rest_out() -> None:
 
 def test_errors() -> None:
     arm = load_arm("panda")
-    with pytest.raises(ValueError, match="'front' is unknown, arm 'panda' has: main"):
+    with pytest.raises(ValueError, match="'front' is unknown, known cameras: main"):
         SceneRenderer(arm, camera="front")
     with pytest.raises(ValueError, match="image size is 0 x 40 pixels"):
         SceneRenderer(arm, 0, 40)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from point_env import PointEnv
 
-from envs import UNSEEN, Dynamics
+from envs import DYNAMICS_UNITS, UNSEEN, Dynamics
 from loopwm_robot.build import make_env, simulator_model
 from loopwm_robot.config import EnvConfig
 from loopwm_robot.models.simulator import SimulatorModel
@@ -42,10 +42,14 @@ def belief(**values: Any) -> SimulatorConfig:
     return SimulatorConfig(**values)
 
 
+def of_the_arm(dynamics: Dynamics) -> dict[str, Any]:
+    return {name: getattr(dynamics, name) for name in DYNAMICS_UNITS}
+
+
 def test_who_believes_the_truth_sees_what_happens():
     env = hidden()
     true = imagined(simulator_model(env, SimulatorConfig()))
-    told = vars(TRUTH)
+    told = of_the_arm(TRUTH)
     assert torch.allclose(imagined(simulator_model(env, belief(**told))), true, atol=1e-6)
     for k, action in enumerate(ACTIONS[2].numpy()):
         obs, *_ = env.step(action)
@@ -98,7 +102,7 @@ def test_drawn_dynamics_are_members_and_share_what_is_fixed():
     trajectory = model.rollout(model.encode(None), ACTIONS)  # type: ignore[arg-type]
     members = trajectory.members()  # type: ignore[attr-defined]
     for member, dynamics in zip(members, beliefs, strict=True):
-        assert torch.equal(imagined(simulator_model(env, belief(**vars(dynamics)))), member.observations())
+        assert torch.equal(imagined(simulator_model(env, belief(**of_the_arm(dynamics)))), member.observations())
     mean = torch.stack([member.observations() for member in members]).mean(0)
     assert torch.allclose(trajectory.observations(), mean, atol=1e-6)
     model.close()
