@@ -405,6 +405,37 @@ class CollectCommand(ExploreCommand):
 
 
 @dataclass(frozen=True)
+class TeleopCommand:
+    """`loopwm teleop`: drive a simulated arm by keyboard or gamepad and record it.
+
+    Attributes:
+        seed: of the starts and goals, at least 0.
+        out: run folder; none makes runs/teleop/TIME.
+        env: the environment; of ours one with control_mode cartesian_delta, of others one whose actions are the
+            displacement of the hand (x, y, z) and perhaps the gripper.
+        episodes: to keep, at least 1.
+        max_steps: control steps after which an episode ends by itself, at least 1.
+        format: npz (ours, always written), or also minari or lerobot.
+        speed: action while a key is held, in (0, 1].
+    """
+
+    seed: int = 0
+    out: str | None = None
+    env: EnvConfig = field(default_factory=EnvConfig)
+    episodes: int = 10
+    max_steps: int = 1000
+    format: str = "lerobot"
+    speed: float = 0.5
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0, MAX_SEED)
+        _number("episodes", self.episodes, 1)
+        _number("max_steps", self.max_steps, 1)
+        _choice("format", self.format, COLLECTED)
+        _number("speed", self.speed, 1e-6, 1)
+
+
+@dataclass(frozen=True)
 class GalleryCommand:
     """`loopwm gallery`: a picture of every arm in every task.
 
