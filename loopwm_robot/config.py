@@ -77,7 +77,8 @@ class EnvConfig:
         obs_mode: vector (what the environment gives, which may be pictures where it is not ours), or of ours image
             (pictures instead of the vector) or mixed (both).
         image_size: pixels of a side of these pictures, an even number from 16 to 512.
-        arm: path of a YAML file that describes an arm of your own, to take the place of the id's; empty for that arm.
+        arm: path of a YAML file that describes an arm of your own, or the name of one from another package (jaco,
+            fetch, iiwa, kinova3, pusher), to take the place of the id's; empty for that arm.
     """
 
     id: str = "LoopWM/PandaReach-v0"
