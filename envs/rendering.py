@@ -5,8 +5,6 @@ In software, shadow maps and multisampling cost 10 to 100 times the rest of a fr
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -16,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arms.arm import Arm
+from .gl import open_context
+from .workspace import find_workspace
 
 Rgba = Sequence[float] | NDArray[np.floating[Any]]
 
@@ -29,6 +29,25 @@ GLOW = 0.3
 """Emission of paths and markers, so that their colour reads the same from all sides."""
 ORIGIN = (0.0, 0.0, 0.0)
 UPRIGHT = np.eye(3)
+
+
+class View(NamedTuple):
+    """A camera that looks at a point: point (3,) [m], distance [m], angles [degrees] as MuJoCo counts them."""
+
+    at: tuple[float, float, float]
+    distance: float
+    azimuth: float
+    elevation: float
+
+
+VIEWS = {
+    "top": View((0.45, 0.0, 0.0), 1.5, 0.0, -89.0),
+    "front": View((0.35, 0.0, 0.25), 1.7, 180.0, -20.0),
+    "left": View((0.35, 0.0, 0.25), 1.7, -90.0, -20.0),
+    "right": View((0.35, 0.0, 0.25), 1.7, 90.0, -20.0),
+    "table": View((0.45, 0.0, 0.05), 0.9, 150.0, -35.0),
+}
+"""Cameras beside those of the MJCF, for a large arm; lengths go with the size of the arm."""
 
 
 class Polyline(NamedTuple):
@@ -68,7 +87,7 @@ class SceneRenderer:
             arm: the arm.
             width: of the image [pixels].
             height: of the image [pixels].
-            camera: name of a camera in the MJCF.
+            camera: name of a camera in the MJCF, or one of `VIEWS`.
             shadows: draw shadows (slow in software).
             samples: multisampling of edges, 0 or 4 (slow in software).
             max_geom: upper bound of everything drawn.
@@ -83,16 +102,24 @@ class SceneRenderer:
             raise ValueError(f"image size is {width} x {height} pixels, must be at least 1 x 1")
         self._model = arm.load_model(visuals=True) if model is None else model
         cameras = [self._model.camera(i).name for i in range(self._model.ncam)]
-        if camera not in cameras:
-            raise ValueError(f"camera {camera!r} is unknown, arm {arm.name!r} has: {', '.join(cameras)}")
+        if camera not in (*cameras, *VIEWS):
+            known = ", ".join((*cameras, *VIEWS))
+            raise ValueError(f"camera {camera!r} is unknown, arm {arm.name!r} has: {known}")
         self._model.vis.global_.offwidth = width
         self._model.vis.global_.offheight = height
         self._model.vis.quality.offsamples = samples
         self._data = mujoco.MjData(self._model)
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
-        self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
-        self._camera.fixedcamid = cameras.index(camera)
+        if camera in cameras:
+            self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
+            self._camera.fixedcamid = cameras.index(camera)
+        else:
+            view, size = VIEWS[camera], find_workspace(arm).scale
+            self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FREE)
+            self._camera.lookat[:] = size * np.array(view.at)
+            self._camera.distance = size * view.distance
+            self._camera.azimuth, self._camera.elevation = view.azimuth, view.elevation
         self._drop_shadows = not shadows
         self._capsules = np.flatnonzero(self._model.geom_type == int(mujoco.mjtGeom.mjGEOM_CAPSULE))
         self._capsules = self._capsules[self._model.geom_group[self._capsules] == COLLISION_GROUP]
@@ -102,8 +129,7 @@ class SceneRenderer:
         self._scene.flags[int(mujoco.mjtRndFlag.mjRND_REFLECTION)] = False
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
-        self._gl: Any = _open_gl_context(width, height)
-        self._gl.make_current()
+        self._gl: Any = open_context(width, height)
         self._context = mujoco.MjrContext(self._model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
 
@@ -226,29 +252,3 @@ class SceneRenderer:
             np.asarray(rgba, dtype=np.float32),
         )
         return geom
-
-
-def _open_gl_context(width: int, height: int) -> Any:
-    """Open the context that MUJOCO_GL names; without it EGL on a Linux machine that has no display.
-
-    MuJoCo reads MUJOCO_GL once, at its first import; choosing here works whatever was imported before.
-    """
-    wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
-    has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if not wanted and sys.platform == "linux" and not has_display:
-        wanted = "egl"
-    try:
-        if wanted == "egl":
-            from mujoco.egl import GLContext
-        elif wanted == "osmesa":
-            from mujoco.osmesa import GLContext
-        elif sys.platform == "darwin":
-            from mujoco.cgl import GLContext
-        else:
-            from mujoco.glfw import GLContext
-        return GLContext(width, height)
-    except Exception as error:  # the back ends raise many types, from ImportError to GLError
-        raise RuntimeError(
-            f"no GL context with MUJOCO_GL={wanted or 'unset'}: {error}; set MUJOCO_GL to egl or osmesa "
-            "(packages libegl1 or libosmesa6), or leave render_mode=None"
-        ) from error
