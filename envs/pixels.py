@@ -34,7 +34,7 @@ class PixelObservation(
         env: an arm environment, wrapped or not.
         obs_mode: image (the picture replaces the vector) or mixed (it stands beside the vector).
         size: pixels of a side, a multiple of 2, 16 to 512.
-        camera: name of a camera of the scene (main, top, side), or several.
+        camera: name of a camera of the scene (main, top, front, left, right, table), or several.
         depth: also distances [m], under "depth", (size, size) of float32.
         segmentation: also what each pixel shows, under "segmentation", (size, size) of uint8; see `rendering.CLASSES`.
         looks: how far cameras, lights and colours differ from episode to episode; None not at all.

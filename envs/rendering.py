@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arms.arm import Arm
-from .gl import open_gl_context
+from .gl import open_context
 
 Rgba = Sequence[float] | NDArray[np.floating[Any]]
 
@@ -28,6 +28,7 @@ GLOW = 0.3
 """Emission of paths and markers, so that their colour reads the same from all sides."""
 ORIGIN = (0.0, 0.0, 0.0)
 UPRIGHT = np.eye(3)
+
 CLASSES = ("background", "robot", "table", "object")
 """What `SceneRenderer.segmentation` tells apart; its numbers count from 0. Further objects have further numbers."""
 
@@ -69,7 +70,7 @@ class SceneRenderer:
             arm: the arm.
             width: of the image [pixels].
             height: of the image [pixels].
-            camera: name of a camera in the MJCF.
+            camera: of the scene: main, top, front, left, right or table.
             shadows: draw shadows (slow in software).
             samples: multisampling of edges, 0 or 4 (slow in software).
             max_geom: upper bound of everything drawn.
@@ -102,8 +103,7 @@ class SceneRenderer:
         self._scene.flags[int(mujoco.mjtRndFlag.mjRND_REFLECTION)] = False
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
-        self._gl: Any = open_gl_context(width, height)
-        self._gl.make_current()
+        self._gl: Any = open_context(width, height)
         self._context = mujoco.MjrContext(self._model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
 
@@ -142,7 +142,8 @@ class SceneRenderer:
             ValueError: it is unknown.
         """
         if camera not in self._cameras:
-            raise ValueError(f"camera {camera!r} is unknown, known cameras: {', '.join(self._cameras)}")
+            known = ", ".join(self._cameras)
+            raise ValueError(f"camera {camera!r} is unknown, known cameras: {known}")
         self._camera.fixedcamid = self._cameras.index(camera)
 
     @property

@@ -77,7 +77,8 @@ class EnvConfig:
         obs_mode: vector (what the environment gives, which may be pictures where it is not ours), or of ours image
             (pictures instead of the vector) or mixed (both).
         image_size: pixels of a side of these pictures, an even number from 16 to 512.
-        arm: path of a YAML file that describes an arm of your own, to take the place of the id's; empty for that arm.
+        arm: path of a YAML file that describes an arm of your own, or the name of one from another package (jaco,
+            fetch, iiwa, kinova3, pusher), to take the place of the id's; empty for that arm.
         randomize: hidden dynamics drawn in each episode: training, unseen, or the path of a YAML file of ranges, as
             `loopwm identify` writes; empty for those of the id.
     """
@@ -453,6 +454,37 @@ class IdentifyCommand:
             _number(name, getattr(self, name), low)
         if self.threads is not None:
             _number("threads", self.threads, 1)
+
+
+@dataclass(frozen=True)
+class TeleopCommand:
+    """`loopwm teleop`: drive a simulated arm by keyboard or gamepad and record it.
+
+    Attributes:
+        seed: of the starts and goals, at least 0.
+        out: run folder; none makes runs/teleop/TIME.
+        env: the environment; of ours one with control_mode cartesian_delta, of others one whose actions are the
+            displacement of the hand (x, y, z) and perhaps the gripper.
+        episodes: to keep, at least 1.
+        max_steps: control steps after which an episode ends by itself, at least 1.
+        format: npz (ours, always written), or also minari or lerobot.
+        speed: action while a key is held, in (0, 1].
+    """
+
+    seed: int = 0
+    out: str | None = None
+    env: EnvConfig = field(default_factory=EnvConfig)
+    episodes: int = 10
+    max_steps: int = 1000
+    format: str = "lerobot"
+    speed: float = 0.5
+
+    def __post_init__(self) -> None:
+        _number("seed", self.seed, 0, MAX_SEED)
+        _number("episodes", self.episodes, 1)
+        _number("max_steps", self.max_steps, 1)
+        _choice("format", self.format, COLLECTED)
+        _number("speed", self.speed, 1e-6, 1)
 
 
 @dataclass(frozen=True)

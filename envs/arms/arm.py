@@ -111,11 +111,17 @@ def known_arms() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
+def other_arms() -> tuple[str, ...]:
+    """Names of the arms whose models come with other packages; `load_arm` knows them where these are installed."""
+    return tuple(sorted(path.stem for path in (_FOLDER / "others").glob("*.yaml")))
+
+
 def load_arm(name: str | Path) -> Arm:
     """Describe an arm.
 
     Args:
-        name: one of `known_arms()`, or the path of a YAML file as in `envs.arms.description.Description`.
+        name: one of `known_arms()` or `other_arms()`, or the path of a YAML file as in
+            `envs.arms.description.Description`.
 
     Returns:
         The description; its arrays are read-only and shared between calls.
@@ -126,11 +132,12 @@ def load_arm(name: str | Path) -> Arm:
     text = str(name)
     if text in known_arms():
         return _load(_FOLDER / f"{text}.yaml")
+    if text in other_arms():
+        return _load(_FOLDER / "others" / f"{text}.yaml")
     if text.endswith((".yaml", ".yml")):
         return _load(Path(text).expanduser().resolve())
-    raise ValueError(
-        f"arm {text!r} is unknown, known arms: {', '.join(known_arms())}; or give the path of a YAML file"
-    )
+    known = ", ".join((*known_arms(), *other_arms()))
+    raise ValueError(f"arm {text!r} is unknown, known arms: {known}; or give the path of a YAML file")
 
 
 @cache

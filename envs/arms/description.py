@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Description:
 
     Attributes:
         name: the stem of the YAML file.
-        model: MJCF or URDF file, relative to the YAML file.
+        model: MJCF or URDF file, relative to the YAML file; with the key `package` relative to the folder of that
+            installed Python package.
         joints: names of the joints, in the model's order from base to tip.
         home: ready pose [rad].
         ee: name of the site at the tool centre point, its z axis pointing out of the hand; or a body's name with
@@ -101,8 +103,9 @@ def read_description(path: Path) -> Description:
     """
     data = _mapping(path)
     raw = dict(data)
+    folder = _package_folder(path, raw.pop("package", None))
     known = {f.name: f for f in fields(Description) if f.name != "name"}
-    _refuse_unknown(path, raw, tuple(known))
+    _refuse_unknown(path, raw, (*known, "package"))
     for name in ("model", "joints", "home"):
         if name not in raw:
             what = {"model": "the MJCF or URDF file", "joints": "joint names from base to tip", "home": "a pose [rad]"}
@@ -110,9 +113,9 @@ def read_description(path: Path) -> Description:
     joints = raw.pop("joints")
     if not (isinstance(joints, list) and joints and all(isinstance(j, str) for j in joints)):
         raise ValueError(f"arm file {path}: joints is {joints!r}, must be a list of names from base to tip")
-    model = _file(path, "model", raw.pop("model"))
+    model = _file(path, "model", raw.pop("model"), folder)
     gripper = raw.pop("gripper", None)
-    values: dict[str, Any] = {"gripper": None if gripper is None else _gripper(path, gripper)}
+    values: dict[str, Any] = {"gripper": None if gripper is None else _gripper(path, gripper, folder)}
     for name, value in raw.items():
         default = known[name].default
         if name in ("ee", "flange", "source"):
@@ -131,14 +134,14 @@ def read_description(path: Path) -> Description:
     return Description(path.stem, model, tuple(joints), **values)
 
 
-def _gripper(path: Path, value: Any) -> GripperDescription:
+def _gripper(path: Path, value: Any, folder: Path) -> GripperDescription:
     """A gripper by name, or a mapping in the arm's file."""
     if isinstance(value, str):
         file = GRIPPERS / f"{value}.yaml"
         if not file.is_file():
             known = ", ".join(sorted(f.stem for f in GRIPPERS.glob("*.yaml")))
             raise ValueError(f"arm file {path}: gripper {value!r} is unknown, known: {known}; or give a mapping")
-        return _gripper(file, _mapping(file))
+        return _gripper(file, _mapping(file), file.parent)
     known_keys = tuple(f.name for f in fields(GripperDescription))
     if not isinstance(value, dict):
         raise ValueError(f"arm file {path}: gripper is {value!r}, must be a name or a mapping: {', '.join(known_keys)}")
@@ -153,7 +156,7 @@ def _gripper(path: Path, value: Any) -> GripperDescription:
     hold = _numbers(path, "gripper.hold", value.get("hold", 0.5), (1,))[0]
     if not (force > 0 and 0 <= hold <= 1):
         raise ValueError(f"arm file {path}: gripper.force is {force} and hold {hold}, allowed above 0 and [0, 1]")
-    files = {k: _file(path, f"gripper.{k}", value[k]) for k in ("model", "fixed") if value.get(k) is not None}
+    files = {k: _file(path, f"gripper.{k}", value[k], folder) for k in ("model", "fixed") if value.get(k) is not None}
     ends = {name: (low, high) for name, (low, high) in ranges.items()}
     return GripperDescription(ends, force, hold, files.get("model"), files.get("fixed"), str(value.get("source", "")))
 
@@ -176,8 +179,21 @@ def _refuse_unknown(path: Path, data: dict[str, Any], known: tuple[str, ...]) ->
             raise ValueError(f"arm file {path}: {name!r} is unknown, known keys: {', '.join(known)}")
 
 
-def _file(path: Path, name: str, value: Any) -> Path:
-    file = path.parent / str(value)
+def _package_folder(path: Path, package: Any) -> Path:
+    """Folder that the files named in a description are relative to; the package is not imported."""
+    if package is None:
+        return path.parent
+    try:
+        spec = importlib.util.find_spec(str(package).partition(".")[0])
+    except ValueError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"arm file {path}: package {package!r} is not installed; install it for its model")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _file(path: Path, name: str, value: Any, folder: Path) -> Path:
+    file = folder / str(value)
     if not file.is_file():
         raise ValueError(f"arm file {path}: {name} {file} is not a file")
     return file

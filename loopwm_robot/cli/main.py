@@ -15,6 +15,7 @@ from .errors import RequestError, run_guarded
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("loopwm_robot.cli.demo", "the main job end to end: collect, train, evaluate, drive, report"),
     "collect": ("loopwm_robot.cli.collect", "record episodes of random motion, or of the script that solves the task"),
+    "teleop": ("loopwm_robot.cli.teleop", "drive a simulated arm by keyboard or gamepad and record it"),
     "train": ("loopwm_robot.cli.train", "train a world model"),
     "sweep": ("loopwm_robot.cli.sweep", "train with every combination of some settings, several at a time"),
     "evaluate": ("loopwm_robot.cli.evaluate", "measure a checkpoint in closed loop"),

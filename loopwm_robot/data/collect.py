@@ -187,6 +187,56 @@ def _first(obs: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((obs[key] for key in keys if key in obs), None)
 
 
+class EpisodeRecorder:
+    """Collects one episode step by step.
+
+    Args:
+        raw: observation of the reset, of any layout that `split_observation` knows.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        obs, achieved, goal = split_observation(raw)
+        self.obs: list[Seen] = [obs]
+        self.achieved, self.goals = [achieved], [goal]
+        self.actions: list[Any] = []
+        self.rewards: list[float] = []
+        self.terminated: list[bool] = []
+        self.truncated: list[bool] = []
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def add(self, action: Any, raw: Any, reward: float, terminated: bool, truncated: bool) -> None:
+        """An action and what the environment answered."""
+        obs, achieved, goal = split_observation(raw)
+        self.obs.append(obs)
+        self.achieved.append(achieved)
+        self.goals.append(goal)
+        self.actions.append(action)
+        self.rewards.append(float(reward))
+        self.terminated.append(bool(terminated))
+        self.truncated.append(bool(truncated))
+
+    def episode(self, env: gym.Env[Any, Any], seed: int) -> Episode:
+        """What was recorded. Args: env: that it was recorded in. seed: of its reset."""
+        goal = self.goals[0]
+        moves = any(not np.array_equal(now, goal) for now in self.goals)
+        pictures = [o.image for o in self.obs if isinstance(o, Observed)]
+        return Episode(
+            obs=np.asarray([o.vector if isinstance(o, Observed) else o for o in self.obs], np.float32),
+            achieved=np.asarray(self.achieved, np.float32),
+            goal=np.asarray(self.goals if moves else goal, np.float32),
+            action=np.asarray(self.actions, np.float32),
+            reward=np.asarray(self.rewards, np.float32),
+            terminated=np.asarray(self.terminated, np.bool_),
+            truncated=np.asarray(self.truncated, np.bool_),
+            ctrl_dt=control_interval(env),
+            env_id=env.spec.id if env.spec is not None else type(env.unwrapped).__name__,
+            seed=seed,
+            image=np.stack(pictures) if pictures else None,
+        )
+
+
 def run_episode(
     env: gym.Env[Any, Any], policy: Policy, seed: int, options: dict[str, Any] | None = None
 ) -> tuple[Episode, dict[str, Any]]:
@@ -203,39 +253,15 @@ def run_episode(
         the episode and the info of its last step.
     """
     raw, info = env.reset(seed=seed, options=options)
-    obs, achieved, goal = split_observation(raw)
-    policy.reset(goal)
-    all_obs, all_achieved, goals = [obs], [achieved], [goal]
-    actions, rewards, terminated, truncated = [], [], [], []
+    recorder = EpisodeRecorder(raw)
+    policy.reset(recorder.goals[0])
     done = False
     while not done:
-        action = policy.act(obs)
-        raw, reward, term, trunc, info = env.step(action)
-        obs, achieved, now = split_observation(raw)
-        goals.append(now)
-        all_obs.append(obs)
-        all_achieved.append(achieved)
-        actions.append(action)
-        rewards.append(float(reward))
-        terminated.append(term)
-        truncated.append(trunc)
-        done = term or trunc
-    moves = any(not np.array_equal(now, goal) for now in goals)
-    pictures = [o.image for o in all_obs if isinstance(o, Observed)]
-    episode = Episode(
-        obs=np.asarray([o.vector if isinstance(o, Observed) else o for o in all_obs], np.float32),
-        achieved=np.asarray(all_achieved, np.float32),
-        goal=np.asarray(goals if moves else goal, np.float32),
-        action=np.asarray(actions, np.float32),
-        reward=np.asarray(rewards, np.float32),
-        terminated=np.asarray(terminated, np.bool_),
-        truncated=np.asarray(truncated, np.bool_),
-        ctrl_dt=control_interval(env),
-        env_id=env.spec.id if env.spec is not None else type(env.unwrapped).__name__,
-        seed=seed,
-        image=np.stack(pictures) if pictures else None,
-    )
-    return episode, info
+        action = policy.act(recorder.obs[-1])
+        raw, reward, terminated, truncated, info = env.step(action)
+        recorder.add(action, raw, float(reward), terminated, truncated)
+        done = terminated or truncated
+    return recorder.episode(env, seed), info
 
 
 def control_interval(env: gym.Env[Any, Any]) -> float:

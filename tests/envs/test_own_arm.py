@@ -284,14 +284,13 @@ def test_an_arm_that_reaches_nothing_says_so(tmp_path: Path) -> None:
 # -- models of others ------------------------------------------------------------
 
 
-def package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.submodule_search_locations is not None, f"{name} is part of the extra 'dev'"
-    return Path(next(iter(spec.submodule_search_locations)))
+def needs(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed; see docs/environments.md")
 
 
-def reaches_and_pushes(path: Path, *, push: bool = True) -> None:
-    env = ReachEnv(str(path))
+def reaches_and_pushes(name: str, *, push: bool = True) -> None:
+    env = ReachEnv(name)
     obs, _ = env.reset(seed=0)
     target = env.kinematics.solve_position(obs["desired_goal"], env.ref.q)
     assert target is not None
@@ -299,7 +298,7 @@ def reaches_and_pushes(path: Path, *, push: bool = True) -> None:
         *_, info = env.step(np.clip((target - env.ref.q) / 0.15, -1, 1))
     assert info["distance"] < 0.005
     if push:
-        env = PushEnv(str(path))
+        env = PushEnv(name)
         area = {"low": env.goal_low, "high": env.goal_high, "size": env.workspace.scale}
         policy = PushExplorer(np.random.default_rng(0), env.arm.n, **area, noise=0, goal_share=1, wander_share=0)
         best = []
@@ -311,55 +310,30 @@ def reaches_and_pushes(path: Path, *, push: bool = True) -> None:
     assert not any(int(warning.number) for warning in env.data.warning)
 
 
-def test_the_pusher_of_gymnasium(tmp_path: Path) -> None:
-    names = ("shoulder_pan", "shoulder_lift", "upper_arm_roll", "elbow_flex", "forearm_roll", "wrist_flex")
-    about = {
-        "model": str(package_folder("gymnasium") / "envs/mujoco/assets/pusher_v5.xml"),
-        "joints": [f"r_{name}_joint" for name in (*names, "wrist_roll")],
-        "home": [0, 0, 0, -1, 0, -0.5, 0],
-        "ee": "tips_arm",
-        "ee_pos": [0, 0, 0],
-        "tau_max": 10,
-        "base_pos": [0, 0.6, 0.3],
-    }
-    (tmp_path / "pusher.yaml").write_text(yaml.safe_dump(about))
-    reaches_and_pushes(tmp_path / "pusher.yaml", push=False)  # its wrist cannot point down
+def test_the_jaco_of_dm_control() -> None:
+    needs("dm_control")
+    reaches_and_pushes("jaco")
+    arm = load_arm("jaco")
+    assert arm.load_model(gripper=True).nu == 9
+    assert gym.make("LoopWM/PandaReach-v0", arm="jaco").unwrapped.arm is arm
 
 
-def test_the_jaco_of_dm_control(tmp_path: Path) -> None:
-    folder = package_folder("dm_control") / "third_party/kinova"
-    about = {
-        "model": str(folder / "jaco_arm.xml"),
-        "joints": [f"joint_{i}" for i in range(1, 7)],
-        "home": [0, 3.0, 1.3, 1.5, 0.5, 1.5],
-        "base_yaw": np.pi,
-        "flange": "wristsite",
-        "ee": "gripper_pinchsite",
-        "tau_max": [30, 30, 30, 14, 14, 14],
-        "gripper": {
-            "model": str(folder / "jaco_hand.xml"),
-            "joints": {f"finger_{i}": [1.2, 0.2] for i in (1, 2, 3)},
-            "force": 2,
-        },
-    }
-    (tmp_path / "jaco.yaml").write_text(yaml.safe_dump(about))
-    reaches_and_pushes(tmp_path / "jaco.yaml")
-    assert load_arm(tmp_path / "jaco.yaml").load_model(gripper=True).nu == 9
+def test_the_pusher_of_gymnasium() -> None:
+    reaches_and_pushes("pusher", push=False)  # its wrist cannot point down
 
 
 @pytest.mark.slow
-def test_the_fetch_of_gymnasium_robotics(tmp_path: Path) -> None:
-    names = ("shoulder_pan", "shoulder_lift", "upperarm_roll", "elbow_flex", "forearm_roll", "wrist_flex", "wrist_roll")
-    about = {
-        "model": str(package_folder("gymnasium_robotics") / "envs/assets/fetch/reach.xml"),
-        "joints": [f"robot0:{name}_joint" for name in names],
-        "home": [0, -1.006, 0, 1.252, 0, 1.324, 0],
-        "ee": "robot0:gripper_link",
-        "ee_pos": [0, 0, 0],
-        "ee_zaxis": [1, 0, 0],
-        "base_pos": [-0.2869, -0.2641, -0.4],
-        "tau_max": [33, 131, 76, 66, 29, 25, 7],
-        "gripper": {"joints": {f"robot0:{side}_gripper_finger_joint": [0, 0.05] for side in "rl"}, "force": 60},
-    }
-    (tmp_path / "fetch.yaml").write_text(yaml.safe_dump(about))
-    reaches_and_pushes(tmp_path / "fetch.yaml")
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("fetch", "gymnasium_robotics"), ("iiwa", "robosuite"), ("kinova3", "robosuite")],
+)
+def test_arms_of_other_packages(name: str, package: str) -> None:
+    needs(package)
+    reaches_and_pushes(name)
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="package 'no_such_package' is not installed"):
+        load_arm(write(tmp_path, package="no_such_package"))
+    with pytest.raises(ValueError, match=r"arm 'jacko' is unknown, known arms: fr3, .*, fetch, iiwa, jaco"):
+        load_arm("jacko")

@@ -1,9 +1,12 @@
 """Pictures: shape, content, overlays, errors."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from envs import Marker, Polyline, ReachEnv, SceneRenderer, load_arm
+from envs.gl import backends, open_context
 
 PATH = np.stack([np.linspace(0.3, 0.6, 10), np.zeros(10), np.full(10, 0.4)], axis=1)
 
@@ -76,8 +79,8 @@ def test_full_scene_leaves_the_rest_out() -> None:
 
 def test_errors() -> None:
     arm = load_arm("panda")
-    with pytest.raises(ValueError, match="'front' is unknown, known cameras: main"):
-        SceneRenderer(arm, camera="front")
+    with pytest.raises(ValueError, match="'back' is unknown, known cameras: main, top, front"):
+        SceneRenderer(arm, camera="back")
     with pytest.raises(ValueError, match="image size is 0 x 40 pixels"):
         SceneRenderer(arm, 0, 40)
     renderer = SceneRenderer(arm, 60, 40)
@@ -88,9 +91,66 @@ def test_errors() -> None:
         renderer.render(arm.home)
 
 
-def test_machine_without_gl_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MUJOCO_GL", "glfw")
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.setitem(__import__("sys").modules, "mujoco.glfw", None)
-    with pytest.raises(RuntimeError, match="set MUJOCO_GL to egl or osmesa"):
+def test_every_view_shows_the_arm_and_none_the_same() -> None:
+    pictures = []
+    for camera in ("main", "top", "front", "left", "right", "table"):
+        env = ReachEnv("so101", render_mode="rgb_array", width=96, height=72, camera=camera)
+        env.reset(seed=0)
+        image = env.render().astype(int)
+        env.close()
+        yellow = (image[..., 0] > image[..., 2] + 60) & (image[..., 1] > image[..., 2] + 40)
+        assert yellow.sum() > 10, camera
+        pictures.append(image)
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
+class FakeContext:
+    """Of a back end that works, or does not."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def GLContext(self, width: int, height: int) -> "FakeContext":
+        if self.error is not None:
+            raise self.error
+        self.size = (width, height)
+        return self
+
+    def make_current(self) -> None:
+        self.current = True
+
+
+def test_the_first_back_end_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    works = FakeContext()
+    monkeypatch.setitem(sys.modules, "mujoco.egl", FakeContext(ImportError("no libEGL")))
+    monkeypatch.setitem(sys.modules, "mujoco.osmesa", works)
+    assert open_context(60, 40) is works and works.size == (60, 40) and works.current
+    monkeypatch.setitem(sys.modules, "mujoco.osmesa", FakeContext(AttributeError("no\nglGetError")))
+    wanted = r"no GL context .* tried egl: no libEGL \(.*libegl1\); osmesa: no glGetError \(.*libosmesa6\); install one"
+    with pytest.raises(RuntimeError, match=wanted):
         SceneRenderer(load_arm("panda"), 60, 40)
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "names"),
+    [
+        ({}, "linux", ("egl", "osmesa")),
+        ({"DISPLAY": ":0"}, "linux", ("glfw", "egl", "osmesa")),
+        ({"DISPLAY": ":0", "MUJOCO_GL": "EGL"}, "linux", ("egl",)),
+        ({}, "darwin", ("cgl",)),
+    ],
+)
+def test_what_is_tried(environ: dict[str, str], platform: str, names: tuple[str, ...]) -> None:
+    assert backends(environ, platform) == names
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("off", "MUJOCO_GL is 'off', which switches drawing off"), ("vulkan", "allowed egl, osmesa, glfw, cgl, or unset")],
+)
+def test_what_cannot_draw_is_refused(value: str, message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        backends({"MUJOCO_GL": value}, "linux")

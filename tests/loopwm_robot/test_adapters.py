@@ -49,7 +49,6 @@ def test_collect_from_another_package(tmp_path: Path) -> None:
     ("env", "module", "goal"),
     [
         ("env=fetch_reach", "gymnasium_robotics", True),
-        ("env=dm_jaco_reach", "dm_control", False),
         ("env=metaworld_reach", "metaworld", False),
         ("env=gym env.id=Pusher-v5", "mujoco", False),
     ],
