@@ -211,11 +211,9 @@ def test_claims_on_closed_loops_compare_seed_with_seed() -> None:
     rows = [row(0, 20, "none", 1.0), row(0, 20, 0.04, 0.9), row(1, 20, "none", 0.8), row(1, 20, 0.04, 0.8)]
     (claim,) = closed_loop.rate_claims(rows)  # type: ignore[arg-type]
     assert claim.value == pytest.approx(0.9) and not claim.met
+    same = {"full_depth_loops": 12, "seed": 0, "episodes": 100}
     depth = [
-        {
-            "full_depth_loops": 12, "seed": 0, "depth": d, "success": s, "episodes": 100, "block_applications": n,
-            "plan_time_s_p50": t,
-        }  # fmt: skip
+        {**same, "depth": d, "success": s, "block_applications": n, "plan_time_s_p50": t}
         for d, s, n, t in (("full", 0.9, 768.0, 0.02), ("staged", 0.88, 256.0, 0.012))
     ]
     applied, faster, lost = closed_loop.depth_claims(depth)  # type: ignore[arg-type]

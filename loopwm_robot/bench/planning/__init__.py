@@ -95,42 +95,28 @@ TRAINING = ("model", "train_episodes", "train_rounds", "train_updates")
 def jobs_of(part: str, config: PlanningBench, found: list[Solver], versions: dict[str, str]) -> list[Job]:
     """The units of a part, each some minutes on an idle machine, but for trainings, which go on when interrupted."""
 
-    def measured(rows: list[Row]) -> Measured:
-        return rows, [], []
+    def rows_of(make: Callable[..., list[Row]], *about: Any) -> Callable[[], Measured]:
+        return lambda: (make(config, *about), [], [])
 
     if part == "deadline":
         uses: tuple[str, ...] = ("seeds", "model", "deadline_plans", "fixed_plans")
         machines = (IDLE, BUSY) if config.busy else (IDLE,)
-        return [
-            (part, f"{m.split()[0]}_{d:g}s", uses, lambda m=m, d=d: measured(deadline_rows(config, m, d)))
-            for m, d in product(machines, config.deadlines)
-        ]
+        pairs = product(machines, config.deadlines)
+        return [(part, f"{m.split()[0]}_{d:g}s", uses, rows_of(deadline_rows, m, d)) for m, d in pairs]
     if part == "rate":
-        return [
-            (
-                part,
-                f"{k}_{r:g}hz_seed{s}",
-                (*TRAINING, "episodes"),
-                lambda k=k, r=r, s=s: measured(rate_rows(config, k, r, s)),
-            )
-            for k, r, s in product(config.kinds, config.rates, config.train_seeds)
-        ]
+        uses = (*TRAINING, "episodes")
+        cells = product(config.kinds, config.rates, config.train_seeds)
+        return [(part, f"{k}_{r:g}hz_seed{s}", uses, rows_of(rate_rows, k, r, s)) for k, r, s in cells]
     if part == "depth":
-        return [
-            (
-                part,
-                f"{n}loops_seed{s}",
-                (*TRAINING, "depth_episodes"),
-                lambda n=n, s=s: measured(depth_rows(config, n, s)),
-            )
-            for n, s in product(config.full_depths, config.train_seeds)
-        ]
+        uses = (*TRAINING, "depth_episodes")
+        depths = product(config.full_depths, config.train_seeds)
+        return [(part, f"{n}loops_seed{s}", uses, rows_of(depth_rows, n, s)) for n, s in depths]
     times = ("seeds", "repeats", "plans")
     alone: dict[str, tuple[tuple[str, ...], Callable[[], Measured]]] = {
         "overhead": ((*times, "candidates"), lambda: measure_overhead(found, config, versions)),
         "share": ((*times, "model"), lambda: measure_share(config)),
         "quality": (("seeds", "evaluations"), lambda: measure_quality(found, config)),
-        "tdmpc2": ((*times, "model", "tdmpc2"), lambda: side_by_side(config)),
+        "tdmpc2": ((*times, "model", "tdmpc2", "start_s"), lambda: side_by_side(config)),
     }
     return [(part, "", *alone[part])]
 

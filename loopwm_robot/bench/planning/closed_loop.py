@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +19,7 @@ from ...build import make_env, planning_agent, spaces_of
 from ...checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from ...closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from ...config import CollectConfig, EnvConfig, ModelConfig, PlannerConfig, TrainConfig
+from ...models.loopwm import LoopWM
 from ...training.online import TrainingRun
 from ..common import Claim, Row
 from .config import PlanningBench
@@ -119,7 +120,7 @@ def depth_rows(config: PlanningBench, loops: int, seed: int) -> list[Row]:
     """The same goals with so many loops everywhere, and with one in the search and so many in the ranking."""
     rows: list[Row] = []
     checkpoint = trained(config, "loopwm", RATE_OF_DEPTH, seed)
-    checkpoint = replace(checkpoint, model=checkpoint.model.with_loops(loops))
+    checkpoint = replace(checkpoint, model=cast(LoopWM, checkpoint.model).with_loops(loops))
     for depth in ("full", "staged"):
         planner = replace(PlannerConfig(), depth=depth)
         found = drive(checkpoint, planner, RATE_OF_DEPTH, config.depth_episodes, seed)
