@@ -19,6 +19,8 @@ PROBLEMS: tuple[Callable[[int], Problem], ...] = (lqr, obstacles)
 SAMPLES = 100  # candidates in an iteration
 TUNING = (101, 102, 103, 104, 105)
 """Seeds on which each planner's one setting is chosen; others than those that are reported."""
+STEPS = 12
+"""Of a way in closed loop, at least."""
 ITERATIONS = (3, 10)
 """Of the plans in closed loop."""
 NEAR_OPTIMUM = ("cem", "icem", "mppi")
@@ -120,7 +122,7 @@ def receding(problem: Problem, algorithm: str, samples: int, iterations: int, se
     )  # fmt: skip
     planner = make_planner(algorithm, config, problem.nu, problem.dt, torch.Generator().manual_seed(seed))
     x, total, plan = problem.x0, 0.0, None
-    for _ in range(problem.horizon):
+    for _ in range(max(STEPS, problem.horizon)):
         plan = planner.plan(replace(problem, x0=x).score, None if plan is None else plan.shift())
         u = plan.actions[:1]
         after = problem.dynamics(x[None], u)
