@@ -25,7 +25,7 @@ class SamplingConfig:
         momentum: share of the old mean and deviation kept at a refit, in [0, 1).
         keep_elites: elites of an iteration that compete again in the next, 0 to num_elites.
         noise_smoothing: correlation of the noise of successive actions, in [0, 1); 0 is white noise.
-        noise_fade: factor on that correlation and on noise_beta from one iteration to the next, in [0, 1]; 1 keeps them.
+        noise_fade: factor on that and on noise_beta from one iteration to the next, in [0, 1]; 1 keeps them.
         noise_beta: iCEM: exponent of the noise's power spectrum f^-beta, at least 0; 0 is white, 2 is Brownian.
         keep_std: iCEM: weight of the last plan's deviation beside init_std, in [0, 1]; 0 begins every plan anew.
         decay: iCEM: factor on the number of candidates from one iteration to the next, in (0, 1].

@@ -255,11 +255,12 @@ class SamplingPlanner(ABC):
     def _learn(self, done: Iteration) -> Search:
         """The search after an iteration; its best candidates are the elites."""
         values, indices = torch.topk(done.scores, min(self.elites(len(done.scores)), len(done.scores)))
-        if float(values[-1]) == -math.inf:
-            valid = int(torch.isfinite(values).sum())
+        told: list[float] = values.tolist()  # one call
+        if told[-1] == -math.inf:
+            valid = sum(map(math.isfinite, told))
             values, indices = values[:valid], indices[:valid]
         elites, search = done.candidates[indices], done.search
-        better = (highest := float(values[0])) > search.best_score
+        better = (highest := told[0]) > search.best_score
         best, best_score = (elites[0], highest) if better else (search.best, search.best_score)
         return self.update(replace(search, chosen=indices, best=best, best_score=best_score), elites, values)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import torch
 from marks import slow_but
 
 from loopwm_robot.bench import planning
-from loopwm_robot.bench.planning import closed_loop, quality, solvers, timing
+from loopwm_robot.bench.common import Claim
+from loopwm_robot.bench.planning import closed_loop, quality, shelf, solvers, tdmpc2, timing
 from loopwm_robot.bench.planning.config import PARTS, PlanningBench
 from loopwm_robot.bench.planning.problems import lqr, nothing, obstacles
 from loopwm_robot.cli.main import main
@@ -29,6 +33,7 @@ TINY += ["episodes=1", "depth_episodes=1"]
 @pytest.fixture
 def quick_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "TUNING", (101,))
+    monkeypatch.setattr(quality, "ITERATIONS", (1,))
 
 
 def ours(name: str) -> solvers.Solver:
@@ -115,7 +120,7 @@ def test_peers_that_are_not_installed_are_left_out_and_named(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "pytorch_icem", None)
     found, versions = solvers.available()
     assert found == list(solvers.OURS) and set(versions.values()) == {"not installed"}
-    text = " ".join(planning.notes(versions, found))
+    text = " ".join(planning.notes(versions))
     assert "pip install pytorch-mppi pytorch-icem" in text and "none installed" in text
 
 
@@ -150,13 +155,13 @@ def test_the_setting_is_chosen_on_other_seeds_than_those_reported() -> None:
 
 def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
     parts = "parts=[overhead,share,quality,deadline]"
-    assert main(["bench", "planning", *TINY, parts, f"out={tmp_path}"]) == 0
+    assert main(["bench", "planning", *TINY, parts, f"runs={tmp_path}/runs", f"out={tmp_path}"]) == 0
     values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))
     tables: dict[str, list[dict[str, Any]]] = {}
     for row in values["rows"]:
         tables.setdefault(row["table"].split(",")[0].split(":")[0], []).append(row)
     names = ["overhead of one plan", "planner's share of a plan with LoopWM", "linear-quadratic", "obstacle field"]
-    assert list(tables) == [*names, "deadlines"]
+    assert list(tables) == [*names, "receding horizon", "deadlines", "details"]
     assert all(row["overhead_s_median"] > 0 for row in tables["overhead of one plan"])
     assert 0 < tables["planner's share of a plan with LoopWM"][0]["planner_fraction"] < 1
     for name in ("linear-quadratic", "obstacle field"):
@@ -167,8 +172,10 @@ def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
     kept, fixed = tables["deadlines"]
     assert (kept["planner"], kept["plans"], fixed["plans"]) == ("with deadline", 3, 2)
     assert kept["plans_not_valid"] == 0 and kept["plan_time_s_p50"] <= kept["plan_time_s_max"]
+    assert [row["part"] for row in tables["details"]] == ["overhead", "share", "quality", "deadline"]
     claims = [claim["claim"].split(":")[0] for claim in values["claims"]]
-    assert claims[1:4] == ["cem", "icem", "mppi"] and "late plans" in claims[-2] and "without a valid" in claims[-1]
+    assert claims[claims.index("cem") :][:3] == ["cem", "icem", "mppi"]
+    assert "late plans" in claims[-2] and "without a valid" in claims[-1]
     page = (tmp_path / "planning.md").read_text(encoding="utf-8")
     assert "images/planning_planners.png" in page and (tmp_path / "images" / "planning_planners.png").is_file()
 
@@ -177,7 +184,8 @@ def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
 def test_a_part_can_be_measured_alone(part: str, tmp_path: Path, quick_tuning: None) -> None:
     assert main(["bench", "planning", *TINY, f"parts=[{part}]", f"runs={tmp_path}/runs", f"out={tmp_path}"]) == 0
     values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))
-    assert values["rows"] and len(values["figures"]) == (part in ("overhead", "quality", "rate"))
+    assert len(values["rows"]) > (part != "tdmpc2")  # where each unit comes from
+    assert len(values["figures"]) == (part in ("overhead", "quality", "rate"))
 
 
 def test_trained_models_are_used_again_and_look_as_far_ahead_at_every_rate(
@@ -187,12 +195,12 @@ def test_trained_models_are_used_again_and_look_as_far_ahead_at_every_rate(
         kinds=("one_pass",), rates=(10,), train_seeds=(3,), train_episodes=1, train_rounds=1, train_updates=2,
         episodes=1, runs=str(tmp_path), model=ModelConfig(latent_dim=16),
     )  # fmt: skip
-    free, kept = closed_loop.rate_rows(config, lambda: None)
+    free, kept = closed_loop.rate_rows(config, "one_pass", 10, 3)
     assert (free["deadline_s"], kept["deadline_s"]) == ("none", pytest.approx(0.08))
     assert free["mean_horizon"] == 3 and 2 <= kept["mean_horizon"] <= 3 and free["mean_iterations"] == 3
     assert (tmp_path / "one_pass_10hz_seed3" / "checkpoint.safetensors").is_file()
     monkeypatch.setattr(closed_loop, "TrainingRun", None)  # nothing is trained any more
-    again, _ = closed_loop.rate_rows(config, lambda: None)
+    again, _ = closed_loop.rate_rows(config, "one_pass", 10, 3)
     assert again["success"] == free["success"] and again["final_distance_m_p50"] == free["final_distance_m_p50"]
 
 
@@ -203,8 +211,9 @@ def test_claims_on_closed_loops_compare_seed_with_seed() -> None:
     rows = [row(0, 20, "none", 1.0), row(0, 20, 0.04, 0.9), row(1, 20, "none", 0.8), row(1, 20, 0.04, 0.8)]
     (claim,) = closed_loop.rate_claims(rows)  # type: ignore[arg-type]
     assert claim.value == pytest.approx(0.9) and not claim.met
+    same = {"full_depth_loops": 12, "seed": 0, "episodes": 100}
     depth = [
-        {"depth": d, "success": s, "episodes": 100, "block_applications": n, "plan_time_s_p50": t}
+        {**same, "depth": d, "success": s, "block_applications": n, "plan_time_s_p50": t}
         for d, s, n, t in (("full", 0.9, 768.0, 0.02), ("staged", 0.88, 256.0, 0.012))
     ]
     applied, faster, lost = closed_loop.depth_claims(depth)  # type: ignore[arg-type]
@@ -238,7 +247,9 @@ def test_claims_compare_like_with_like() -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("parts=[speed]", "parts has 'speed', allowed overhead, share, quality, deadline, rate, depth"),
+        ("parts=[speed]", "parts has 'speed', allowed overhead, share, quality, tdmpc2, deadline, rate, depth"),
+        ("full_depths=[1]", "full_depths is [1], allowed one or more, each >= 2"),
+        ("tdmpc2=nowhere", "tdmpc2 is 'nowhere', which has no tdmpc2/tdmpc2.py, allowed a checkout of"),
         ("seeds=[1,1]", "seeds is [1, 1], allowed one or more different ones"),
         ("seeds=[]", "seeds is []"),
         ("repeats=0", "repeats is 0, allowed >= 1"),
@@ -255,3 +266,64 @@ def test_claims_compare_like_with_like() -> None:
 def test_a_wrong_request_gives_one_line(change: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "planning", change]) == 2
     assert line in capsys.readouterr().err
+
+
+def test_finished_units_are_used_again_by_the_same_code_with_the_same_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def make() -> shelf.Measured:
+        made.append(len(made))
+        return [{"table": "t", "n": len(made)}], [Claim("c", 1.0, 2.0, "lower")], ["note"]
+
+    monkeypatch.setattr(shelf, "busy_cores", lambda span: 0.0)
+    monkeypatch.setattr(shelf, "commit", lambda: "one")
+    kept = shelf.Shelf(tmp_path)
+    first = kept.measure("rate", "a", {"seeds": (0,)}, make)
+    assert kept.measure("rate", "a", {"seeds": (0,)}, make) == first and len(made) == 1
+    assert kept.all("rate") == [first] and kept.all("depth") == []
+    assert kept.measure("rate", "a", {"seeds": (1,)}, make).rows == [{"table": "t", "n": 2}]
+    monkeypatch.setattr(shelf, "commit", lambda: "two")
+    assert shelf.Shelf(tmp_path).measure("rate", "a", {"seeds": (1,)}, make).commit == "two" and len(made) == 3
+    (tmp_path / "rate_a.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"rate_a.json is not what the benchmark wrote .* remove it"):
+        kept.all("rate")
+
+
+def test_without_a_checkout_tdmpc2_is_left_out_with_a_note() -> None:
+    rows, claims, (note,) = tdmpc2.side_by_side(PlanningBench())
+    assert not rows and not claims and "give tdmpc2=PATH" in note
+
+
+def test_plans_take_turns_with_those_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side answers from a thread: one that plans in a quarter of the time, and one that cannot start."""
+    asked: list[tuple[str, int]] = []
+
+    class Pipe:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def send(self, count: int) -> None:
+            asked.append((self.name, count))
+
+        def recv(self) -> list[float]:
+            return [0.02 if self.name == tdmpc2.LOOPWM else 0.08] * asked[-1][1]
+
+    @contextmanager
+    def process(name: str, config: PlanningBench) -> Iterator[tuple[Pipe, int | str]]:
+        yield Pipe(name), "was not ready within 3 s" if name == tdmpc2.COMPILED else 7
+
+    monkeypatch.setattr(tdmpc2, "process", process)
+    config = replace(PlanningBench(repeats=2, plans=3))
+    object.__setattr__(config, "tdmpc2", "somewhere")
+    rows, (claim,), notes = tdmpc2.side_by_side(config)
+    assert asked == [(tdmpc2.LOOPWM, 3), (tdmpc2.EAGER, 3)] * 2 + [(tdmpc2.LOOPWM, 0)]
+    assert claim.value == pytest.approx(0.25) and claim.target == 0.1 and not claim.met
+    assert [row["plan_time_s_p50"] for row in rows] == [0.02, 0.08] and "compiled was not ready" in notes[-1]
+
+
+def test_ours_plans_at_the_budget_of_tdmpc2() -> None:
+    plan, parameters = tdmpc2.loopwm(PlanningBench(model=ModelConfig(latent_dim=16)))
+    action = plan()
+    assert action.shape == (timing.NU,) and np.isfinite(action).all() and parameters > 1000

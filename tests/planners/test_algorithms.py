@@ -102,9 +102,7 @@ def test_order_of_candidates_does_not_matter(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("horizon, nu, samples, iterations", [(1, 1, 2, 1), (1, 3, 2, 2), (7, 1, 3, 2), (4, 9, 33, 3)])
 def test_any_problem_size(name, horizon, nu, samples, iterations):
-    config = SamplingConfig(
-        horizon=horizon, num_samples=samples, num_elites=1, keep_elites=1, iterations=iterations
-    )
+    config = SamplingConfig(horizon=horizon, num_samples=samples, num_elites=1, keep_elites=1, iterations=iterations)
     plan = planner(name, config, nu=nu).plan(lambda a: -a.square().sum(dim=(1, 2)))
     assert plan.actions.shape == (horizon, nu) and bool(torch.isfinite(plan.actions).all())
     assert plan.iterations == iterations

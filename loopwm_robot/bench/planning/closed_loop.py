@@ -8,10 +8,9 @@ planner, so a late plan does no harm here; it is counted instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +19,7 @@ from ...build import make_env, planning_agent, spaces_of
 from ...checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from ...closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from ...config import CollectConfig, EnvConfig, ModelConfig, PlannerConfig, TrainConfig
+from ...models.loopwm import LoopWM
 from ...training.online import TrainingRun
 from ..common import Claim, Row
 from .config import PlanningBench
@@ -105,36 +105,29 @@ def drive(checkpoint: Checkpoint, planner: PlannerConfig, rate: float, episodes:
     }
 
 
-def rate_rows(config: PlanningBench, advance: Callable[[], None]) -> list[Row]:
-    """Success at each rate, by kind of model and seed, with and without a deadline."""
+def rate_rows(config: PlanningBench, kind: str, rate: float, seed: int) -> list[Row]:
+    """Success of a kind of model at a rate, with and without a deadline."""
     rows: list[Row] = []
-    for kind in config.kinds:
-        for rate in config.rates:
-            for seed in config.train_seeds:
-                checkpoint = trained(config, kind, rate, seed)
-                for deadline in (None, SHARE / rate):
-                    planner = replace(planner_at(rate), deadline=deadline)
-                    found = drive(checkpoint, planner, rate, config.episodes, seed)
-                    about: Row = {"table": TABLE, "model": kind, "control_rate_hz": rate, "seed": seed}
-                    rows.append({**about, "deadline_s": deadline if deadline else "none", **found})
-                advance()
+    checkpoint = trained(config, kind, rate, seed)
+    for deadline in (None, SHARE / rate):
+        found = drive(checkpoint, replace(planner_at(rate), deadline=deadline), rate, config.episodes, seed)
+        about: Row = {"table": TABLE, "model": kind, "control_rate_hz": rate, "seed": seed}
+        rows.append({**about, "deadline_s": deadline if deadline else "none", **found})
     return rows
 
 
-def depth_rows(config: PlanningBench, advance: Callable[[], None]) -> list[Row]:
-    """The same goals with all loops everywhere, and with few loops in the search."""
+def depth_rows(config: PlanningBench, loops: int, seed: int) -> list[Row]:
+    """The same goals with so many loops everywhere, and with one in the search and so many in the ranking."""
     rows: list[Row] = []
-    for seed in config.train_seeds:
-        checkpoint = trained(config, "loopwm", RATE_OF_DEPTH, seed)
-        for depth in ("full", "staged"):
-            planner = replace(PlannerConfig(), depth=depth)
-            found = drive(checkpoint, planner, RATE_OF_DEPTH, config.depth_episodes, seed)
-            about: Row = {"table": DEPTH_TABLE, "depth": depth, "seed": seed, "episodes": config.depth_episodes}
-            # Applications of the block to a candidate in a step, over all candidates of a plan.
-            deep, few = found["mean_scored"], found["mean_scored_shallow"]
-            work = deep * checkpoint.config.plan_loops + few * planner.shallow_loops
-            rows.append({**about, **found, "block_applications": work})
-        advance()
+    checkpoint = trained(config, "loopwm", RATE_OF_DEPTH, seed)
+    checkpoint = replace(checkpoint, model=cast(LoopWM, checkpoint.model).with_loops(loops))
+    for depth in ("full", "staged"):
+        planner = replace(PlannerConfig(), depth=depth)
+        found = drive(checkpoint, planner, RATE_OF_DEPTH, config.depth_episodes, seed)
+        about: Row = {"table": DEPTH_TABLE, "full_depth_loops": loops, "depth": depth, "seed": seed}
+        # Applications of the block to a candidate in a step, over all candidates of a plan.
+        work = found["mean_scored"] * loops + found["mean_scored_shallow"] * planner.shallow_loops
+        rows.append({**about, "episodes": config.depth_episodes, **found, "block_applications": work})
     return rows
 
 
@@ -153,18 +146,23 @@ def rate_claims(rows: list[Row]) -> list[Claim]:
 
 
 def depth_claims(rows: list[Row]) -> list[Claim]:
-    """What the staged search saves, and whether it costs success."""
-    full = [row for row in rows if row["depth"] == "full"]
-    staged = [row for row in rows if row["depth"] == "staged"]
-    pairs = list(zip(full, staged, strict=True))
-    applied = [float(a["block_applications"]) / float(b["block_applications"]) for a, b in pairs]
-    faster = [float(a["plan_time_s_p50"]) / float(b["plan_time_s_p50"]) for a, b in pairs]
-    lost = [float(a["success"]) - float(b["success"]) - _standard_error(a) for a, b in pairs]
-    return [
-        Claim.over("block applications, full depth over staged, median of the seeds", applied, 3.0, "higher"),
-        Claim.over("median time of a plan, full depth over staged, median of the seeds", faster, 2.0, "higher"),
-        Claim.over("success lost beyond one standard error, worst seed", lost, 0.0, "lower", max),
-    ]
+    """What the staged search saves of each full depth, and whether it costs success."""
+    made = []
+    for loops in sorted({int(row["full_depth_loops"]) for row in rows}):
+        of_depth = [row for row in rows if row["full_depth_loops"] == loops]
+        full = {row["seed"]: row for row in of_depth if row["depth"] == "full"}
+        staged = {row["seed"]: row for row in of_depth if row["depth"] == "staged"}
+        pairs = [(full[seed], staged[seed]) for seed in full]
+        applied = [float(a["block_applications"]) / float(b["block_applications"]) for a, b in pairs]
+        faster = [float(a["plan_time_s_p50"]) / float(b["plan_time_s_p50"]) for a, b in pairs]
+        lost = [float(a["success"]) - float(b["success"]) - _standard_error(a) for a, b in pairs]
+        text = f"{loops} loops everywhere over staged, median of the seeds"
+        made += [
+            Claim.over(f"block applications, {text}", applied, 3.0, "higher"),
+            Claim.over(f"median time of a plan, {text}", faster, 2.0, "higher"),
+            Claim.over(f"success lost to {loops} loops beyond one standard error, worst seed", lost, 0.0, "lower", max),
+        ]
+    return made
 
 
 def _standard_error(row: Row) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...config import KINDS, ModelConfig
 
-PARTS = ("overhead", "share", "quality", "deadline", "rate", "depth")
+PARTS = ("overhead", "share", "quality", "tdmpc2", "deadline", "rate", "depth")
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,9 @@ class PlanningBench:
     """Settings.
 
     Attributes:
-        parts: what to measure: overhead, share, quality, deadline; with models that are trained for it, rate (success
-            against control rate) and depth (what a staged search saves).
+        parts: what to measure: overhead, share, quality, tdmpc2, deadline; with models that are trained for it, rate
+            (success against control rate) and depth (what a staged search saves). Others stand on the page as they
+            were measured last.
         seeds: of problems and planners, one or more different ones, each at least 0.
         candidates: numbers of candidates whose overhead is measured, each at least 8.
         repeats: of each timing, at least 1; the planners take turns.
@@ -33,7 +35,10 @@ class PlanningBench:
         train_episodes, train_rounds, train_updates: of each: exploration, rounds, updates in a round, each at least 1.
         episodes: held-out goals at each rate, at least 1.
         depth_episodes: held-out goals of the part depth, at least 1.
-        runs: folder of the trained models; finished ones are used again, interrupted ones go on.
+        full_depths: loops everywhere that a staged search is compared with, each at least 2.
+        tdmpc2: checkout of github.com/nicklashansen/tdmpc2; empty leaves the comparison out.
+        start_s: time that TD-MPC2 may take to start, compilation included [s], above 0.
+        runs: folder of what is finished, trained models among it; it is used again, and interrupted trainings go on.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -56,6 +61,9 @@ class PlanningBench:
     train_updates: int = 900
     episodes: int = 100
     depth_episodes: int = 200
+    full_depths: tuple[int, ...] = (2, 12)
+    tdmpc2: str = ""
+    start_s: float = 300.0
     runs: str = "runs/bench_planning"
 
     def __post_init__(self) -> None:
@@ -65,9 +73,7 @@ class PlanningBench:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds is {list(self.seeds)}, allowed one or more different ones, each >= 0")
         if not self.train_seeds or len(set(self.train_seeds)) < len(self.train_seeds) or min(self.train_seeds) < 0:
-            raise ValueError(
-                f"train_seeds is {list(self.train_seeds)}, allowed one or more different ones, each >= 0"
-            )
+            raise ValueError(f"train_seeds is {list(self.train_seeds)}, allowed one or more different ones, each >= 0")
         if not self.rates or not all(1 <= rate <= 500 for rate in self.rates):
             raise ValueError(f"rates is {list(self.rates)} Hz, allowed one or more, each in [1, 500] Hz")
         for kind in self.kinds:
@@ -79,7 +85,14 @@ class PlanningBench:
         for name, low in (("repeats", 1), ("plans", 1), ("deadline_plans", 2), ("fixed_plans", 2), ("threads", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed >= {low}")
-        for name, least in (("candidates", 8), ("evaluations", 100), ("deadlines", 1e-6)):
+        if not self.start_s > 0:
+            raise ValueError(f"start_s is {self.start_s} s, allowed > 0 s")
+        if self.tdmpc2 and not (Path(self.tdmpc2).expanduser() / "tdmpc2" / "tdmpc2.py").is_file():
+            raise ValueError(
+                f"tdmpc2 is '{self.tdmpc2}', which has no tdmpc2/tdmpc2.py, allowed a checkout of "
+                "github.com/nicklashansen/tdmpc2; leave it out to do without"
+            )
+        for name, least in (("candidates", 8), ("evaluations", 100), ("deadlines", 1e-6), ("full_depths", 2)):
             values = getattr(self, name)
             if not values or min(values) < least:
                 raise ValueError(f"{name} is {list(values)}, allowed one or more, each >= {least:g}")

@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, ScalarF
 
 from ...report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, figure
 from ..common import Row
-from .quality import Key
 
 LINES: dict[str, tuple[str, str]] = {
     "cem": (BLUE, "-"),
@@ -28,20 +27,28 @@ LINES: dict[str, tuple[str, str]] = {
 }
 """Colour and line of each planner: an algorithm has one colour, other packages are dashed, with diamonds."""
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
-LEAST = 1e-3
-"""Excess below which plans count as equally good."""
+LEAST = 1e-5
+"""Excess below which plans count as equally good, and overhead that is none [s]."""
 
 
-def draw(overheads: dict[tuple[str, int], Any], above: dict[Key, np.ndarray], path: Path) -> Path:
+def draw(overheads: Sequence[Row], quality: Sequence[Row], path: Path) -> Path:
     """A panel for the overhead and one for each problem; what was not measured is left out."""
-    problems = list(dict.fromkeys(problem for _, problem, _ in above))
+    problems = list(dict.fromkeys(str(row["table"]) for row in quality))
     panels = bool(overheads) + len(problems)
     with figure(path, 3.1 * panels + 1.6, 3.2) as fig:
         axes = iter(np.atleast_1d(fig.subplots(1, panels)))
         if overheads:
-            _overhead(next(axes), overheads)
+            panel = next(axes)
+            _lines(panel, overheads, "candidates", "overhead_s_median", 1000)
+            panel.set(title="overhead of a plan [ms]", xscale="log", yscale="log", xlabel="candidates")
+            _plain(panel, sorted({float(row["candidates"]) for row in overheads})[::2])
         for problem in problems:
-            _quality(next(axes), problem, above)
+            panel, rows = next(axes), [row for row in quality if row["table"] == problem]
+            _lines(panel, rows, "evaluations", "median", 100)
+            title = f"{problem.partition(':')[0]}: excess cost [%]"
+            panel.set(title=title, xscale="log", yscale="log", xlabel="evaluations")
+            panel.axhline(5, color=FAINT, lw=0.8, ls=(0, (2, 3)))
+            _plain(panel, sorted({float(row["evaluations"]) for row in rows}))
         handles: dict[str, Any] = {}
         for panel in fig.axes:
             handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
@@ -69,30 +76,13 @@ def draw_rates(rows: Sequence[Row], path: Path) -> Path:
     return path
 
 
-def _overhead(axes: Axes, overheads: dict[tuple[str, int], Any]) -> None:
-    for name in dict.fromkeys(name for name, _ in overheads):
-        sizes = sorted(n for other, n in overheads if other == name)
-        values = np.array([1000 * np.median(overheads[name, n], axis=1) for n in sizes]).T
-        _line(axes, name, sizes, values)
-    axes.set(title="overhead of a plan [ms]", xscale="log", yscale="log", xlabel="candidates")
-    _plain(axes, sorted({n for _, n in overheads})[::2])
-
-
-def _quality(axes: Axes, problem: str, above: dict[Key, np.ndarray]) -> None:
-    names = dict.fromkeys(name for name, other, _ in above if other == problem)
-    for name in names:
-        budgets = sorted(e for other, p, e in above if (other, p) == (name, problem))
-        _line(axes, name, budgets, np.array([100 * above[name, problem, e].clip(LEAST) for e in budgets]).T)
-    axes.set(title=f"{problem}: excess cost [%]", xscale="log", yscale="log", xlabel="evaluations")
-    axes.axhline(5, color=FAINT, lw=0.8, ls=(0, (2, 3)))
-    _plain(axes, sorted({e for _, p, e in above if p == problem}))
-
-
-def _line(axes: Axes, name: str, x: list[int], values: np.ndarray) -> None:
-    """Median of the repeats or seeds."""
-    colour, style = LINES[name]
-    marker = "o" if style == "-" else "D"
-    axes.plot(x, np.median(values, axis=0), color=colour, ls=style, label=name, marker=marker, ms=3.5, lw=1.5)
+def _lines(axes: Axes, rows: Sequence[Row], x: str, y: str, scale: float) -> None:
+    """A line for each planner."""
+    for name in dict.fromkeys(str(row["planner"]) for row in rows):
+        mine = sorted((float(r[x]), scale * max(LEAST, float(r[y]))) for r in rows if r["planner"] == name)
+        colour, style = LINES[name]
+        marker = "o" if style == "-" else "D"
+        axes.plot(*zip(*mine, strict=True), color=colour, ls=style, label=name, marker=marker, ms=3.5, lw=1.5)
 
 
 def _plain(axes: Axes, ticks: Sequence[float]) -> None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 
-from ..common import Row
+from planners import SamplingConfig, make_planner
+
+from ..common import Claim, Row
 from .config import PlanningBench
 from .problems import Problem, lqr, obstacles
-from .solvers import Solver, seeded
+from .solvers import STD, Solver, first_iteration, seeded
 
 PROBLEMS: tuple[Callable[[int], Problem], ...] = (lqr, obstacles)
 SAMPLES = 100  # candidates in an iteration
 TUNING = (101, 102, 103, 104, 105)
 """Seeds on which each planner's one setting is chosen; others than those that are reported."""
+STEPS = 12
+"""Of a way in closed loop, at least."""
+ITERATIONS = (3, 10)
+"""Of the plans in closed loop."""
+NEAR_OPTIMUM = ("cem", "icem", "mppi")
 Key = tuple[str, str, int]
 """Planner, problem, evaluations."""
 
@@ -38,9 +47,7 @@ def tuned(solver: Solver, make: Callable[[int], Problem], samples: int, evaluati
     return min(costs, key=lambda value: (costs[value], value))
 
 
-def plan_costs(
-    solvers: Sequence[Solver], config: PlanningBench, advance: Callable[[], None]
-) -> tuple[dict[Key, np.ndarray], dict[Key, float]]:
+def plan_costs(solvers: Sequence[Solver], config: PlanningBench) -> tuple[dict[Key, np.ndarray], dict[Key, float]]:
     """Costs of each seed's plan, and the settings that were chosen."""
     costs: dict[Key, np.ndarray] = {}
     settings: dict[Key, float] = {}
@@ -55,7 +62,6 @@ def plan_costs(
                     for seed, problem in zip(config.seeds, problems, strict=True)
                 ]
                 costs[key] = np.array(found)
-                advance()
     return costs, settings
 
 
@@ -104,3 +110,60 @@ def icem_against_cem(solvers: Sequence[Solver], config: PlanningBench) -> dict[i
             )
         found[iterations] = [a / b for a, b in zip(*costs, strict=True)]
     return found
+
+
+def receding(problem: Problem, algorithm: str, samples: int, iterations: int, seed: int) -> float:
+    """Cost of a way that is planned anew at every step, with the default settings, from the last plan."""
+    elites = samples // 8
+    first = first_iteration(samples, iterations, elites) if algorithm == "icem" else samples
+    config = SamplingConfig(
+        horizon=problem.horizon, num_samples=first, num_elites=elites, keep_elites=elites // 3, iterations=iterations,
+        init_std=STD,
+    )  # fmt: skip
+    planner = make_planner(algorithm, config, problem.nu, problem.dt, torch.Generator().manual_seed(seed))
+    x, total, plan = problem.x0, 0.0, None
+    for _ in range(max(STEPS, problem.horizon)):
+        plan = planner.plan(replace(problem, x0=x).score, None if plan is None else plan.shift())
+        u = plan.actions[:1]
+        after = problem.dynamics(x[None], u)
+        total += float(problem.cost(after, u))
+        x = after[0]
+    return total
+
+
+def receding_rows(config: PlanningBench) -> tuple[list[Row], list[Claim]]:
+    """iCEM with 100 candidates beside CEM with 300, in closed loop, where iCEM's memory counts."""
+    rows: list[Row] = []
+    claims = []
+    for make in PROBLEMS:
+        for iterations in ITERATIONS:
+            problems = [(seed, make(seed)) for seed in config.seeds]
+            few = np.array([receding(problem, "icem", 100, iterations, seed) for seed, problem in problems])
+            many = np.array([receding(problem, "cem", 300, iterations, seed) for seed, problem in problems])
+            ratios = few / many
+            name = problems[0][1].name
+            about: Row = {
+                "table": "receding horizon, default settings: cost of icem with 100 candidates over cem with 300"
+            }
+            about |= {"problem": name, "iterations": iterations, "median": float(np.median(ratios))}
+            rows.append(about | {"least": float(ratios.min()), "largest": float(ratios.max())})
+            text = (
+                f"{name}, receding horizon: cost of icem with 100 candidates over cem with 300, {iterations} iterations"
+            )
+            claims.append(Claim.over(f"{text}, median of the seeds", [float(r) for r in ratios], 1.0, "lower"))
+    return rows, claims
+
+
+def default_claims(solvers: Sequence[Solver], config: PlanningBench) -> list[Claim]:
+    """Near the optimum of the linear-quadratic problem with the default noise, after ten iterations."""
+    made = []
+    for solver in solvers:
+        if solver.name not in NEAR_OPTIMUM:
+            continue
+        value = float(getattr(SamplingConfig(), solver.setting))
+        problems = [(seed, lqr(seed)) for seed in config.seeds]
+        costs = [plan_cost(solver, problem, SAMPLES, 1000, value, seed) for seed, problem in problems]
+        above = [100 * (cost / float(p.optimum or 1) - 1) for cost, (_, p) in zip(costs, problems, strict=True)]
+        text = f"{solver.name}, default noise: cost above the linear-quadratic optimum [%] after 1000 evaluations"
+        made.append(Claim.over(f"{text}, median of the seeds", above, 5.0, "lower"))
+    return made

@@ -166,7 +166,6 @@ def available() -> tuple[list[Solver], dict[str, str]]:
     return found, versions
 
 
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Other packages draw from torch's global generator: seeded inside, afterwards as it was."""

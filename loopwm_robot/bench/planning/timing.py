@@ -72,7 +72,7 @@ def overhead_times(solver: Solver, candidates: int, plans: int, seed: int) -> li
     return found
 
 
-def overhead(solvers: list[Solver], config: PlanningBench, advance: Callable[[], None]) -> dict[tuple[str, int], Any]:
+def overhead(solvers: list[Solver], config: PlanningBench) -> dict[tuple[str, int], Any]:
     """Overheads [s] by planner and candidates (repeats, plans); in each repeat the planners take turns."""
     compared = [solver for solver in solvers if solver.name in COMPARED]
     found: dict[tuple[str, int], Any] = {(s.name, n): [] for s in compared for n in config.candidates}
@@ -80,7 +80,6 @@ def overhead(solvers: list[Solver], config: PlanningBench, advance: Callable[[],
         for n in config.candidates:
             for solver in compared:
                 found[solver.name, n].append(overhead_times(solver, n, config.plans, config.seeds[0] + repeat))
-                advance()
     return {key: np.array(times) for key, times in found.items()}
 
 
@@ -109,7 +108,7 @@ def learned_score(config: PlanningBench) -> TrajectoryScorer:
     return TrajectoryScorer(model, state, LearnedReward())
 
 
-def share_rows(config: PlanningBench, advance: Callable[[], None]) -> tuple[list[Row], list[float]]:
+def share_rows(config: PlanningBench) -> tuple[list[Row], list[float]]:
     """Where the time of a plan with LoopWM goes at TD-MPC2's budget; the planner's share in each repeat."""
     inside, shares, times = Inside(), [], []
     score = inside.timed(learned_score(config))
@@ -124,7 +123,6 @@ def share_rows(config: PlanningBench, advance: Callable[[], None]) -> tuple[list
             models.append(inside.seconds)
         shares.append(1 - sum(models) / sum(walls))
         times += walls
-        advance()
     row: Row = {
         "table": "planner's share of a plan with LoopWM, mppi, 512 candidates, 6 iterations of 3 steps, 64 elites",
         "plan_time_s_p50": float(np.median(times)),
@@ -134,24 +132,19 @@ def share_rows(config: PlanningBench, advance: Callable[[], None]) -> tuple[list
     return [row], shares
 
 
-def deadline_rows(config: PlanningBench, advance: Callable[[], None]) -> list[Row]:
-    """Plans with and without a deadline, on an idle machine and beside a process that computes."""
-    rows: list[Row] = []
+def deadline_rows(config: PlanningBench, machine: str, deadline: float) -> list[Row]:
+    """Plans with and without a deadline, on an idle machine or beside a process that computes."""
     score = learned_score(config)
-    for condition in (IDLE, BUSY) if config.busy else (IDLE,):
-        with busy_process() if condition == BUSY else nullcontext():
-            fixed = _plans(score, config.fixed_plans, None, config.seeds[0])
-            for deadline in config.deadlines:
-                kept = _plans(score, config.deadline_plans, deadline, config.seeds[0])
-                rows.append(_deadline_row("with deadline", condition, deadline, *kept))
-                rows.append(_deadline_row("fixed iterations", condition, deadline, *fixed))
-                advance()
-    return rows
+    with busy_process() if machine == BUSY else nullcontext():
+        fixed = _plans(score, config.fixed_plans, None, config.seeds[0])
+        kept = _plans(score, config.deadline_plans, deadline, config.seeds[0])
+    return [
+        _deadline_row("with deadline", machine, deadline, *kept),
+        _deadline_row("fixed iterations", machine, deadline, *fixed),
+    ]
 
 
-def _plans(
-    score: Scorer, count: int, deadline: float | None, seed: int
-) -> tuple[np.ndarray, np.ndarray, int]:
+def _plans(score: Scorer, count: int, deadline: float | None, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Warm-started plans with the default settings: times [s], iterations, and how many plans were not valid."""
     config = SamplingConfig()
     planner = make_planner("cem", config, NU, CTRL_DT, torch.Generator().manual_seed(seed))
