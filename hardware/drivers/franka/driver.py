@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ...clock import Clock
+from ...errors import CommandRejected, ModeError
 from ...interface import ArmInfo, ArmState, Array
 from ...wire.franka import RobotMode
 from ...wire.franka_models import ACCELERATION, JERK, N, find
@@ -53,7 +54,7 @@ class FrankaDriver(ClientDriver[Client]):
         collision_torque: external torque at a joint at which the arm stops [N m].
         collision_force: external force at the tool at which the arm stops [N].
         realtime: refuse to run without a real-time kernel and priority; right on a real arm.
-        gripper: read the opening of the Franka Hand.
+        gripper: read and command the Franka Hand, where there is one.
         joint_names: names of the joints from base to tool.
         clock: time of reception.
     """
@@ -112,6 +113,7 @@ class FrankaDriver(ClientDriver[Client]):
             q_max=info.dq,
             dq_max=info.tau,
             firmware="FCI 10",
+            gripper=not math.isnan(info.gripper),
         )
 
     def enable(self) -> None:
@@ -140,6 +142,15 @@ class FrankaDriver(ClientDriver[Client]):
         client, target = self._target(q)
         client.send(Op.FOLLOW, target.tolist())
         return target
+
+    def gripper(self, opening: float) -> None:
+        """Send the hand to an opening, 0 closed to 1 open, without waiting; closed it presses on what is between."""
+        client = self._answering()
+        if not self._enabled or client.info is None or math.isnan(client.info.gripper):
+            raise ModeError(f"{self._who}: it has no hand (driver_kwargs.gripper), or is not enabled")
+        if not 0.0 <= opening <= 1.0:
+            raise CommandRejected(f"{self._who}: gripper opening {opening}, allowed [0, 1]")
+        client.send(Op.GRIP, [opening] + [0.0] * (N - 1))
 
     def stop(self) -> None:
         """Brake at the bound on the accelerations and hold."""
