@@ -1,4 +1,4 @@
-"""Slow motions to a pose, checked as every other: plans through the safety filter, and a look at where the arm ended."""
+"""Slow motions to a pose, checked as every other: plans through the safety filter, and a look at where it ended."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _resting(bridge: ArmBridge) -> Array:
     snapshot = bridge.snapshot()
     if snapshot.mode is not Mode.HOLDING or snapshot.applied is None or snapshot.applied.dq.any():
         raise ModeError(
-            f"the arm is {snapshot.mode.name}, allowed ENABLED or HOLDING, at rest; enable() or hold() it before it goes to "
-            "a pose"
+            f"the arm is {snapshot.mode.name}, allowed ENABLED or HOLDING, at rest; enable() or hold() it before it "
+            "goes to a pose"
         )
     return snapshot.applied.applied
