@@ -28,6 +28,7 @@ from .interface import ArmInfo, ArmPlan, ArmState, Mode
 from .limits import JointLimits
 from .link import Link, LocalLink, ProcessLink
 from .memory import BridgeSpec, Command
+from .moves import move_to
 from .records import Event, Snapshot
 from .scene import SceneConfig
 
@@ -135,6 +136,28 @@ class ArmBridge:
             if self.now() > give_up:
                 raise BridgeError(f"stop: the arm still moves after {timeout:g} s; use the emergency stop")
             self.advance(2.0 * self.config.dt)
+
+    def home(self, q: ArrayLike, *, share: float = 0.1, tolerance: float = 0.02) -> None:
+        """Go slowly to a pose and see that the arm is there; blocks, and leaves the bridge HOLDING.
+
+        Args:
+            q: the pose (n,) [rad], such as `home` of the arm's file.
+            share: of the speed and acceleration limits that is used, above 0, at most 0.5.
+            tolerance: largest distance of the measured pose at the end [rad].
+
+        Raises:
+            BridgeError: see ``moves.move_to``.
+        """
+        move_to(self, q, share, tolerance)
+
+    def park(self, q: ArrayLike, *, share: float = 0.1, tolerance: float = 0.02) -> None:
+        """Go slowly to a pose in which the arm stands by itself, then switch the servos off.
+
+        Where the arm does not get there the servos stay on. Arguments and errors are those of ``home``.
+        """
+        move_to(self, q, share, tolerance)
+        self.stop()
+        self.disable()
 
     def reset(self, acknowledge: bool = False) -> None:
         """Clear a latched fault, after looking at the arm; ends in ENABLED or CONNECTED, never moving."""

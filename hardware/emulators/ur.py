@@ -7,7 +7,6 @@ What is not like the device is told in docs/hardware/ur.md.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..wire.ur_models import JOINT_NAMES, MODELS
+from .command import controller_parser, pose, until_ended
 from .console import Console
 from .ur_arm import UrArm
 from .ur_controller import Controller, RobotMode
@@ -131,38 +131,20 @@ class UrEmulator:
             self.servers.publish()
 
 
-def _pose(text: str) -> list[float]:
-    numbers = [float(part) for part in text.split(",")]
-    if len(numbers) != 6:
-        raise argparse.ArgumentTypeError(f"'{text}' has {len(numbers)} numbers, allowed 6")
-    return numbers
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the emulator."""
-    parser = argparse.ArgumentParser(prog="ur", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; keep it on this machine")
-    parser.add_argument("--model", default="ur5e", choices=sorted(MODELS), help="the arm")
+    parser = controller_parser("ur", __doc__, sorted(MODELS), "ur5e")
     parser.add_argument("--rate", type=float, default=500.0, choices=(125.0, 500.0), help="control rate [Hz]")
-    parser.add_argument("--mjcf", help="another simulated arm with six joints instead of the built-in one")
     parser.add_argument("--joints", nargs=6, default=JOINT_NAMES, help="its joints from base to tool")
-    parser.add_argument("--home", type=_pose, help="first pose [rad], such as --home=0,-1.5,1.5,-1.5,-1.5,0")
+    parser.add_argument("--home", type=pose(6), help="first pose [rad], such as --home=0,-1.5,1.5,-1.5,-1.5,0")
     parser.add_argument("--unlock-after", type=float, default=5.0, help="wait before a protective stop unlocks [s]")
     parser.add_argument("--off", action="store_true", help="start without power, as a controller does")
-    parser.add_argument("--until-eof", action="store_true", help="end with the standard input")
     a = parser.parse_args(arguments)
     arm = UrArm(MODELS[a.model], 1.0 / a.rate, a.mjcf, a.joints, a.home)
     controller = Controller(arm, MODELS[a.model], 1.0 / a.rate, unlock_after=a.unlock_after)
     if a.off:
         controller.power(RobotMode.POWER_OFF)
-    try:
-        asyncio.run(UrEmulator(controller, a.host).run(a.until_eof))
-    except OSError as error:
-        print(f"UR emulator: cannot listen on {a.host}: {error}; choose another --host 127.0.0.x", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return until_ended("UR", a.host, lambda: asyncio.run(UrEmulator(controller, a.host).run(a.until_eof)))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from hardware.emulators.franka.arm import make_mjcf
 from hardware.emulators.process import EmulatorProcess
 from hardware.errors import (
     BridgeError,
+    CommandRejected,
     Disconnected,
     DriverUnavailable,
     HardwareFault,
@@ -231,11 +232,36 @@ def test_a_client_that_does_not_answer_is_ended(rig):
 
 
 @pytest.mark.slow
-def test_the_opening_of_the_hand_is_read(rig):
+def test_the_hand_is_read_and_goes_where_it_is_sent(rig):
     rig.make_driver = lambda: FrankaDriver(rig.host, realtime=False, gripper=True)
+
+    def opens_to(opening: float) -> bool:
+        return until(lambda: session.read().gripper == pytest.approx(opening, abs=0.01))
+
     with Session(rig) as session:
-        assert until(lambda: session.read().gripper is not None)
-        assert session.read().gripper == pytest.approx(0.5)
+        assert session.info.gripper and session.read().gripper == pytest.approx(0.5)
+        with pytest.raises(ModeError, match="not enabled"):
+            session.driver.gripper(1.0)
+        session.driver.enable()
+        with pytest.raises(CommandRejected, match=r"opening 1.5, allowed \[0, 1\]"):
+            session.driver.gripper(1.5)
+        for opening in (0.8, 0.2, 1.0):  # of those that come in a motion the last counts
+            session.driver.gripper(opening)
+        assert opens_to(1.0)
+        rig.inject("hold", value=0.032)
+        session.driver.gripper(0.0)
+        assert opens_to(0.4)  # on the object, and the arm goes on
+        session.driver.gripper(0.9)
+        assert opens_to(0.9) and not session.read().fault
+
+
+@pytest.mark.slow
+def test_an_arm_without_a_hand_is_told_so(rig):
+    with Session(rig) as session:
+        assert not session.info.gripper and session.read().gripper is None
+        session.driver.enable()
+        with pytest.raises(ModeError, match="no hand"):
+            session.driver.gripper(1.0)
 
 
 # Without an arm

@@ -168,6 +168,8 @@ def test_delay_and_what_is_left_are_found_for_motions_read_at_other_times():
     assert found.greatest == pytest.approx(0.002, abs=2e-4)
     with pytest.raises(ValueError, match=r"allowed more than 0\.6 s"):
         follow(t[:20], path(t[:20]), t[:20], path(t[:20]))
+    with pytest.raises(ValueError, match=r"within 0\.01 rad"):
+        follow(t, path(0.0 * t), t, path(0.0 * t))
 
 
 def test_the_fixed_plan_is_smooth_and_inside_the_limits_of_every_arm():

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from ...clock import Clock, MonotonicClock
-from ...errors import Disconnected, HardwareFault, ModeError, TransportTimeout
-from ...interface import ArmInfo, ArmState, Array, frozen
+from ...clock import Clock
+from ...errors import CommandRejected, ModeError
+from ...interface import ArmInfo, ArmState, Array
 from ...wire.franka import RobotMode
 from ...wire.franka_models import ACCELERATION, JERK, N, find
+from ..client_driver import ClientDriver
 from .client import Client, require_package
 from .messages import Op, Report, Settings
 
@@ -35,7 +36,7 @@ MODES = {
 }
 
 
-class FrankaDriver:
+class FrankaDriver(ClientDriver[Client]):
     """A Franka Research 3.
 
     Connecting reads and sets the collision thresholds, nothing else. Enabling starts a motion that holds the pose. The
@@ -53,7 +54,7 @@ class FrankaDriver:
         collision_torque: external torque at a joint at which the arm stops [N m].
         collision_force: external force at the tool at which the arm stops [N].
         realtime: refuse to run without a real-time kernel and priority; right on a real arm.
-        gripper: read the opening of the Franka Hand.
+        gripper: read and command the Franka Hand, where there is one.
         joint_names: names of the joints from base to tool.
         clock: time of reception.
     """
@@ -80,16 +81,13 @@ class FrankaDriver:
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"Franka {name} {value} {unit}, allowed [{low:g}, {high:g}] {unit}")
         self._model = find(model)
-        self._names: tuple[str, ...] = tuple(joint_names or self._model.joint_names)
-        if len(self._names) != N:
-            raise ValueError(f"Franka joint_names {list(self._names)}, allowed {N} names from base to tool")
-        self._host, self._silent_s = host, max(watchdog_s, _SILENT_S)
+        names = tuple(joint_names or self._model.joint_names)
+        if len(names) != N:
+            raise ValueError(f"Franka joint_names {list(names)}, allowed {N} names from base to tool")
+        meanwhile = "an arm that gets no set-points stops by itself"
+        super().__init__(f"Franka {host}", names, max(watchdog_s, _SILENT_S), meanwhile, clock)
         bounds = (acceleration, jerk, collision_torque, collision_force)
         self._settings = Settings(host, model, gain, delay_s, watchdog_s, *bounds, realtime, gripper)
-        self._clock: Clock = clock or MonotonicClock()
-        self._client: Client | None = None
-        self._enabled, self._seq = False, 0
-        self._last: ArmState | None = None
 
     # ArmDriver
     # --------------------------------------------------------------------------------------------------
@@ -103,9 +101,9 @@ class FrankaDriver:
         """
         require_package()
         self.close()
-        self._client = Client(self._settings)
-        self._enabled, self._last = False, None
-        info = self._client.info
+        client = Client(self._settings)
+        self._opened(client)
+        info = client.info
         assert info is not None  # it comes before the first state
         return ArmInfo(
             model=f"{self._model.name} ({info.text})",
@@ -115,6 +113,7 @@ class FrankaDriver:
             q_max=info.dq,
             dq_max=info.tau,
             firmware="FCI 10",
+            gripper=not math.isnan(info.gripper),
         )
 
     def enable(self) -> None:
@@ -128,31 +127,9 @@ class FrankaDriver:
         if self._enabled and client.state is not None and client.state.in_control:
             return
         self._enabled = False
-        fault = self._fault(client.state)
-        if fault:
-            raise HardwareFault(f"Franka {self._host}: {fault}")
+        self._require_no_fault(client)
         client.ask(Op.ENABLE, _ENABLE_S)
         self._enabled = True
-
-    def read(self, deadline: float) -> ArmState:
-        """Return the newest state; on a silent link the last one, whose device time stands still."""
-        del deadline  # states are pushed, nothing is waited for
-        client = self._linked(seen=True)
-        client.poll()
-        report = client.state
-        if client.lost or report is None:
-            raise Disconnected(f"Franka {self._host}: {client.lost}")
-        fault = self._fault(report)
-        last = self._last
-        if last is not None and report.t_device == last.t_device and fault == last.fault:
-            return last
-        if last is None or report.t_device != last.t_device:
-            self._seq += 1
-        q, dq, tau = np.array(report.q), np.array(report.dq), np.array(report.tau)
-        gripper = None if math.isnan(report.gripper) else report.gripper
-        received = self._clock.now() - client.age
-        self._last = ArmState(self._seq, received, report.t_device, q, dq, tau, gripper=gripper, fault=fault)
-        return self._last
 
     def write(self, q: Array, deadline: float) -> Array:
         """Send position targets (7,) [rad]; they are taken as they are.
@@ -162,37 +139,31 @@ class FrankaDriver:
             TransportTimeout: the link is silent.
         """
         del deadline
-        target = frozen(q, "Franka target q [rad]", (N,))
-        if not self._enabled:
-            raise ModeError(f"Franka {self._host}: write before enable(); enable first")
-        client = self._linked()
-        client.poll()
-        self._require_answers(client)
-        state = client.state
-        assert state is not None
-        fault = self._fault(state)
-        if fault or not state.ok:
-            raise HardwareFault(f"Franka {self._host}: {fault or 'the motion takes no commands'}")
+        client, target = self._target(q)
         client.send(Op.FOLLOW, target.tolist())
         return target
 
+    def gripper(self, opening: float) -> None:
+        """Send the hand to an opening, 0 closed to 1 open, without waiting; closed it presses on what is between."""
+        client = self._answering()
+        if not self._enabled or client.info is None or math.isnan(client.info.gripper):
+            raise ModeError(f"{self._who}: it has no hand (driver_kwargs.gripper), or is not enabled")
+        if not 0.0 <= opening <= 1.0:
+            raise CommandRejected(f"{self._who}: gripper opening {opening}, allowed [0, 1]")
+        client.send(Op.GRIP, [opening] + [0.0] * (N - 1))
+
     def stop(self) -> None:
         """Brake at the bound on the accelerations and hold."""
-        client = self._linked()
+        self._linked()
         if self._enabled:
-            client.poll()
-            self._require_answers(client)
-            client.ask(Op.STOP, _STOP_S)
+            self._answering().ask(Op.STOP, _STOP_S)
 
     def disable(self) -> None:
         """Brake and end the motion. The arm stays powered and holds itself. Idempotent."""
-        client, enabled = self._client, self._enabled
-        self._enabled = False
-        if client is None or not enabled:
+        enabled, self._enabled = self._enabled, False
+        if self._client is None or not enabled:
             return
-        client.poll()
-        self._require_answers(client)
-        client.ask(Op.END, _END_S)
+        self._answering().ask(Op.END, _END_S)
 
     def clear_faults(self) -> None:
         """Connect anew if the link was lost, recover from a reflex; ``enable`` starts a motion anew.
@@ -200,9 +171,7 @@ class FrankaDriver:
         Raises:
             HardwareFault: the arm needs a person.
         """
-        if self._client is None:
-            raise Disconnected(f"Franka {self._host}: not open; open() first")
-        client = self._client
+        client = self._linked(seen=True)
         client.poll()
         self._enabled = False
         if client.lost or client.age > self._silent_s:
@@ -211,33 +180,15 @@ class FrankaDriver:
         state = client.state
         if state is not None and (state.mode == RobotMode.REFLEX or state.text or state.in_control):
             client.ask(Op.RECOVER, _RECOVER_S)
-        fault = self._fault(client.state)
-        if fault:
-            raise HardwareFault(f"Franka {self._host}: {fault}")
-
-    def close(self) -> None:
-        """Break the connection; a motion that still runs is braked first. Idempotent."""
-        if self._client is not None:
-            self._client.close()
-        self._client, self._enabled = None, False
+        self._require_no_fault(client)
 
     # Inside
     # -----------------------------------------------------------------------------------------------------
 
-    def _linked(self, seen: bool = False) -> Client:
-        if self._client is None:
-            raise Disconnected(f"Franka {self._host}: not open; open() first")
-        if self._client.lost and not seen:
-            raise Disconnected(f"Franka {self._host}: {self._client.lost}")
-        return self._client
-
-    def _require_answers(self, client: Client) -> None:
-        if client.lost:
-            raise Disconnected(f"Franka {self._host}: {client.lost}")
-        if client.age > self._silent_s:
-            raise TransportTimeout(
-                f"Franka {self._host}: no state for {client.age:.3f} s; an arm that gets no set-points stops by itself"
-            )
+    def _measured(self, state: Report, seq: int, t_host: float, fault: str | None) -> ArmState:
+        q, dq, tau = np.array(state.q), np.array(state.dq), np.array(state.tau)
+        opening = None if math.isnan(state.gripper) else state.gripper
+        return ArmState(seq, t_host, state.t_device, q, dq, tau, gripper=opening, fault=fault)
 
     def _fault(self, state: Report | None) -> str | None:
         if state is None:

@@ -26,6 +26,7 @@ class Op(IntEnum):
     STOP = 3
     END = 4
     RECOVER = 5
+    GRIP = 6
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Report:
     """One report.
 
     Attributes:
-        kind: what it is. INFO: q and dq are the ends of the ranges, tau the rated speeds.
+        kind: what it is. INFO: q and dq are the ends of the ranges, tau the rated speeds, gripper as in a state.
         ok: INFO: the arm is of our model; STATE: the last target was taken; REPLY: the order was carried out.
         t_host: time of reception, CLOCK_MONOTONIC [s].
         t_device: time of the arm [s].
@@ -89,7 +90,7 @@ class Settings:
         torque_nm: external joint torque at which the arm stops [N m].
         force_n: external force at the tool at which the arm stops [N].
         realtime: whether the client refuses to run without a real-time kernel and priority.
-        gripper: whether to read the opening of the hand.
+        gripper: whether there is a hand to read and to command.
     """
 
     host: str

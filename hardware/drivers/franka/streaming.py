@@ -17,6 +17,7 @@ import numpy as np
 from ...interface import Array
 from ...wire.franka import RobotMode
 from ...wire.franka_models import Description
+from .hand import Hand
 from .messages import ORDER, Kind, Op, Report, Settings
 from .servo import VelocityServo
 from .states import States, mode_of
@@ -41,10 +42,17 @@ class Streaming:
         robot: its connection.
         settings: of the driver.
         description: what the arm says about itself.
+        hand: its hand, None without.
     """
 
     def __init__(
-        self, link: socket.socket, franky: Any, robot: Any, settings: Settings, description: Description
+        self,
+        link: socket.socket,
+        franky: Any,
+        robot: Any,
+        settings: Settings,
+        description: Description,
+        hand: Hand | None = None,
     ) -> None:
         self._link, self._franky, self._robot, self._settings = link, franky, robot, settings
         self._servo = VelocityServo(description, settings.gain, settings.delay_s)
@@ -54,7 +62,7 @@ class Streaming:
         self._sampled_at = -np.inf
         self._states, self._damaged = States(), False
         self._buffer = b""
-        self.opening = math.nan
+        self._hand = hand
 
     def run(self) -> None:
         """Serve until the driver is gone, then brake.
@@ -121,7 +129,8 @@ class Streaming:
         text = sample.errors or ("" if in_control else self._ended)
         sevens = (tuple(sample.q.tolist()), tuple(sample.dq.tolist()), tuple(sample.tau.tolist()))
         times = (sample.t_host, sample.t_device)
-        self._send(Report(Kind.STATE, self._taken, *times, *sevens, sample.mode, in_control, self.opening, text))
+        opening = math.nan if self._hand is None else self._hand.opening
+        self._send(Report(Kind.STATE, self._taken, *times, *sevens, sample.mode, in_control, opening, text))
         return True
 
     def _why(self) -> str:
@@ -149,6 +158,10 @@ class Streaming:
                 self._holding = False
                 self._servo.add(t, seven)
                 self._follow(self._settings.watchdog_s)
+            return
+        if op is Op.GRIP:
+            if self._hand is not None:
+                self._hand.ask(float(seven[0]))
             return
         problem = {Op.ENABLE: self._enable, Op.STOP: self._stop, Op.END: self._end, Op.RECOVER: self._recover}[op]()
         for _ in range(_TRIES):  # the state in which the order was carried out comes before the reply

@@ -13,7 +13,6 @@ import math
 import signal
 import socket
 import sys
-import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -22,11 +21,11 @@ import numpy as np
 
 from ...wire import WireError
 from ...wire.franka_models import Description, find, parse_urdf
+from .hand import Hand
 from .messages import Kind, Report, Settings
 from .streaming import Lost, Streaming, words
 
 _GEOMETRY_M = 1e-3
-_GRIPPER_S = 0.05
 _KEPT: list[Any] = []  # never destroyed: the client's destructors wait for threads that may never end
 
 
@@ -40,18 +39,6 @@ def _info(description: Description, settings: Settings) -> Report:
         text = f"it describes itself as '{description.name}' with joints {apart}"
     sevens = (tuple(description.q_min.tolist()), tuple(description.q_max.tolist()), tuple(description.dq_max.tolist()))
     return Report(Kind.INFO, text == description.name, time.monotonic(), 0.0, *sevens, text=text)
-
-
-def _watch_gripper(franky: Any, host: str, worker: Streaming) -> None:
-    try:
-        gripper = franky.Gripper(host)
-        _KEPT.append(gripper)
-        widest = gripper.max_width
-        while True:
-            worker.opening = min(max(gripper.width / widest, 0.0), 1.0) if widest > 0.0 else math.nan
-            time.sleep(_GRIPPER_S)
-    except Exception:  # no hand, or its link is lost: the arm goes on without
-        worker.opening = math.nan
 
 
 def main(arguments: list[str]) -> int:
@@ -69,10 +56,11 @@ def main(arguments: list[str]) -> int:
         said = parse_urdf(robot.model_urdf)
         # franky has bounds of its own, those of the Panda in the wheels of version 2.0.0.
         description = replace(said, dq_max=np.minimum(said.dq_max, robot.joint_velocity_limit.max))
-        link.sendall(_info(description, settings).pack())
-        worker = Streaming(link, franky, robot, settings, description)
-        if settings.gripper:
-            threading.Thread(target=_watch_gripper, args=(franky, settings.host, worker), daemon=True).start()
+        hand = Hand(franky, settings.host) if settings.gripper else None
+        _KEPT.append(hand)
+        opening = math.nan if hand is None else hand.opening
+        link.sendall(replace(_info(description, settings), gripper=opening).pack())
+        worker = Streaming(link, franky, robot, settings, description, hand)
         worker.run()
     except Exception as error:  # whatever the vendor raises, told to the driver
         text = str(error) if isinstance(error, Lost | WireError) else words(error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...clock import Clock, MonotonicClock
-from ...errors import Disconnected, HardwareFault, LimitsMismatch, ModeError, TransportTimeout
-from ...interface import ArmInfo, ArmState, Array, frozen
+from ...clock import Clock
+from ...errors import HardwareFault, LimitsMismatch
+from ...interface import ArmInfo, ArmState, Array
 from ...wire.ur_models import JOINT_NAMES, UrModel, find
 from ...wire.ur_primary import Configuration
+from ..client_driver import ClientDriver
 from .client import Client, require_package
 from .controller import configuration, dashboard, polyscope_version
 from .messages import Op, Report
@@ -53,7 +54,7 @@ SAFETY_MODES = {
 }
 
 
-class UrDriver:
+class UrDriver(ClientDriver[Client]):
     """A Universal Robots arm.
 
     Connecting only reads. Enabling uploads the vendor's control program and arms the controller's watchdog; the arm
@@ -106,11 +107,8 @@ class UrDriver:
         self._servo = (command_s, lookahead_s, gain)
         self._watchdog, self._stop_rate = watchdog_s, stop_rate
         self._speed_gain, self._acceleration = speed_gain, acceleration
-        self._names: tuple[str, ...] = tuple(joint_names)
-        self._clock: Clock = clock or MonotonicClock()
-        self._client: Client | None = None
-        self._enabled, self._seq = False, 0
-        self._last: ArmState | None = None
+        meanwhile = f"the controller's watchdog stops the arm {watchdog_s:g} s after the last command it got"
+        super().__init__(f"UR {host}", tuple(joint_names), max(5.0 / frequency_hz, 0.05), meanwhile, clock)
         self._last_target: tuple[float, Array] | None = None
 
     # ArmDriver
@@ -127,10 +125,10 @@ class UrDriver:
         major, minor = polyscope_version(version)
         native = 125.0 if major == 3 else 500.0
         self._frequency = min(self._frequency, native)
+        self._silent_s = max(5.0 / self._frequency, 0.05)
         found = configuration(self._host)
         self._compare(found)
-        self._client = Client(self._host, self._frequency)
-        self._enabled, self._last = False, None
+        self._opened(Client(self._host, self._frequency))
         return ArmInfo(
             model=f"{self._model.name} ({found.family})",
             joint_names=self._names,
@@ -153,33 +151,12 @@ class UrDriver:
         if self._enabled and client.state is not None and client.state.runtime == PLAYING:
             return
         self._enabled = False
-        fault = self._fault(client.state)
-        if fault:
-            raise HardwareFault(f"UR {self._host}: {fault}")
+        self._require_no_fault(client)
         (remote,) = dashboard(self._host, "is in remote control")
         if remote.lower() == "false":
-            raise HardwareFault(f"UR {self._host}: local control; switch to remote control at the pendant's top right")
+            raise HardwareFault(f"{self._who}: local control; switch to remote control at the pendant's top right")
         client.ask(Op.ENABLE, _ENABLE_S, (self._watchdog, 0.0, 0.0))
         self._enabled, self._last_target = True, None
-
-    def read(self, deadline: float) -> ArmState:
-        """Return the newest state; on a silent link the last one, whose device time stands still."""
-        del deadline  # states are pushed, nothing is waited for
-        client = self._linked(seen=True)
-        client.poll()
-        report = client.state
-        if client.lost or report is None:
-            raise Disconnected(f"UR {self._host}: {client.lost}")
-        fault = self._fault(report)
-        last = self._last
-        if last is not None and report.t_device == last.t_device and fault == last.fault:
-            return last
-        if last is None or report.t_device != last.t_device:
-            self._seq += 1
-        q, dq = np.array(report.q), np.array(report.dq)
-        t_host, heat = self._clock.now() - client.age, np.array(report.heat)
-        self._last = ArmState(self._seq, t_host, report.t_device, q, dq, fault=fault, temperature=heat)
-        return self._last
 
     def write(self, q: Array, deadline: float) -> Array:
         """Send position targets (6,) [rad]; servoj takes them as they are.
@@ -189,17 +166,9 @@ class UrDriver:
             TransportTimeout: the link is silent; the controller's watchdog stops the arm.
         """
         del deadline
-        target = frozen(q, "UR target q [rad]", (6,))
-        if not self._enabled:
-            raise ModeError(f"UR {self._host}: write before enable(); enable first")
-        client = self._linked()
-        client.poll()
-        self._require_answers(client)
+        client, target = self._target(q)
         state = client.state
         assert state is not None
-        fault = self._fault(state)
-        if fault or not state.ok:
-            raise HardwareFault(f"UR {self._host}: {fault or 'the control program takes no commands'}")
         if self._speed:
             client.send(Op.SPEEDJ, self._speeds(target, np.array(state.q)), (self._acceleration, 0.0, 0.0))
         else:
@@ -208,20 +177,16 @@ class UrDriver:
 
     def stop(self) -> None:
         """End servoing with a deceleration on the controller."""
-        client = self._linked()
+        self._linked()
         if self._enabled:
-            client.poll()
-            self._require_answers(client)
-            client.ask(Op.STOP, _STOP_S, (self._stop_rate, float(self._speed), 0.0))
+            self._answering().ask(Op.STOP, _STOP_S, (self._stop_rate, float(self._speed), 0.0))
 
     def disable(self) -> None:
         """End the control program. The arm stays powered and is held by the controller. Idempotent."""
-        client, enabled = self._client, self._enabled
-        self._enabled = False
-        if client is None or not enabled:
+        enabled, self._enabled = self._enabled, False
+        if self._client is None or not enabled:
             return
-        client.poll()
-        self._require_answers(client)
+        client = self._answering()
         client.ask(Op.STOP, _STOP_S, (self._stop_rate, float(self._speed), 0.0))
         client.ask(Op.END, _STOP_S)
 
@@ -231,9 +196,7 @@ class UrDriver:
         Raises:
             HardwareFault: the controller needs a person at the pendant.
         """
-        if self._client is None:
-            raise Disconnected(f"UR {self._host}: not open; open() first")
-        client = self._client
+        client = self._linked(seen=True)
         client.poll()
         if client.lost or client.age > self._silent_s:
             client.close()
@@ -246,46 +209,21 @@ class UrDriver:
         if client.state is not None and client.state.safety_mode == PROTECTIVE_STOP:
             _, reply = dashboard(self._host, "close safety popup", "unlock protective stop")
             if "releasing" not in reply.lower():
-                raise HardwareFault(f"UR {self._host}: {reply}")
+                raise HardwareFault(f"{self._who}: {reply}")
             until = self._clock.now() + _UNLOCK_S
             while client.state is not None and client.state.safety_mode == PROTECTIVE_STOP:
                 if self._clock.now() > until or client.lost:
-                    raise HardwareFault(f"UR {self._host}: the protective stop was not unlocked {client.lost}")
+                    raise HardwareFault(f"{self._who}: the protective stop was not unlocked {client.lost}")
                 self._clock.sleep_until(self._clock.now() + 0.005)
                 client.poll()
-        fault = self._fault(client.state)
-        if fault:
-            raise HardwareFault(f"UR {self._host}: {fault}")
-
-    def close(self) -> None:
-        """Break the connections; a program that still runs is ended by the controller's watchdog. Idempotent."""
-        if self._client is not None:
-            self._client.close()
-        self._client, self._enabled = None, False
+        self._require_no_fault(client)
 
     # Inside
     # -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _silent_s(self) -> float:
-        # A link counts as silent after this: commands into it would come out all at once later.
-        return max(5.0 / self._frequency, 0.05)
-
-    def _linked(self, seen: bool = False) -> Client:
-        if self._client is None:
-            raise Disconnected(f"UR {self._host}: not open; open() first")
-        if self._client.lost and not seen:
-            raise Disconnected(f"UR {self._host}: {self._client.lost}")
-        return self._client
-
-    def _require_answers(self, client: Client) -> None:
-        if client.lost:
-            raise Disconnected(f"UR {self._host}: {client.lost}")
-        if client.age > self._silent_s:
-            raise TransportTimeout(
-                f"UR {self._host}: no state for {client.age:.3f} s; the controller's watchdog stops the arm "
-                f"{self._watchdog:g} s after the last command it got"
-            )
+    def _measured(self, state: Report, seq: int, t_host: float, fault: str | None) -> ArmState:
+        q, dq, heat = np.array(state.q), np.array(state.dq), np.array(state.heat)
+        return ArmState(seq, t_host, state.t_device, q, dq, fault=fault, temperature=heat)
 
     def _fault(self, state: Report | None) -> str | None:
         if state is None:
@@ -314,6 +252,6 @@ class UrDriver:
             worst = float(np.abs(np.subtract(ours, theirs)).max())
             if worst > _DH_TOLERANCE_M or found.robot_type != model.robot_type:
                 raise LimitsMismatch(
-                    f"UR {self._host}: the controller drives a {found.family} with Denavit-Hartenberg {name} "
+                    f"{self._who}: the controller drives a {found.family} with Denavit-Hartenberg {name} "
                     f"{np.round(theirs, 4).tolist()} m, '{model.name}' has {list(ours)} m; set driver_kwargs.model"
                 )

@@ -7,12 +7,12 @@ told in docs/hardware/franka.md.
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
 
 from ...wire.franka_models import MODELS, N
+from ..command import controller_parser, pose, until_ended
 from .arm import FrankaArm
 from .controller import Controller
 from .emulator import FAULTS, FrankaEmulator
@@ -20,39 +20,21 @@ from .emulator import FAULTS, FrankaEmulator
 __all__ = ["FAULTS", "Controller", "FrankaArm", "FrankaEmulator", "main"]
 
 
-def _pose(text: str) -> list[float]:
-    numbers = [float(part) for part in text.split(",")]
-    if len(numbers) != N:
-        raise argparse.ArgumentTypeError(f"'{text}' has {len(numbers)} numbers, allowed {N}")
-    return numbers
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the emulator."""
-    parser = argparse.ArgumentParser(prog="franka", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; keep it on this machine")
-    parser.add_argument("--model", default="fr3", choices=sorted(MODELS), help="the arm")
-    parser.add_argument("--mjcf", help="another simulated arm with seven joints instead of the built-in one")
+    parser = controller_parser("franka", __doc__, sorted(MODELS), "fr3")
     parser.add_argument("--joints", nargs=N, help="its joints from base to tool")
-    parser.add_argument("--home", type=_pose, help="first pose [rad], such as --home=0,-0.8,0,-2.4,0,1.6,0.8")
+    parser.add_argument("--home", type=pose(N), help="first pose [rad], such as --home=0,-0.8,0,-2.4,0,1.6,0.8")
     parser.add_argument("--lost-packets", type=int, default=20, help="set-points that may be missing in a row")
     parser.add_argument("--patience", type=float, default=0.02, help="wait for a late set-point [s]; 0 on the device")
     parser.add_argument("--locked", action="store_true", help="start with closed brakes, as a controller does")
-    parser.add_argument("--until-eof", action="store_true", help="end with the standard input")
     a = parser.parse_args(arguments)
     model = MODELS[a.model]
     controller = Controller(FrankaArm(model, a.mjcf, a.joints, a.home), model, a.lost_packets)
     if a.locked:
         controller.power(False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        FrankaEmulator(controller, a.host, a.patience).run(a.until_eof)
-    except OSError as error:
-        print(f"Franka emulator: cannot listen on {a.host}: {error}; choose another --host 127.0.0.x", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return until_ended("Franka", a.host, lambda: FrankaEmulator(controller, a.host, a.patience).run(a.until_eof))
 
 
 if __name__ == "__main__":

@@ -128,9 +128,8 @@ def claims(found: Sequence[Reaches]) -> list[Claim]:
 def notes(config: BridgeBench, found: Sequence[Reaches]) -> list[str]:
     """How it was measured."""
     told = [
-        "Each path is the whole one: planner, bridge, driver, the vendor's client, the wire, an emulator of the device in "
-        "a process of its own, and the simulated arm behind it; panda_sim has no wire. Emulators say nothing about a "
-        "motor.",
+        "Each path is the whole one: planner, bridge, driver, the vendor's client, the wire, an emulator of it in "
+        "its own process, and the simulated arm behind it; panda_sim has no wire. Emulators say nothing about a motor.",
         "Delay and distances of the tracking are between commands and measured positions of a whole run, those of the "
         "parity between one plan on two arms; each at the delay with the least root mean square, in steps of 1 ms.",
     ]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 LATEST_S, RESOLUTION_S = 0.3, 0.001
 """Delays that are looked at: up to so late, or early, in steps of so much [s]."""
+STILL_RAD = 0.01
+"""A motion within less has no delay that could be seen."""
 
 Float64 = NDArray[np.float64]
 
@@ -38,7 +40,7 @@ def follow(t: Float64, q: Float64, later_t: Float64, later_q: Float64) -> Follow
         later_q: its positions (S, n) [rad].
 
     Raises:
-        ValueError: they are not long enough to be moved against each other.
+        ValueError: they stand still, or are not long enough to be moved against each other.
     """
     fresh = np.concatenate([[True], np.diff(later_t) > 0.0])  # a measurement that was read twice
     later_t, later_q = later_t[fresh], later_q[fresh]
@@ -46,6 +48,8 @@ def follow(t: Float64, q: Float64, later_t: Float64, later_q: Float64) -> Follow
     if not inside.any():
         raise ValueError(f"the motions overlap too little, allowed more than {2 * LATEST_S:g} s; record longer")
     later_t, later_q = later_t[inside], later_q[inside]
+    if np.ptp(later_q, axis=0).max() < STILL_RAD:
+        raise ValueError(f"the motion stays within {STILL_RAD:g} rad, allowed more; move the arm")
 
     def error(delay: float) -> Float64:
         moved = np.stack([np.interp(later_t - delay, t, q[:, i]) for i in range(q.shape[1])], axis=1)

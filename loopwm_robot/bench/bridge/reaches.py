@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,9 @@ class Reaches:
         records = records[records["sent"]]
         row: Row = {"table": "tracking of the commands", "path": self.path.name, "seed": self.seed}
         seen = records["t"] - records["state_age"]
-        found = follow(records["t"], records["applied"], seen, records["q"])
-        row |= {"delay_s": found.delay, "rms_rad": found.rms, "max_rad": found.greatest}
+        with suppress(ValueError):  # an arm that hardly moved has no delay
+            found = follow(records["t"], records["applied"], seen, records["q"])
+            row |= {"delay_s": found.delay, "rms_rad": found.rms, "max_rad": found.greatest}
         row["state_age_s_p50"] = float(np.median(records["state_age"]))
         names = ("tick_lateness_s_p99", "tick_skipped", "mismatch_p50", "mismatch_max")
         return row | {key: self.summary[key] for key in names if key in self.summary}
