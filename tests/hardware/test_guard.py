@@ -315,13 +315,14 @@ def test_the_bound_on_speeds_holds_far_from_its_pose():
         rows = q + rng.normal(0.0, spread, (80, 3))
         way = np.linalg.norm(np.diff(CHAIN.ends(rows)[:, tcp, 0], axis=0), axis=-1)
         reference = guard._refer(q)
-        steps = np.abs(np.diff(rows, axis=0))
+        steps, change = np.abs(np.diff(rows, axis=0)), np.diff(rows, axis=0)
+        extremes = rows.min(axis=0), rows.max(axis=0), change.min(axis=0), change.max(axis=0)
         for far in np.quantile(way, [0.1, 0.5, 0.9, 1.0]) * (1.0 - 1e-12):
             reference.far = far
-            ticks = reference.open(rows, steps, rows.min(axis=0), rows.max(axis=0), steps.max(axis=0))
-            assert set(np.flatnonzero(way > far)) <= set(ticks.tolist())
+            assert set(np.flatnonzero(way > far)) <= set(reference.open(rows, steps).tolist())
+            assert not reference.prove(*extremes)
         reference.far = 1e3  # of that nothing is in doubt
-        assert not reference.open(rows, steps, rows.min(axis=0), rows.max(axis=0), steps.max(axis=0)).size
+        assert not reference.open(rows, steps).size and reference.prove(*extremes)
     numeric = [
         (CHAIN.ends(q + 1e-6 * e)[tcp, 0] - CHAIN.ends(q - 1e-6 * e)[tcp, 0]) / 2e-6 for e in np.eye(3)
     ]
