@@ -165,7 +165,7 @@ class JointLaw:
         return Course(slowest, fastest, low * self.dt, high * self.dt)
 
     def _stretches(self, v: float, u: float) -> tuple[list[float], int, int]:
-        """The fastest stop: its speeds without the ticks of full braking, how many come before these, how many they are."""
+        """The fastest stop: its speeds without the ticks of full braking, how many before these, how many these."""
         speeds: list[float] = []
         step, jolt, reserve = self.step, self.jolt, self._reserve
         still, landed, at, braked = jolt * SLACK, _LANDED * step, 0, 0

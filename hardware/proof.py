@@ -45,6 +45,32 @@ class KnownDistances:
         return (left < np.maximum(self._margin, self._half @ longest)).nonzero()[0]
 
 
+class KnownWalls:
+    """Distances of one point to planes and their slopes at one pose: exact but for the second order.
+
+    Args:
+        which: numbers of the pairs (walls,).
+        normal: of the planes (walls, 3).
+        reach: how far the point can move per radian (n,) [m/rad].
+    """
+
+    def __init__(self, which: NDArray[np.int64], normal: Array, reach: Array) -> None:
+        self.which, self._normal, self._half_bend = which, normal, 0.5 * _bend(reach[None])[0]
+        self._q, self._slope = np.zeros(len(reach)), np.zeros((len(which), len(reach)))
+        self._apart = np.full(len(which), -np.inf)
+
+    def learn(self, q: Array, apart: Array, jacobian: Array) -> None:
+        """Take distances (walls,) [m] and the Jacobian of the point (3, n) [m/rad] at a pose (n,) [rad]."""
+        self._q, self._apart, self._slope = q, apart - _ROUNDING, self._normal @ jacobian
+
+    def prove(self, low: Array, high: Array) -> NDArray[np.bool_]:
+        """Which walls the point stays in front of while its joints are between two poses (n,) [rad]."""
+        down, up = low - self._q, high - self._q
+        away = np.maximum(up, -down)
+        nearer = np.minimum(self._slope * down, self._slope * up).sum(axis=1)
+        return np.asarray(self._apart + nearer - away @ self._half_bend @ away >= 0.0)
+
+
 class KnownSpeeds:
     """Jacobians of points at one pose, and the ticks in which a point may be too fast.
 
@@ -59,14 +85,12 @@ class KnownSpeeds:
         self.age, self.far = 0, far
         self._q, self._jacobians = q, jacobians
         self._gram = np.swapaxes(jacobians, -1, -2) @ jacobians
-        # The second derivatives by joints i and j are at most what the one nearer to the point reaches.
-        later = np.maximum.outer(np.arange(len(q)), np.arange(len(q)))
-        self._bend = reach[:, later]
+        self._bend = _bend(reach)
 
     def prove(self, low: Array, high: Array, slowest: Array, fastest: Array) -> bool:
         """Whether no tick of a motion can be too fast, from its extremes alone.
 
-        The square of a way J d is a sum over pairs of joints, each term at most what the extremes of the two make of it.
+        The square of a way J d is a sum over pairs of joints, each term at most what the extremes of both make of it.
 
         Args:
             low, high: of the positions (n,) [rad].
@@ -91,3 +115,9 @@ class KnownSpeeds:
             bound = np.sqrt(np.einsum("ij,ij->i", moved, moved)) + np.einsum("ij,ij->i", away @ bend, steps)
             fast |= bound > self.far
         return np.flatnonzero(fast)
+
+
+def _bend(reach: Array) -> Array:
+    """Second derivatives of points by joints i and j at most (points, n, n): what the joint nearer to it reaches."""
+    joints = np.arange(reach.shape[1])
+    return np.asarray(reach[:, np.maximum.outer(joints, joints)])

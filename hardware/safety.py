@@ -89,7 +89,8 @@ class SafetyFilter:
         self._u: Array = np.zeros(limits.n)
         self._last: tuple[list[float], list[float]] = ([], [])
         self._ladder: Array = np.zeros((0, limits.n))
-        self._stop_of: tuple[Array, Array, Array] | None = None  # command, speed, speed before: its stop is not laid out
+        # Command, its speed and the speed before, where the stop behind them is not laid out yet.
+        self._stop_of: tuple[Array, Array, Array] | None = None
         self._laid_out: Array = np.zeros((0, 2, limits.n))
 
     def reset(self, q: ArrayLike) -> None:
@@ -219,7 +220,8 @@ class SafetyFilter:
     @property
     def _stop(self) -> Array:
         if self._stop_of is not None:
-            self._stop_of, self._laid_out = None, self._motion(*self._stop_of)[1:]
+            self._laid_out = self._motion(*self._stop_of)[1:]
+            self._stop_of = None
         return self._laid_out
 
     def _stored(self) -> Array:
@@ -336,7 +338,7 @@ class SafetyFilter:
 
         What this proves ``_objections`` finds nothing against: nobody needs the stop pose by pose, until it runs.
         """
-        dt, extremes = self.dt, []
+        dt, extremes, slack = self.dt, [], 1.0 + _ROUNDING
         for law, step, q_now, v_now, u_now in zip(self._laws, steps, q, v, u, strict=True):
             turn = step.v - v_now
             slowest, fastest, low, high = law.course(step.v, turn)
@@ -344,13 +346,12 @@ class SafetyFilter:
             if not (
                 law.q_min <= low
                 and high <= law.q_max
-                and -law.v_max <= slowest
-                and fastest <= law.v_max
-                and abs(turn) <= law.step_max
-                and abs(turn - u_now) <= law.jolt_max
+                and max(fastest, -slowest) <= law.v_max * slack
+                and abs(turn) <= law.step_max * slack
+                and abs(turn - u_now) <= law.jolt_max * slack
             ):
                 return False
-            extremes.append((low if low < q_now else q_now, high if high > q_now else q_now, slowest * dt, fastest * dt))
+            extremes.append((min(low, q_now), max(high, q_now), slowest * dt, fastest * dt))
         return self.guard is None or self.guard.prove(self.q, *np.array(extremes).T)
 
 

@@ -350,3 +350,19 @@ def test_what_is_proven_of_pairs_holds_far_from_where_they_were_looked_at():
         assert set(np.flatnonzero(close)) <= set(left.tolist())
         proven += len(pairs) - len(left)
     assert 100 < proven < 55 * len(pairs)
+
+
+def test_a_wall_that_is_proven_clear_is_not_crossed():
+    """The point's distance, its slope at another pose and the second order: no pose in the box is behind the wall."""
+    scene = SceneConfig(workspaces=(Workspace((-0.3, -1.0, 0.4), (0.3, 1.0, 1.2)),))
+    guard, rng, proven = Guard(CHAIN, scene, DT), np.random.default_rng(9), 0
+    ((body, walls),) = guard._walls
+    assert CHAIN.bodies[body].name == "tcp" and not walls.prove(START, START).any()  # nothing is known yet
+    for spread in (0.001, 0.02, 0.2, 1.0) * 20:
+        at = rng.uniform(-0.5, 0.5, 3)
+        walls.learn(at, guard.clearances(at)[walls.which], CHAIN.jacobian(at, body))
+        rows = at + rng.normal(0.0, spread, 3) + rng.uniform(-spread, spread, (60, 3))
+        clear = walls.prove(rows.min(axis=0), rows.max(axis=0))
+        assert (guard.clearances(rows)[:, walls.which[clear]] >= 0.0).all()
+        proven += int(clear.sum())
+    assert 100 < proven < 80 * len(walls.which) - 50
