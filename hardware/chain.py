@@ -19,6 +19,7 @@ from .plain import refuse_unknown
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 T = TypeVar("T")
+_EYE = np.eye(4)
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,14 @@ class Chain:
         for name in (name for pair in self.pairs for name in pair):
             self.index(name)
         turns = [rotation(joint.quat) for joint in self.joints]
-        axes = [skew(np.asarray(joint.axis) / np.linalg.norm(joint.axis)) for joint in self.joints]
+        directions = np.array([np.asarray(joint.axis) / np.linalg.norm(joint.axis) for joint in self.joints])
+        axes = [skew(direction) for direction in directions]
         fixed, sine, cosine = np.zeros((3, self.n, 4, 4))
         for i, (turn, axis) in enumerate(zip(turns, axes, strict=True)):
             fixed[i, :3, :3], fixed[i, :3, 3], fixed[i, 3, 3] = turn, self.joints[i].pos, 1.0
             sine[i, :3, :3], cosine[i, :3, :3] = turn @ axis, turn @ axis @ axis
         object.__setattr__(self, "_parts", (fixed, sine, cosine))
+        object.__setattr__(self, "_axes", directions)
         object.__setattr__(self, "_points", self._by_frame())
 
     @property
@@ -146,7 +149,7 @@ class Chain:
         local += fixed
         local += (1.0 - np.cos(angle)) * cosine  # Rodrigues
         found = np.empty((*q.shape[:-1], self.n + 1, 4, 4))
-        found[..., 0, :, :] = np.eye(4)
+        found[..., 0, :, :] = _EYE
         found[..., 1, :, :] = local[..., 0, :, :]
         for i in range(1, self.n):
             np.matmul(found[..., i, :, :], local[..., i, :, :], out=found[..., i + 1, :, :])
@@ -171,12 +174,12 @@ class Chain:
 
     def jacobian(self, q: Array, body: int) -> Array:
         """How a body's start moves with each joint at one pose (n,): (3, n) [m/rad]."""
-        frames = self._frames(q)
-        at = frames[self.bodies[body].frame] @ np.array([*self.bodies[body].start, 1.0])
-        axes = [np.asarray(joint.axis) / np.linalg.norm(joint.axis) for joint in self.joints]
+        frames, count = self._frames(q), self.bodies[body].frame
+        at = frames[count, :3] @ np.array([*self.bodies[body].start, 1.0])
+        moved, axes = frames[1 : count + 1], self._axes  # type: ignore[attr-defined]
+        turning = np.einsum("jab,jb->ja", moved[:, :3, :3], axes[:count])
         found = np.zeros((3, self.n))
-        for j in range(self.bodies[body].frame):
-            found[:, j] = np.cross(frames[j + 1, :3, :3] @ axes[j], at[:3] - frames[j + 1, :3, 3])
+        found[:, :count] = np.cross(turning, at - moved[:, :3, 3]).T
         return found
 
     def reach(self) -> Array:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from .chain import Chain
 from .interface import Array, Reason
 from .pairs import Pairs
-from .proof import KnownDistances, KnownSpeeds
+from .proof import KnownDistances, KnownSpeeds, KnownWalls
 from .scene import SceneConfig
 
 STRIDE = 8
@@ -32,10 +32,10 @@ FEW = 4
 """Motions that count as those of one arm: what it is asked for, or the commands nearer to braking instead."""
 
 MANY = 1500
-"""Poses times pairs above which a first look with strides pays."""
+"""Poses times pairs up to which all are looked at at once; above, first one pose in STRIDE."""
 
 KEEP = 10
-"""Ticks that the Jacobians of a pose are kept at least, for they cost as much as a look; also answers kept."""
+"""Looks or ticks that what is known of all pairs, and Jacobians, are kept at least; also answers kept."""
 
 
 class Guard:
@@ -45,14 +45,20 @@ class Guard:
         chain: the arm.
         scene: what to keep clear of.
         dt: tick [s].
+
+    Attributes:
+        looked: whether the last check of one arm's motion could not do with proofs; the next one hardly will.
     """
 
     def __init__(self, chain: Chain, scene: SceneConfig, dt: float) -> None:
         self.chain, self.scene, self.dt = chain, scene, float(dt)
         self.pairs = Pairs(chain, scene)
         self._known = KnownDistances(self.pairs.motion, self.pairs.margin)
+        self._walls = [(i, KnownWalls(w, nrm, self.pairs.reach[i])) for i, w, nrm in self.pairs.limits_of_points()]
+        self._age = KEEP
         self._speeds: KnownSpeeds | None = None
         self._answers: dict[bytes, int] = {}
+        self.looked = False
         self._all = np.arange(len(self.pairs.names))
         self._fast = np.array([chain.index(name) for name in scene.speed_of if scene.speed_max], dtype=np.int64)
 
@@ -103,8 +109,48 @@ class Guard:
     # One arm in real time
     # -------------------------------------------------------------------------------------------
 
+    def prove(self, now: Array, low: Array, high: Array, slowest: Array, fastest: Array) -> bool:
+        """Whether ``check`` would find a motion clear, as far as its extremes and what is known of before tell.
+
+        Args:
+            now: present pose (n,) [rad].
+            low, high: smallest and largest position of each joint, the present one included (n,) [rad].
+            slowest, fastest: its smallest and largest step in one tick, with the sign (n,) [rad].
+
+        Returns:
+            whether it is proven clear; False says nothing.
+        """
+        if self._open(low, high, np.maximum(fastest, -slowest)).size:
+            return False
+        if not self._fast.size:
+            return True
+        speeds = self._speeds or self._refer(now)
+        speeds.age += 1
+        if speeds.prove(low, high, slowest, fastest):
+            return True
+        return speeds.age >= KEEP and self._refer(now).prove(low, high, slowest, fastest)
+
+    def _open(self, low: Array, high: Array, longest: Array) -> NDArray[np.int64]:
+        found = self._known.open(low, high, longest)
+        for _, walls in self._walls if found.size else ():
+            clear = walls.which[walls.prove(low, high)]
+            found = found[~(found[:, None] == clear).any(axis=1)]
+        return found
+
+    def _learn(self, q: Array, pairs: NDArray[np.int64], apart: Array, ends: Array) -> None:
+        """Keep what a look found at the present pose: distances (pairs,), ends (bodies, 2, 3); now and then of all."""
+        self._known.learn(q, pairs, apart)
+        self._age += 1
+        if self._age < KEEP:
+            return
+        self._age, apart = 0, self.pairs.apart(ends, self._all)
+        self._known.learn(q, self._all, apart)
+        for body, walls in self._walls:
+            if np.isin(walls.which, pairs).any():
+                walls.learn(q.copy(), apart[walls.which], self.chain.jacobian(q, body))
+
     def _check_few(self, rows: Array, steps: Array) -> list[int]:
-        """The same for few motions (ticks + 1, few, n) of one arm: proofs first, then a look at what they leave open."""
+        """The same for few motions (ticks + 1, few, n) of one arm: proofs first, a look at what they leave open."""
         found = [0] * rows.shape[1]
         low, high, longest = rows.min(axis=0), rows.max(axis=0), steps.max(axis=0)
         doubtful, pairs = [], []
@@ -113,8 +159,8 @@ class Guard:
             if not longest[i].any():
                 continue
             box = low[i], high[i], longest[i]
-            near = self._known.open(*box)
-            fast = self._may_speed(rows[:, i], steps[:, i], *box)
+            near = self._open(*box)
+            fast = self._may_speed(rows[:, i], steps[:, i])
             if not (near.size or fast):
                 continue
             keys[i] = rows[:, i].tobytes()  # an arm that stands before an obstacle asks the same again at every tick
@@ -131,21 +177,21 @@ class Guard:
             seen = self._touching(rows[:, doubtful], steps[:, doubtful], among)
             for i, bits in zip(doubtful, seen.tolist(), strict=True):
                 found[i] |= bits
+        self.looked = bool(doubtful)
         for i, key in keys.items():
             self._answers[key] = found[i]
         while len(self._answers) > KEEP:
             del self._answers[next(iter(self._answers))]
         return found
 
-    def _may_speed(self, rows: Array, steps: Array, low: Array, high: Array, longest: Array) -> bool:
+    def _may_speed(self, rows: Array, steps: Array) -> bool:
         if not self._fast.size:
             return False
         speeds = self._speeds or self._refer(rows[0])
         speeds.age += 1
-        box = rows, steps, low, high, longest
-        if not speeds.open(*box).size:
+        if not speeds.open(rows, steps).size:
             return False
-        return speeds.age < KEEP or bool(self._refer(rows[0]).open(*box).size)
+        return speeds.age < KEEP or bool(self._refer(rows[0]).open(rows, steps).size)
 
     def _refer(self, q: Array) -> KnownSpeeds:
         jacobians = np.array([self.chain.jacobian(q, i) for i in self._fast])
@@ -157,35 +203,43 @@ class Guard:
     # -------------------------------------------------------------------------------------------
 
     def _touching(self, rows: Array, steps: Array, among: NDArray[np.int64] | None = None) -> NDArray[np.uint32]:
-        """Reasons (arms,) why motions (ticks + 1, arms, n) come too close; one arm's from one pose, if `among` pairs."""
-        if among is not None and rows.shape[0] * rows.shape[1] * among.size <= MANY:
-            return self._look(rows, steps, among, learn=True)
+        """Reasons (arms,) why motions (ticks + 1, arms, n) come too close; `among` some pairs, all from one pose."""
+        if among is not None and len(rows) * rows.shape[1] * among.size <= MANY:
+            ends = self.pairs.ends(rows)
+            d = self.pairs.apart(ends, among)
+            self._learn(rows[0, 0], among, d[0, 0], ends[0, 0])
+            return self._judge(d[:-1], d[1:], steps, among, d[0])
         last = len(rows) - 1
-        at = np.append(np.arange(0, last, STRIDE), last)
-        moved = np.add.reduceat(steps, at[:-1], axis=0) @ self.pairs.motion.T  # (intervals, arms, pairs)
-        ends, margin = self.pairs.ends(rows[at]), self.pairs.margin
+        first = np.arange(0, last, STRIDE)
+        moved = np.add.reduceat(steps, first, axis=0) @ self.pairs.motion.T  # (intervals, arms, pairs)
+        ends, margin = self.pairs.ends(rows[np.append(first, last)]), self.pairs.margin
         found = np.zeros(rows.shape[1], dtype=np.uint32)
         if among is None:
-            pairs = np.flatnonzero(_unproven(self.pairs.at_least(ends), moved, margin).any(axis=0))
+            pairs = np.flatnonzero(_unproven(self.pairs.at_least(ends), moved, margin).any(axis=(0, 1)))
         else:
             pairs = among
         if pairs.size:
             d = self.pairs.apart(ends, pairs)
             if among is not None:
-                self._known.learn(rows[0, 0], pairs, d[0, 0])
+                self._learn(rows[0, 0], pairs, d[0, 0], ends[0, 0])
             doubt = _unproven(d, moved[..., pairs], margin[pairs])
-            pairs, arms = pairs[doubt.any(axis=0)], np.flatnonzero(doubt.any(axis=1))
+            some, arms, ticks = (np.flatnonzero(doubt.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2)))
             if arms.size:
-                found[arms] = self._look(rows[:, arms], steps[:, arms], pairs)
+                ticks = (first[ticks][:, None] + np.arange(STRIDE)).reshape(-1)
+                ticks = ticks[ticks < last]
+                ends = self.pairs.ends(rows[:, arms][np.stack([ticks, ticks + 1])])
+                before, after = self.pairs.apart(ends, pairs[some])
+                found[arms] = self._judge(before, after, steps[:, arms][ticks], pairs[some], d[0][arms][:, some])
         return found
 
-    def _look(self, rows: Array, steps: Array, pairs: NDArray[np.int64], learn: bool = False) -> NDArray[np.uint32]:
-        d, margin = self.pairs.apart(self.pairs.ends(rows), pairs), self.pairs.margin[pairs]  # (ticks + 1, arms, pairs)
-        if learn:
-            self._known.learn(rows[0, 0], pairs, d[0, 0])
-        bad = (d[1:] < np.minimum(margin, d[0])).any(axis=0)
-        swept = 0.5 * (d[:-1] + d[1:] - steps @ self.pairs.motion[pairs].T) < 0.0
-        bad |= swept.any(axis=0) & (d[0] >= margin) & (margin > 0.0)
+    def _judge(
+        self, before: Array, after: Array, steps: Array, pairs: NDArray[np.int64], here: Array
+    ) -> NDArray[np.uint32]:
+        """Reasons (arms,) from distances of pairs around each tick (ticks, arms, pairs), at present (arms, pairs)."""
+        margin = self.pairs.margin[pairs]
+        bad = (after < np.minimum(margin, here)).any(axis=0)
+        swept = 0.5 * (before + after - steps @ self.pairs.motion[pairs].T) < 0.0
+        bad |= swept.any(axis=0) & (here >= margin) & (margin > 0.0)
         return np.asarray(np.bitwise_or.reduce(np.where(bad, self.pairs.reason[pairs], np.uint32(0)), axis=1))
 
     def _speeding(self, rows: Array, steps: Array) -> NDArray[np.uint32]:
@@ -200,4 +254,4 @@ class Guard:
 
 
 def _unproven(d: Array, moved: Array, margin: Array) -> NDArray[np.bool_]:
-    return np.asarray((0.5 * (d[:-1] + d[1:] - moved) < margin).any(axis=0))
+    return np.asarray(0.5 * (d[:-1] + d[1:] - moved) < margin)

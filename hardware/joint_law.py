@@ -41,6 +41,16 @@ class Step(NamedTuple):
     outside: bool
 
 
+class Course(NamedTuple):
+    """A command and its stop: smallest and largest speed [rad/s], furthest ways from the command, 0 or below, and
+    0 or above [rad]."""
+
+    slowest: float
+    fastest: float
+    low: float
+    high: float
+
+
 class JointLaw:
     """The limits of one joint at one tick.
 
@@ -65,6 +75,8 @@ class JointLaw:
         self._lag = ddq_max * lag  # speed that is gained while the acceleration turns round
         self._tau = max(CATCH_UP_S, 4.0 * dt, 1.5 * lag)
         self._seam = 0.5 * self.step * dt * SLACK
+        # Speed that landing from full braking takes, its first tick included.
+        self._reserve = self._sum(self.step) if self.jerky else self.step
 
     def advance(
         self,
@@ -130,22 +142,49 @@ class JointLaw:
 
     def stop(self, v: float, u: float) -> list[float]:
         """Speeds of the ticks of the fastest stop, down to rest, from which the speed 0 can stay [rad/s]."""
+        speeds, at, ticks = self._stretches(v, u)
+        if not ticks:
+            return speeds
+        v = speeds[at - 1] if at else v
+        decrement = math.copysign(self.step, v)
+        return speeds[:at] + [v - decrement * k for k in range(1, ticks + 1)] + speeds[at:]
+
+    def course(self, v: float, u: float) -> Course:
+        """How fast and how far a command of speed v, changed by u, and its stop go, without the stop tick by tick."""
+        speeds, at, ticks = self._stretches(v, u)
+        way = low = high = 0.0
+        slowest = fastest = v
+        for i, speed in enumerate(speeds):
+            if i == at and ticks:
+                way += ticks * v - math.copysign(0.5 * self.step * ticks * (ticks + 1), v)
+                low, high = min(low, way), max(high, way)
+            v = speed
+            way += v
+            low, high = min(low, way), max(high, way)
+            slowest, fastest = min(slowest, v), max(fastest, v)
+        return Course(slowest, fastest, low * self.dt, high * self.dt)
+
+    def _stretches(self, v: float, u: float) -> tuple[list[float], int, int]:
+        """The fastest stop: its speeds without the ticks of full braking, how many before these, how many these."""
         speeds: list[float] = []
-        step, jolt = self.step, self.jolt
-        reserve = self._sum(step)  # speed that landing from full braking takes, its first tick included
-        while v != 0.0 or abs(u) > jolt * SLACK:
-            side = math.copysign(1.0, v)
-            if u == -side * step and abs(v) > reserve + step:  # full braking for a while
-                ticks = int((abs(v) - reserve) / step)
-                speeds += [v - side * step * k for k in range(1, ticks + 1)]
-                v = speeds[-1]
+        step, jolt, reserve = self.step, self.jolt, self._reserve
+        still, landed, at, braked = jolt * SLACK, _LANDED * step, 0, 0
+        while v != 0.0 or abs(u) > still:
+            side, size = math.copysign(1.0, v), abs(v)
+            if u == -side * step and size > reserve + step:  # full braking for a while
+                at, braked = len(speeds), int((size - reserve) / step)
+                v -= side * step * braked
                 continue
-            new = self.brake(v, u)
+            # What ``brake`` does, without its calls: this runs for every joint at every tick.
+            change = -side * min(size if size <= jolt else even_steps(size, jolt), step)
+            new = v + min(max(change, u - jolt), u + jolt)
+            if abs(new) <= landed:
+                new = 0.0
             # Exactly full braking, whatever rounding made of the difference.
-            u = -side * step if abs(new - v + side * step) <= _LANDED * step else new - v
+            u = -side * step if abs(new - v + side * step) <= landed else new - v
             v = new
             speeds.append(v)
-        return speeds
+        return speeds, at, braked
 
     def _closing_speed(self, gap: float, target_acceleration: float) -> float:
         side = 1.0 if gap > 0.0 else -1.0 if gap < 0.0 else 0.0

@@ -101,8 +101,16 @@ class Pairs:
                             walls.append((i, normal, sign * corner[axis]))
         return walls
 
+    def limits_of_points(self) -> list[tuple[int, NDArray[np.int64], Array]]:
+        """Points within workspaces, without radius and margin: body, its pairs (walls,), normals (walls, 3)."""
+        walls = np.flatnonzero(self.reason[self._borders[1] :] == Reason.WORKSPACE)
+        walls = walls[self._radius[self._borders[1] + walls] == 0.0]
+        bodies = sorted({int(i) for i in self._walls[walls] if self.chain.bodies[i].start == self.chain.bodies[i].end})
+        of = [(i, walls[self._walls[walls] == i]) for i in bodies]
+        return [(i, self._borders[1] + w, self._normal[w]) for i, w in of]
+
     def ends(self, q: ArrayLike) -> Array:
-        """Ends of the bodies and of the scene's capsules at poses (..., n) [rad]: (..., bodies + capsules, 2, 3) [m]."""
+        """Ends of the bodies and of the scene's capsules at poses (..., n): (..., bodies + capsules, 2, 3) [m]."""
         ends = self.chain.ends(q)
         if not len(self._fixed):
             return ends

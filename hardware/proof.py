@@ -14,8 +14,6 @@ from .interface import Array
 _ROUNDING = 1e-9
 """What rounding may make of a bound [m]."""
 
-_NONE = np.zeros(0, dtype=np.int64)
-
 
 class KnownDistances:
     """Exact distances, each at the pose where it was last looked at.
@@ -44,7 +42,33 @@ class KnownDistances:
         """
         away = np.maximum(high - self._q, self._q - low)
         left = self._apart - np.einsum("ij,ij->i", self._motion, away)
-        return np.flatnonzero(left < np.maximum(self._margin, self._half @ longest))
+        return (left < np.maximum(self._margin, self._half @ longest)).nonzero()[0]
+
+
+class KnownWalls:
+    """Distances of one point to planes and their slopes at one pose: exact but for the second order.
+
+    Args:
+        which: numbers of the pairs (walls,).
+        normal: of the planes (walls, 3).
+        reach: how far the point can move per radian (n,) [m/rad].
+    """
+
+    def __init__(self, which: NDArray[np.int64], normal: Array, reach: Array) -> None:
+        self.which, self._normal, self._half_bend = which, normal, 0.5 * _bend(reach[None])[0]
+        self._q, self._slope = np.zeros(len(reach)), np.zeros((len(which), len(reach)))
+        self._apart = np.full(len(which), -np.inf)
+
+    def learn(self, q: Array, apart: Array, jacobian: Array) -> None:
+        """Take distances (walls,) [m] and the Jacobian of the point (3, n) [m/rad] at a pose (n,) [rad]."""
+        self._q, self._apart, self._slope = q, apart - _ROUNDING, self._normal @ jacobian
+
+    def prove(self, low: Array, high: Array) -> NDArray[np.bool_]:
+        """Which walls the point stays in front of while its joints are between two poses (n,) [rad]."""
+        down, up = low - self._q, high - self._q
+        away = np.maximum(up, -down)
+        nearer = np.minimum(self._slope * down, self._slope * up).sum(axis=1)
+        return np.asarray(self._apart + nearer - away @ self._half_bend @ away >= 0.0)
 
 
 class KnownSpeeds:
@@ -60,16 +84,29 @@ class KnownSpeeds:
     def __init__(self, q: Array, jacobians: Array, reach: Array, far: float) -> None:
         self.age, self.far = 0, far
         self._q, self._jacobians = q, jacobians
-        self._columns = np.sqrt(np.einsum("pij,pij->pj", jacobians, jacobians))
-        # The second derivatives by joints i and j are at most what the one nearer to the point reaches.
-        later = np.maximum.outer(np.arange(len(q)), np.arange(len(q)))
-        self._bend = reach[:, later]
+        self._gram = np.swapaxes(jacobians, -1, -2) @ jacobians
+        self._bend = _bend(reach)
 
-    def open(self, rows: Array, steps: Array, low: Array, high: Array, longest: Array) -> NDArray[np.int64]:
-        """Ticks of a motion (ticks + 1, n) that may be too fast; steps are the sizes of its steps (ticks, n)."""
+    def prove(self, low: Array, high: Array, slowest: Array, fastest: Array) -> bool:
+        """Whether no tick of a motion can be too fast, from its extremes alone.
+
+        The square of a way J d is a sum over pairs of joints, each term at most what the extremes of both make of it.
+
+        Args:
+            low, high: of the positions (n,) [rad].
+            slowest, fastest: least and largest step of each joint in a tick, with its sign (n,) [rad].
+        """
         way = np.maximum(high - self._q, self._q - low)
-        if not ((self._columns + way @ self._bend) @ longest > self.far).any():  # even if all were longest at once
-            return _NONE
+        down, up = np.minimum(slowest, 0.0), np.maximum(fastest, 0.0)
+        alike = np.maximum(np.outer(down, down), np.outer(up, up))
+        against = np.outer(down, up)
+        against = np.minimum(against, against.T)
+        squared = np.maximum(self._gram * alike, self._gram * against).sum(axis=(1, 2))
+        bound = np.sqrt(squared) + (way @ self._bend) @ np.maximum(up, -down)
+        return not (bound > self.far).any()
+
+    def open(self, rows: Array, steps: Array) -> NDArray[np.int64]:
+        """Ticks of a motion (ticks + 1, n) that may be too fast; steps are the sizes of its steps (ticks, n)."""
         away, change = np.abs(rows - self._q), rows[1:] - rows[:-1]
         away = np.maximum(away[1:], away[:-1])
         fast = np.zeros(len(change), dtype=bool)
@@ -78,3 +115,9 @@ class KnownSpeeds:
             bound = np.sqrt(np.einsum("ij,ij->i", moved, moved)) + np.einsum("ij,ij->i", away @ bend, steps)
             fast |= bound > self.far
         return np.flatnonzero(fast)
+
+
+def _bend(reach: Array) -> Array:
+    """Second derivatives of points by joints i and j at most (points, n, n): what the joint nearer to it reaches."""
+    joints = np.arange(reach.shape[1])
+    return np.asarray(reach[:, np.maximum.outer(joints, joints)])

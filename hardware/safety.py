@@ -9,7 +9,8 @@ limits; hence the first step of that stop is admissible at the next tick, whatev
 A request that keeps the limits passes unchanged: any curve with bounded speed and acceleration has first and
 second differences within the same bounds.
 
-The filter also holds the stop that follows its last command, pose by pose down to rest (``stop_path``). A
+The filter also holds the stop that follows its last command, pose by pose down to rest (``stop_path``); laid out only
+where its extremes do not prove it clear already. A
 command is taken only after it and the stop behind it were checked as a whole: position, speed, acceleration,
 and with a ``Guard`` workspace, speed of points and collision. Where the check fails, a command nearer to
 braking is tried, and last the stored stop goes on, which was checked before. So whatever comes, there is a
@@ -88,7 +89,9 @@ class SafetyFilter:
         self._u: Array = np.zeros(limits.n)
         self._last: tuple[list[float], list[float]] = ([], [])
         self._ladder: Array = np.zeros((0, limits.n))
-        self._stop: Array = np.zeros((0, 2, limits.n))
+        # Command, its speed and the speed before, where the stop behind them is not laid out yet.
+        self._stop_of: tuple[Array, Array, Array] | None = None
+        self._laid_out: Array = np.zeros((0, 2, limits.n))
 
     def reset(self, q: ArrayLike) -> None:
         """Seed with a measured pose (..., n) [rad], at rest.
@@ -103,7 +106,7 @@ class SafetyFilter:
         self._q = array
         self._v, self._u = np.zeros_like(array), np.zeros_like(array)
         self._last = array.reshape(-1).tolist(), [0.0] * array.size
-        self._stop = np.zeros((0, *array.shape[:-1], 2, self.limits.n))
+        self._stop_of, self._laid_out = None, np.zeros((0, *array.shape[:-1], 2, self.limits.n))
 
     @property
     def q(self) -> Array:
@@ -158,7 +161,7 @@ class SafetyFilter:
         asked = r.reshape(-1).tolist()
         speeds: list[Any] = [None] * len(asked) if w is None else w.reshape(-1).tolist()
         bad = None
-        if not (all(map(math.isfinite, asked)) and (w is None or bool(np.isfinite(w).all()))):
+        if not (all(map(math.isfinite, asked)) and (w is None or all(map(math.isfinite, speeds)))):
             bad = ~np.isfinite(r).all(axis=-1, keepdims=True)
             if w is not None:
                 bad |= ~np.isfinite(w).all(axis=-1, keepdims=True)
@@ -176,8 +179,12 @@ class SafetyFilter:
         if bad is not None:
             back = self._stored()[0]
             q_new, v_new = np.where(bad, back[..., 0, :], q_new), np.where(bad, back[..., 1, :], v_new)
-        why = self._commit(q_new, v_new)
-        q_new, v_new = self.q, self._v
+        if q.ndim == 1 and (self.guard is None or not self.guard.looked) and self._proven(steps, *now):
+            why = None
+            self._q, self._v, self._u, self._stop_of = q_new, v_new, v_new - v, (q_new, v_new, v)
+        else:
+            why = self._commit(q_new, v_new)
+            q_new, v_new = self.q, self._v
 
         reasons = np.zeros(q.shape, dtype=np.uint32)
         off = np.abs(q_new - (r if bad is None else np.where(bad, q, r))) > self.report_tolerance
@@ -210,6 +217,13 @@ class SafetyFilter:
     # The stop in store
     # -------------------------------------------------------------------------------------------
 
+    @property
+    def _stop(self) -> Array:
+        if self._stop_of is not None:
+            self._laid_out = self._motion(*self._stop_of)[1:]
+            self._stop_of = None
+        return self._laid_out
+
     def _stored(self) -> Array:
         """The stop in store (ticks, ..., 2, n), at least the present pose."""
         return self._stop if len(self._stop) else np.stack([self.q, np.zeros_like(self.q)], axis=-2)[None]
@@ -221,7 +235,7 @@ class SafetyFilter:
         lo, hi = np.minimum(self.limits.q_min, q), np.maximum(self.limits.q_max, q)
         self._q = np.minimum(np.maximum(motion[0, ..., 0, :], lo), hi)
         self._u = v - self._v
-        self._v, self._stop = v, motion[1:]
+        self._v, self._stop_of, self._laid_out = v, None, motion[1:]
 
     def _motion(self, q: Array, v: Array, before: Array) -> Array:
         """A command (..., n), after the speed `before`, and its stop: positions and speeds (1 + ticks, ..., 2, n)."""
@@ -318,6 +332,27 @@ class SafetyFilter:
             return found
         here = q if q.shape == path.shape[1:] else np.broadcast_to(q, path.shape[1:])
         return found | self.guard.check(here, path)
+
+    def _proven(self, steps: list[Step], q: list[float], v: list[float], u: list[float]) -> bool:
+        """Whether commands of the joints of one arm and their stops are clear, as far as their extremes tell.
+
+        What this proves ``_objections`` finds nothing against: nobody needs the stop pose by pose, until it runs.
+        """
+        dt, extremes, slack = self.dt, [], 1.0 + _ROUNDING
+        for law, step, q_now, v_now, u_now in zip(self._laws, steps, q, v, u, strict=True):
+            turn = step.v - v_now
+            slowest, fastest, low, high = law.course(step.v, turn)
+            low, high = low + step.q, high + step.q
+            if not (
+                law.q_min <= low
+                and high <= law.q_max
+                and max(fastest, -slowest) <= law.v_max * slack
+                and abs(turn) <= law.step_max * slack
+                and abs(turn - u_now) <= law.jolt_max * slack
+            ):
+                return False
+            extremes.append((min(low, q_now), max(high, q_now), slowest * dt, fastest * dt))
+        return self.guard is None or self.guard.prove(self.q, *np.array(extremes).T)
 
 
 def _reason(law: JointLaw, step: Step, v: float, u: float, share: float) -> int:

@@ -315,13 +315,14 @@ def test_the_bound_on_speeds_holds_far_from_its_pose():
         rows = q + rng.normal(0.0, spread, (80, 3))
         way = np.linalg.norm(np.diff(CHAIN.ends(rows)[:, tcp, 0], axis=0), axis=-1)
         reference = guard._refer(q)
-        steps = np.abs(np.diff(rows, axis=0))
+        steps, change = np.abs(np.diff(rows, axis=0)), np.diff(rows, axis=0)
+        extremes = rows.min(axis=0), rows.max(axis=0), change.min(axis=0), change.max(axis=0)
         for far in np.quantile(way, [0.1, 0.5, 0.9, 1.0]) * (1.0 - 1e-12):
             reference.far = far
-            ticks = reference.open(rows, steps, rows.min(axis=0), rows.max(axis=0), steps.max(axis=0))
-            assert set(np.flatnonzero(way > far)) <= set(ticks.tolist())
+            assert set(np.flatnonzero(way > far)) <= set(reference.open(rows, steps).tolist())
+            assert not reference.prove(*extremes)
         reference.far = 1e3  # of that nothing is in doubt
-        assert not reference.open(rows, steps, rows.min(axis=0), rows.max(axis=0), steps.max(axis=0)).size
+        assert not reference.open(rows, steps).size and reference.prove(*extremes)
     numeric = [
         (CHAIN.ends(q + 1e-6 * e)[tcp, 0] - CHAIN.ends(q - 1e-6 * e)[tcp, 0]) / 2e-6 for e in np.eye(3)
     ]
@@ -349,3 +350,19 @@ def test_what_is_proven_of_pairs_holds_far_from_where_they_were_looked_at():
         assert set(np.flatnonzero(close)) <= set(left.tolist())
         proven += len(pairs) - len(left)
     assert 100 < proven < 55 * len(pairs)
+
+
+def test_a_wall_that_is_proven_clear_is_not_crossed():
+    """The point's distance, its slope at another pose and the second order: no pose in the box is behind the wall."""
+    scene = SceneConfig(workspaces=(Workspace((-0.3, -1.0, 0.4), (0.3, 1.0, 1.2)),))
+    guard, rng, proven = Guard(CHAIN, scene, DT), np.random.default_rng(9), 0
+    ((body, walls),) = guard._walls
+    assert CHAIN.bodies[body].name == "tcp" and not walls.prove(START, START).any()  # nothing is known yet
+    for spread in (0.001, 0.02, 0.2, 1.0) * 20:
+        at = rng.uniform(-0.5, 0.5, 3)
+        walls.learn(at, guard.clearances(at)[walls.which], CHAIN.jacobian(at, body))
+        rows = at + rng.normal(0.0, spread, 3) + rng.uniform(-spread, spread, (60, 3))
+        clear = walls.prove(rows.min(axis=0), rows.max(axis=0))
+        assert (guard.clearances(rows)[:, walls.which[clear]] >= 0.0).all()
+        proven += int(clear.sum())
+    assert 100 < proven < 80 * len(walls.which) - 50

@@ -172,3 +172,35 @@ def test_a_bridge_with_a_jerk_limit_keeps_it_from_plan_to_rest(spec, limits):
     assert read.dddq_max.tolist() == [60.0] * 3 and JointLimits.from_mapping(LIMITS.to_mapping()).dddq_max is None
     with pytest.raises(LimitsMismatch, match=r"dddq_max 0 rad/s\^3, must be above 0"):
         replace(limits, dddq_max=[1.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("jerk", [np.inf, 15.0, 300.0, 3000.0])
+def test_the_extremes_of_a_stop_are_those_of_its_ticks(jerk):
+    law, rng = JointLaw(-3.0, 3.0, 2.0, 8.0, jerk, 0.004), np.random.default_rng(3)
+    change = min(law.step, law.jolt)
+    for scale in (0.0, 0.01, 0.3, 1.0) * 25:
+        v, u = rng.uniform(-2.0, 2.0) * scale, rng.uniform(-change, change)
+        speeds = np.array([v, *law.stop(v, u)])
+        way = np.append(0.0, np.cumsum(speeds[1:])) * law.dt
+        expected = speeds.min(), speeds.max(), way.min(), way.max()
+        np.testing.assert_allclose(law.course(v, u), expected, rtol=0, atol=1e-12)  # sums in another order
+
+
+@pytest.mark.parametrize("limits", [LIMITS, JERKY])
+def test_a_stop_that_was_not_laid_out_is_the_same_stop(limits):
+    """One arm proves by extremes, several are laid out: commands, stops and stopping times agree to the last bit."""
+    one, many, rng = SafetyFilter(limits, 0.004), SafetyFilter(limits, 0.004), np.random.default_rng(5)
+    one.reset(np.zeros(3)), many.reset(np.zeros((2, 3)))
+    late = 0
+    for k in range(600):
+        request = 0.5 * np.sin(0.004 * k * np.array([1.0, 2.0, 3.0])) + (k // 100) * rng.uniform(0.0, 0.3)
+        if k % 97 > 90:
+            a, b = one.brake(), many.brake()
+        else:
+            a, b = one.step(request), many.step(np.tile(request, (2, 1)))
+        late += one._stop_of is not None
+        assert a.q.tobytes() == b.q[0].tobytes() and (a.reasons == b.reasons[0]).all()
+        if k % 7 == 0:
+            assert one.stop_path.tobytes() == many.stop_path[:, 0].tobytes()
+            assert one.stopping_time == many.stopping_time
+    assert late > 200
