@@ -302,10 +302,10 @@ def test_a_full_disk_in_training_loses_no_finished_round(
     ]
     save = TrainingRun.save
 
-    def full(self: TrainingRun) -> None:
+    def full(self: TrainingRun, *states: object) -> None:
         if self.rounds_done == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "round_2.npz")
-        save(self)
+        save(self, *states)
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "save", full)
