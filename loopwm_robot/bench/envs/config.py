@@ -31,8 +31,8 @@ class EnvsBench:
     num_envs: int = 64
     batch_steps: int = 100
     determinism_steps: int = 120
-    stability_steps: int = 1000
-    episodes: int = 20
+    stability_steps: int = 3000
+    episodes: int = 100
     frames: int = 200
 
     def __post_init__(self) -> None:
