@@ -35,7 +35,7 @@ MANY = 1500
 """Poses times pairs up to which all are looked at at once; above, first one pose in STRIDE."""
 
 KEEP = 10
-"""Looks or ticks that what is known of all pairs, and Jacobians, are kept at least; also answers kept."""
+"""Checks or ticks that what is known of all pairs, and Jacobians, are kept at least; also answers kept."""
 
 
 class Guard:
@@ -137,29 +137,28 @@ class Guard:
             found = found[~(found[:, None] == clear).any(axis=1)]
         return found
 
-    def _learn(self, q: Array, pairs: NDArray[np.int64], apart: Array, ends: Array) -> None:
-        """Keep what a look found at the present pose: distances (pairs,), ends (bodies, 2, 3); now and then of all."""
-        self._known.learn(q, pairs, apart)
-        self._age += 1
-        if self._age < KEEP:
-            return
-        self._age, apart = 0, self.pairs.apart(ends, self._all)
+    def _learn_all(self, q: Array) -> None:
+        """Look at all pairs at the present pose (n,) alone."""
+        self._age, apart = 0, self.clearances(q)
         self._known.learn(q, self._all, apart)
         for body, walls in self._walls:
-            if np.isin(walls.which, pairs).any():
-                walls.learn(q.copy(), apart[walls.which], self.chain.jacobian(q, body))
+            walls.learn(q.copy(), apart[walls.which], self.chain.jacobian(q, body))
 
     def _check_few(self, rows: Array, steps: Array) -> list[int]:
         """The same for few motions (ticks + 1, few, n) of one arm: proofs first, a look at what they leave open."""
         found = [0] * rows.shape[1]
         low, high, longest = rows.min(axis=0), rows.max(axis=0), steps.max(axis=0)
         doubtful, pairs = [], []
+        self._age += 1
         keys: dict[int, bytes] = {}
         for i in range(len(found)):
             if not longest[i].any():
                 continue
             box = low[i], high[i], longest[i]
             near = self._open(*box)
+            if near.size and self._age >= KEEP:
+                self._learn_all(rows[0, i])
+                near = self._open(*box)
             fast = self._may_speed(rows[:, i], steps[:, i])
             if not (near.size or fast):
                 continue
@@ -205,9 +204,8 @@ class Guard:
     def _touching(self, rows: Array, steps: Array, among: NDArray[np.int64] | None = None) -> NDArray[np.uint32]:
         """Reasons (arms,) why motions (ticks + 1, arms, n) come too close; `among` some pairs, all from one pose."""
         if among is not None and len(rows) * rows.shape[1] * among.size <= MANY:
-            ends = self.pairs.ends(rows)
-            d = self.pairs.apart(ends, among)
-            self._learn(rows[0, 0], among, d[0, 0], ends[0, 0])
+            d = self.pairs.apart(self.pairs.ends(rows), among)
+            self._known.learn(rows[0, 0], among, d[0, 0])
             return self._judge(d[:-1], d[1:], steps, among, d[0])
         last = len(rows) - 1
         first = np.arange(0, last, STRIDE)
@@ -221,7 +219,7 @@ class Guard:
         if pairs.size:
             d = self.pairs.apart(ends, pairs)
             if among is not None:
-                self._learn(rows[0, 0], pairs, d[0, 0], ends[0, 0])
+                self._known.learn(rows[0, 0], pairs, d[0, 0])
             doubt = _unproven(d, moved[..., pairs], margin[pairs])
             some, arms, ticks = (np.flatnonzero(doubt.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2)))
             if arms.size:

@@ -79,6 +79,8 @@ class SafetyFilter:
         rows = np.stack(columns, axis=1).tolist()
         self._laws = [JointLaw(low, high, v, a, j, self.dt) for low, high, v, a, j in rows]
         self._jerky = any(law.jerky for law in self._laws)
+        # Without a jerk limit the poses of a stop are a ladder, laid out in less time than its extremes take.
+        self._by_extremes = self._jerky
         self._jolt_max = np.array([law.jolt_max for law in self._laws])
         self._step = limits.ddq_max * self.dt
         self._most_v = limits.dq_max * SLACK * (1.0 + _ROUNDING)
@@ -179,7 +181,7 @@ class SafetyFilter:
         if bad is not None:
             back = self._stored()[0]
             q_new, v_new = np.where(bad, back[..., 0, :], q_new), np.where(bad, back[..., 1, :], v_new)
-        if q.ndim == 1 and (self.guard is None or not self.guard.looked) and self._proven(steps, *now):
+        if self._by_extremes and q.ndim == 1 and not (self.guard and self.guard.looked) and self._proven(steps, *now):
             why = None
             self._q, self._v, self._u, self._stop_of = q_new, v_new, v_new - v, (q_new, v_new, v)
         else:

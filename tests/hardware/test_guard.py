@@ -289,21 +289,27 @@ class Compared(Guard):
         return found
 
 
-@pytest.mark.parametrize("speed_max", [0.0, 0.4])
-def test_what_is_known_of_a_moment_ago_changes_no_answer(speed_max, monkeypatch):
+@pytest.mark.parametrize(("speed_max", "jerk"), [(0.0, False), (0.4, False), (0.4, True), (0.0, True)])
+def test_what_is_known_of_a_moment_ago_changes_no_answer(speed_max, jerk, monkeypatch):
     monkeypatch.setattr(Compared, "asked", 0), monkeypatch.setattr(Compared, "refused", 0)
     scene = replace(SCENE, speed_max=speed_max, speed_of=("tcp", "bend"))
     guard, rng = Compared(CHAIN, scene, DT), np.random.default_rng(6)
-    f = SafetyFilter(LIMITS, DT, guard=guard)
+    limits = replace(LIMITS, dddq_max=[900.0] * 3) if jerk else LIMITS
+    f, proven = SafetyFilter(limits, DT, guard=guard), 0
     f.reset(START)
-    many, batch = Guard(CHAIN, scene, DT), SafetyFilter(LIMITS, DT, guard=Guard(CHAIN, scene, DT))
+    many, batch = Guard(CHAIN, scene, DT), SafetyFilter(limits, DT, guard=Guard(CHAIN, scene, DT))
     batch.reset(np.tile(START, (5, 1)))
     for k in range(300):
-        request = hostile(rng, f.q[None], k)
+        request, before = hostile(rng, f.q[None], k), f.q
         one, whole = f.step(request[0]), batch.step(np.repeat(request, 5, axis=0))
         assert one.q.tobytes() == whole.q[0].tobytes() and (one.reasons == whole.reasons[0]).all()
         assert (many.clearances(f.q) >= SCENE.margin_m - 1e-12).all()
-    assert Compared.asked > 150 and 10 < Compared.refused < Compared.asked - 50
+        if f._stop_of is not None:  # taken by its extremes alone: the poses must be clear too
+            motion = np.concatenate([one.q[None], f.stop_path])
+            assert not many.check(np.tile(before, (5, 1)), np.repeat(motion[:, None], 5, axis=1)).any()
+            proven += 1
+    assert Compared.asked + proven > 150 and 10 < Compared.refused < Compared.asked - (20 if jerk else 50)
+    assert not jerk or proven > 20
 
 
 def test_the_bound_on_speeds_holds_far_from_its_pose():
