@@ -8,13 +8,17 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arms.robot import CONTACT, EE, OBJECT_BIT
+from ..arms.robot import EE, OBJECT_BIT
 
 OBJECT_BODY = "object"
 HALF_SIZE = (0.035, 0.035, 0.025)
 """Half edges of the box for a large arm [m]: low enough to slide rather than tip."""
 MASS = 0.5
 """[kg]; it goes with the volume."""
+CONTACT = 0.01
+"""Time constant of the contacts of objects [s]: softer than the arm's, or they jump in a grasp and off the peg."""
+IMPEDANCE = (0.95, 0.99, 0.001, 0.5, 2.0)
+"""Of these contacts: they give way less to a load than at MuJoCo's default, an arm's too, and are not faster for it."""
 FRICTION = 0.4
 """Sliding friction with the table and the peg."""
 PEG = "peg"
@@ -57,6 +61,8 @@ def add_box(spec: mujoco.MjSpec, name: str, scale: float, friction: float = FRIC
         size=np.array(HALF_SIZE) * scale,
         mass=MASS * scale**3,
         friction=(friction, 0.005, 0.0001),
+        solref=(CONTACT, 1.0),
+        solimp=IMPEDANCE,
         priority=1,  # its friction counts, not the larger one of the pair
         contype=OBJECT_BIT,
         conaffinity=0,
@@ -96,6 +102,7 @@ def add_cylinder(
         condim=condim,
         priority=1,
         solref=(contact, 1.0),
+        solimp=IMPEDANCE,
         contype=OBJECT_BIT,
         conaffinity=0,
         rgba=OBJECT_RGBA,
