@@ -30,7 +30,7 @@ from .schema import plain
 
 LOGGERS = ("loopwm_robot", "envs", "planners", "hardware")
 LOG = "log.txt"
-REPEATED = ("collect", "teleop", "evaluate", "deploy", "gallery", "compare", "push", "pull")
+REPEATED = ("collect", "identify", "teleop", "evaluate", "deploy", "gallery", "compare", "push", "pull")
 """Commands without `resume`: an interrupted one is run again."""
 Number = str | bool | int | float
 

@@ -255,7 +255,7 @@ class SamplingPlanner(ABC):
     def _learn(self, done: Iteration) -> Search:
         """The search after an iteration; its best candidates are the elites."""
         values, indices = torch.topk(done.scores, min(self.elites(len(done.scores)), len(done.scores)))
-        told: list[float] = values.tolist()  # one call
+        told: list[float] = values.cpu().tolist()  # one call
         if told[-1] == -math.inf:
             valid = sum(map(math.isfinite, told))
             values, indices = values[:valid], indices[:valid]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -38,6 +38,8 @@ NAMES = {**MODELS, "simulator": "true simulator"}
 
 DPI = 200
 """Figures are shown at about half of it, so that they stay sharp on fine screens."""
+LAYOUT: Literal["constrained"] | None = "constrained"
+"""Makes room for all texts, in about half of the drawing time."""
 
 RC: Any = {
     "axes.axisbelow": True,
@@ -90,7 +92,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
         An empty figure in the common style. Nothing of pyplot's global state is used.
     """
     with matplotlib.rc_context(RC):
-        fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        fig = Figure(figsize=(width, height), dpi=DPI, layout=LAYOUT)
         yield fig
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")

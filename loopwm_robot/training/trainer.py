@@ -239,6 +239,6 @@ class WorldModelTrainer:
         if actor_critic is not None:
             actor_critic.follow(c.actor_critic.target_rate)
         self.updates += 1
-        numbers = self.team.mean(torch.stack([loss.detach(), *terms.values()])).tolist()
-        values = dict(zip(("loss", *terms), numbers, strict=True))
+        numbers = self.team.mean(torch.stack([loss.detach(), *terms.values()])).cpu()
+        values = {name: float(number) for name, number in zip(("loss", *terms), numbers, strict=True)}
         return {**values, "grad_norm": float(norm), "learning_rate": rate}

@@ -22,7 +22,7 @@ def test_a_fifth_of_the_transitions_or_more_have_contact() -> None:
     arm, groups = env.arm, observation_groups(7)
     runs = [episode(env, explorer, seed) for seed in range(20)]
     contact = np.array([run["contact"].mean() for run in runs])
-    assert contact.mean() > 0.25 and (contact > 0.0).mean() > 0.9
+    assert contact.mean() > 0.2 and (contact > 0.0).mean() > 0.9
     obs = np.concatenate([run["obs"] for run in runs])
     assert (obs[:, groups["q"]] >= arm.q_min).all() and (obs[:, groups["q"]] <= arm.q_max).all()
     moved = np.array([np.ptp(run["obs"][:, env.goal_columns], axis=0).max() for run in runs])

@@ -23,6 +23,11 @@ CONTACT = {"loops_contact": 3.0, "loops_free": 1.5, "mean_loops": 2.0, "threshol
 EXIT = {**CONTACT, "correlation_error": 0.5, "correlation_gain": 0.3, "added_error": 0.005}
 
 
+@pytest.fixture(autouse=True)
+def coarse_figures() -> None:
+    """Figures as users get them."""
+
+
 def errors(level: float) -> dict[str, Any]:
     return {f"h{h}": level * h**0.5 for h in HORIZONS}
 

@@ -180,7 +180,7 @@ def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
     assert "images/planning_planners.png" in page and (tmp_path / "images" / "planning_planners.png").is_file()
 
 
-@pytest.mark.parametrize("part", slow_but(["overhead", "rate"], PARTS))
+@pytest.mark.parametrize("part", slow_but(["overhead"], PARTS))
 def test_a_part_can_be_measured_alone(part: str, tmp_path: Path, quick_tuning: None) -> None:
     assert main(["bench", "planning", *TINY, f"parts=[{part}]", f"runs={tmp_path}/runs", f"out={tmp_path}"]) == 0
     values = json.loads((tmp_path / "planning.json").read_text(encoding="utf-8"))

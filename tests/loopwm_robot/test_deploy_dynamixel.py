@@ -34,6 +34,7 @@ def config(tmp_path) -> ArmConfig:
     return build(ArmConfig, values, "arm")
 
 
+@pytest.mark.slow
 def test_two_goals_through_the_bus(config):
     pytest.importorskip("dynamixel_sdk")
     joint_delta = JointDelta(ARM.q_min, ARM.q_max)

@@ -29,6 +29,11 @@ SPHERE = {"cost": "avoid_sphere", "of": "ee_pos", "centre": [0.5, 0.0, 0.5], "ra
 EE = slice(28, 31)
 
 
+@pytest.fixture(autouse=True)
+def coarse_figures() -> None:
+    """Figures as users get them."""
+
+
 def untrained() -> Checkpoint:
     torch.manual_seed(0)
     config = ModelConfig(latent_dim=16, heads=2, plan_loops=2)

@@ -27,6 +27,11 @@ POSITION = observation_groups(7)["ee_pos"]
 LIMITS = JointLimits(("a", "b"), np.full(2, -3.0), np.full(2, 3.0), np.full(2, 2.0), np.full(2, 10.0))
 
 
+@pytest.fixture(autouse=True)
+def coarse_figures() -> None:
+    """Figures as users get them."""
+
+
 def history() -> list[dict[str, float]]:
     points: list[dict[str, float]] = [
         {"update": u, "loss": 10.0 / u, "obs": 8.0 / u, "reward": 1.0 / u, "round": 1 + (u > 50), "wall_time_s": u / 10}
