@@ -132,7 +132,7 @@ class ArmBridge:
         """
         self._command(Command.STOP)
         give_up = self.now() + timeout
-        while wait and (self.mode is Mode.STOPPING or self._moving()):
+        while wait and (self.mode in (Mode.STOPPING, Mode.GUIDED) or self._moving()):
             if self.now() > give_up:
                 raise BridgeError(f"stop: the arm still moves after {timeout:g} s; use the emergency stop")
             self.advance(2.0 * self.config.dt)
@@ -158,6 +158,29 @@ class ArmBridge:
         move_to(self, q, share, tolerance)
         self.stop()
         self.disable()
+
+    def freedrive(self) -> None:
+        """Let a person move the arm by hand: GUIDED, from ENABLED (``stop`` leads there). Nothing is sent to the arm.
+
+        Limits and scene do not hold meanwhile; the arm's own do. A fault, or a lost link, ends it.
+
+        Raises:
+            ModeError: the bridge is not ENABLED, or the arm has no freedrive.
+        """
+        self._command(Command.FREEDRIVE)
+
+    def end_freedrive(self, timeout: float = 5.0) -> None:
+        """Hold the arm where it is: ENABLED again, seeded from the pose measured at rest.
+
+        Raises:
+            SafetyStop: the arm did not come to rest, or a fault ended the freedrive.
+        """
+        self._command(Command.END_FREEDRIVE)
+        give_up = self.now() + timeout
+        while self.mode is Mode.GUIDED and self.now() < give_up:
+            self.advance(2.0 * self.config.dt)
+        if self.mode is not Mode.ENABLED:
+            raise SafetyStop(f"freedrive did not end in a held pose: {self.fault or self.mode.name}")
 
     def reset(self, acknowledge: bool = False) -> None:
         """Clear a latched fault, after looking at the arm; ends in ENABLED or CONNECTED, never moving."""

@@ -119,7 +119,11 @@ class ControlLoop:
             executor.enable(now)
         elif command is Command.DISABLE:
             executor.disable(now)
-        return command in (Command.CONNECT, Command.RESET, Command.ENABLE, Command.DISABLE)
+        elif command is Command.FREEDRIVE:
+            executor.freedrive(now)
+        elif command is Command.END_FREEDRIVE:
+            executor.end_freedrive(now)
+        return command not in (Command.STOP, Command.HOLD, Command.CLOSE, Command.START)
 
     def _plan(self, now: float) -> None:
         version = self.memory.plan.version

@@ -79,6 +79,7 @@ class Executor:
         self._opening = np.nan
         self._grips, self._has_gripper = True, False
         self._rest_since: float | None = None
+        self._has_freedrive = False
         self._epoch = self._event_seq = 0
         self._snapshot = np.zeros((), dtype=snapshot_dtype(limits.n))
         self._record = np.zeros((), dtype=record_dtype(limits.n))
@@ -91,7 +92,7 @@ class Executor:
     @property
     def moving(self) -> bool:
         """Whether a command is under way that does not stand still."""
-        return self._enabled and not self.filter.at_rest
+        return self._enabled and (self.mode is Mode.GUIDED or not self.filter.at_rest)
 
     # Commands
     # ---------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ class Executor:
             self.driver.close()
             raise
         self.watch.restart()
-        self._has_gripper = info.gripper
+        self._has_gripper, self._has_freedrive = info.gripper, info.freedrive
         self.mode = Mode.CONNECTED
         self._event(
             now, "connected", f"{info.model}, {info.dof} joints, firmware {info.firmware or 'unknown'}"
@@ -174,9 +175,34 @@ class Executor:
     def stop(self, now: float) -> None:
         """Brake to rest, then ENABLED: plans are refused until ``start``. Allowed in every mode."""
         self.plans.clear()
+        if self.mode is Mode.GUIDED:
+            self.end_freedrive(now)
         if self.mode in _ACTIVE:
             self._rest_since = None
             self._enter(Mode.STOPPING, now, "stopping", "controlled stop on request")
+
+    def freedrive(self, now: float) -> None:
+        """ENABLED -> GUIDED: a person may move the arm by hand; it is read, and nothing is written to it."""
+        if self.mode is Mode.GUIDED and self._rest_since is None:
+            return
+        self._require("freedrive", Mode.ENABLED)
+        if not self._has_freedrive:
+            raise ModeError("freedrive: this arm has none, or its driver does not offer it; use the arm's own button")
+        self.driver.freedrive(True)  # type: ignore[attr-defined]  # those that say so have it
+        self._rest_since = None
+        self._enter(Mode.GUIDED, now, "guided", "the arm may be moved by hand; nothing is sent to it")
+
+    def end_freedrive(self, now: float) -> None:
+        """GUIDED -> ENABLED, as soon as the arm is measured at rest; its pose there is held."""
+        if self.mode is Mode.ENABLED or (self.mode is Mode.GUIDED and self._rest_since is not None):
+            return
+        self._require("end freedrive", Mode.GUIDED)
+        try:
+            self.driver.freedrive(False)  # type: ignore[attr-defined]
+        except BridgeError as error:
+            self._fault(now, "freedrive", str(error))
+            raise
+        self._rest_since = now
 
     def reset(self, now: float, acknowledge: bool = False) -> None:
         """FAULT -> ENABLED (or CONNECTED if the arm was not enabled), seeded from a fresh measurement.
@@ -208,8 +234,8 @@ class Executor:
 
     def disable(self, now: float) -> None:
         """Switch the servos off at rest: ENABLED, HOLDING or FAULT -> CONNECTED (a fault stays latched)."""
-        if self._enabled and not self.filter.at_rest:
-            raise ModeError("disable: the command still moves; stop() first")
+        if self.moving:
+            raise ModeError("disable: the arm still moves, or may be moved by hand; stop() first")
         self.driver.disable()
         self._enabled = False
         self.plans.clear()
@@ -239,7 +265,9 @@ class Executor:
             return
         self._read(now)
         self._supervise(now)
-        if self._enabled:
+        if self.mode is Mode.GUIDED:
+            self._guided(now)
+        elif self._enabled:
             dt = self.config.dt
             for back in range(min(missed, int(self.config.make_up_s / dt + 1e-9)), 0, -1):
                 self._bookkeep(now - back * dt, *self._command(now - back * dt), lateness, sent=False)
@@ -249,6 +277,20 @@ class Executor:
             self._grip(now)
             self._bookkeep(now, requested, out, lateness)
         self.publish(now)
+
+    def _guided(self, now: float) -> None:
+        state, record = self.watch.state, self._record
+        if state is None:
+            return
+        record["requested"] = record["applied"] = state.q
+        if self._rest_since is None or self.watch.stale:
+            return
+        speed = float(np.abs(state.dq).max())
+        if speed <= self.config.rest_speed and state.t_host > self._rest_since:
+            self._seed(state)
+            self._enter(Mode.ENABLED, now, "guided_to", "holding the measured pose")
+        elif now - self._rest_since > _CONFIRM_S:
+            self._fault(now, "freedrive", f"the arm still moves at {speed:.3f} rad/s, {_CONFIRM_S:g} s after its end")
 
     def _timed(self, now: float) -> tuple[Array, FilterOutput]:
         if self._timer is None:
@@ -350,7 +392,8 @@ class Executor:
         fault = self.watch.device_fault()
         if fault is not None:
             self._fault(now, "device_fault", fault)
-        text = None if self.config.commands == "shadow" else self.watch.following(self.filter.q, now)
+        follows = self.config.commands != "shadow" and self.mode is not Mode.GUIDED
+        text = self.watch.following(self.filter.q, now) if follows else None
         if text is not None and not self._written_off:
             # Braking would leave the command ahead of the arm, which would go on pressing on what blocks it.
             self._fault(now, "following_error", text)
@@ -458,7 +501,10 @@ class Executor:
         self.counts["faults"] += 1
         self.plans.clear()
         self.fault = f"{kind}: {text}"
+        guided = self.mode is Mode.GUIDED
         self._enter(Mode.FAULT, now, "fault", self.fault)
+        if guided:  # the last command lies where the arm was before: nothing may be written until the reset
+            self._device_stop(now)
 
     def _require(self, action: str, mode: Mode) -> None:
         if self.mode is Mode.FAULT:

@@ -29,6 +29,7 @@ class Mode(IntEnum):
     HOLDING = 4
     STOPPING = 5
     FAULT = 6
+    GUIDED = 7
 
 
 class Reason(IntFlag):
@@ -230,7 +231,7 @@ class Applied:
 class ArmInfo:
     """What a driver tells about its arm; ranges [rad] and speeds [rad/s] are the device's own, None when unknown.
 
-    ``gripper`` says whether it takes openings.
+    ``gripper`` says whether it takes openings, ``freedrive`` whether it can be let move by hand.
     """
 
     model: str
@@ -242,6 +243,7 @@ class ArmInfo:
     firmware: str = ""
     serial: str = ""
     gripper: bool = False
+    freedrive: bool = False
 
     @property
     def dof(self) -> int:
@@ -261,7 +263,8 @@ class ArmDriver(Protocol):
 
     A driver is made by ``factory(clock=..., **kwargs)`` with plain kwargs, so that any process can make it. One that
     says ``ArmInfo.gripper`` also has ``gripper(opening: float) -> None``: send it to an opening, 0 closed to 1 open,
-    without waiting.
+    without waiting. One that says ``ArmInfo.freedrive`` also has ``freedrive(on: bool) -> None``: let the enabled arm
+    be moved by hand, gravity compensated, or hold it again where it is; nothing is written in between.
     """
 
     def open(self) -> ArmInfo:

@@ -53,6 +53,8 @@ class Command(IntEnum):
     ENABLE = 5
     START = 6
     DISABLE = 7
+    FREEDRIVE = 8
+    END_FREEDRIVE = 9
 
 
 class Word(IntEnum):

@@ -59,6 +59,9 @@ class SilentDriver:
         """Keep an opening, 0 closed to 1 open."""
         self._opening = opening
 
+    def freedrive(self, on: bool) -> None:
+        """The arm's own matter."""
+
     def stop(self) -> None:
         """Nothing moves."""
 

@@ -31,7 +31,7 @@ from ..plain import refuse_unknown
 _MAX_LAG_S = 0.25
 """Lost time beyond this is not made up for [s]: a machine that slept must not freeze the control loop."""
 
-FAULTS = ("freeze", "drop", "disconnect", "encoder_jump", "device_fault", "jam", "hot")
+FAULTS = ("freeze", "drop", "disconnect", "encoder_jump", "device_fault", "jam", "hot", "push")
 
 _AMBIENT_C = 25.0
 
@@ -44,7 +44,8 @@ class SimFault:
         kind: "freeze": reads return the last values without an error and writes vanish; "drop": reads and
             writes time out; "disconnect": the link is gone; "encoder_jump": a joint reads wrong by ``value``
             [rad]; "device_fault": the arm stops and reports ``text`` until cleared; "jam": the joints stand
-            still however the drives press; "hot": a joint has ``value`` [deg C].
+            still however the drives press; "hot": a joint has ``value`` [deg C]; "push": somebody pushes a joint with
+            ``value`` [N m].
         at_s: start, since the arm was opened [s].
         duration_s: length [s]; a device fault stays until it is cleared.
         joint: index of the joint.
@@ -117,7 +118,7 @@ class SimArmDriver:
         self._faults = [f if isinstance(f, SimFault) else SimFault.from_mapping(f) for f in faults]
         self._rng = np.random.default_rng(seed)
         self._clock: Clock = clock or MonotonicClock()
-        self._open = self._enabled = False
+        self._open = self._enabled = self._guided = False
         self._latched: str | None = None
         self._cleared: set[int] = set()
 
@@ -155,6 +156,7 @@ class SimArmDriver:
             q_max=tuple(q_max.tolist()) if limited else None,
             firmware=f"mujoco {mj.__version__}",
             gripper=self._gripper is not None,
+            freedrive=True,
         )
 
     def enable(self) -> None:
@@ -226,6 +228,15 @@ class SimArmDriver:
             return None
         _, place, closed, widest = self._finger
         return min(max(float((self._data.qpos[place] - closed) / (widest - closed)), 0.0), 1.0)
+
+    def freedrive(self, on: bool) -> None:
+        """Let the joints go where they are pushed, damped by their drives, or hold them where they are."""
+        self.advance()
+        self._link_check()
+        if not self._enabled:
+            raise ModeError("simulated arm: freedrive before enable(); enable first")
+        self._brake()
+        self._guided = on
 
     def stop(self) -> None:
         """Hold the present pose at once."""
@@ -353,6 +364,14 @@ class SimArmDriver:
                 data.ctrl[self._actuators] = self._commands.popleft()[1]
             self._latch(self._base - self._opened_at + t)
             jammed = data.qpos[self._qpos] if self._fault("jam") else None
+            push = self._fault("push")
+            outer = np.zeros(len(self._names))
+            if self._guided:  # gravity is balanced, and the drives only damp
+                data.ctrl[self._actuators] = data.qpos[self._qpos]
+                outer += data.qfrc_bias[self._dof] - data.qfrc_gravcomp[self._dof]
+            if push is not None:
+                outer[push.joint] += push.value
+            data.qfrc_applied[self._dof] = outer
             self._mj.mj_step(model, data)
             if jammed is not None:
                 data.qpos[self._qpos], data.qvel[self._dof] = jammed, 0.0
@@ -380,6 +399,7 @@ class SimArmDriver:
                 self._brake()
 
     def _brake(self) -> None:
+        self._guided = False
         self._commands.clear()
         self._data.ctrl[self._actuators] = self._data.qpos[self._qpos]
 

@@ -35,6 +35,7 @@ FAULTS = {
     "reboot": "the controller restarts; the arm has no power afterwards",
     "jam": "the joints stand still",
     "encoder_jump": "joint `joint` reads wrong by `value` [rad]",
+    "push": "somebody pushes joint `joint` with `value` [N m]",
     "local": "the pendant takes remote control away",
 }
 """Word of the side channel -> what happens. `duration_s` ends it by itself."""

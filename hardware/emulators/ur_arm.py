@@ -90,6 +90,7 @@ class UrArm:
             self._sim = SimArmDriver(mjcf or path, tuple(joints), home, clock=self._clock)
             self.info = self._sim.open()
         self._sim.enable()
+        self.guided = False
         self.q, self.dq, self.tau = self._look()
 
     @property
@@ -97,14 +98,20 @@ class UrArm:
         """True joint positions (6,) [rad]."""
         return self._sim.true_q
 
+    def guide(self, on: bool) -> None:
+        """Let the joints go where they are pushed, or hold them where they are."""
+        self._sim.freedrive(on)
+        self.guided = on
+
     def step(self, target: Array) -> None:
         """Pass one control cycle with a position target (6,) [rad]; then ``q``, ``dq``, ``tau`` are new."""
-        self._sim.write(target, 0.0)
+        if not self.guided:
+            self._sim.write(target, 0.0)
         self._clock.advance(self._dt)
         self.q, self.dq, self.tau = self._look()
 
     def inject(self, kind: str, **settings: Any) -> None:
-        """Let the arm itself fail: "jam" or "encoder_jump", see ``drivers.sim.SimFault``."""
+        """Let the arm itself fail: "jam", "push" or "encoder_jump", see ``drivers.sim.SimFault``."""
         self._sim.inject(kind=kind, **settings)
 
     def heal(self) -> None:

@@ -50,6 +50,7 @@ class Runtime(IntEnum):
 
 _READY, _DONE = 1, 2
 _SPEEDJ, _SERVOJ, _SPEED_STOP, _SERVO_STOP, _PROTECTIVE_STOP, _STOPJ = 9, 11, 15, 16, 31, 34
+_TEACH_MODE, _END_TEACH_MODE = 18, 19
 _SET_WATCHDOG, _JOINTS_SAFE, _IS_STEADY, _STOP_SCRIPT = 35, 37, 47, 255
 _STREAMING = (_SPEEDJ, _SERVOJ)
 
@@ -115,6 +116,8 @@ class Controller:
                 self._execute(int(self.int_in[0]))
         if self.robot_mode is not RobotMode.RUNNING:
             self.motion.settle(self.motion.q)
+        if self.arm.guided:
+            self.motion.settle(self.arm.q)
         self._oversee()
         self.arm.step(self.motion.step())
         if self.safety_mode is SafetyMode.ROBOT_EMERGENCY_STOP and self.motion.at_rest:
@@ -160,6 +163,8 @@ class Controller:
             self.int_out[1] = int(self.motion.at_rest)
         elif command == _PROTECTIVE_STOP:
             self.protective_stop("asked for by the program")
+        elif command in (_TEACH_MODE, _END_TEACH_MODE):
+            self._guide(command == _TEACH_MODE)
         elif command == _STOP_SCRIPT:
             self.end_program("stop script")
             return None
@@ -200,8 +205,14 @@ class Controller:
         """Stop the program; the arm decelerates and is held."""
         if self.running:
             self.notes.append(f"program ended: {why}")
+            self._guide(False)
             self.motion.stop()
         self.runtime, self._pending, self._executing = Runtime.STOPPED, None, False
+
+    def _guide(self, on: bool) -> None:
+        if on is not self.arm.guided:
+            self.motion.settle(self.arm.q)
+            self.arm.guide(on)
 
     # Power and safety
     # ----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...clock import Clock
-from ...errors import HardwareFault, LimitsMismatch
+from ...errors import HardwareFault, LimitsMismatch, ModeError
 from ...interface import ArmInfo, ArmState, Array
 from ...wire.ur_models import JOINT_NAMES, UrModel, find
 from ...wire.ur_primary import Configuration
@@ -138,6 +138,7 @@ class UrDriver(ClientDriver[Client]):
             dq_max=tuple(found.dq_max),
             firmware=f"PolyScope {major}.{minor}",
             serial=serial if serial.isalnum() else "",
+            freedrive=True,
         )
 
     def enable(self) -> None:
@@ -174,6 +175,13 @@ class UrDriver(ClientDriver[Client]):
         else:
             client.send(Op.SERVOJ, target.tolist(), self._servo)
         return target
+
+    def freedrive(self, on: bool) -> None:
+        """Teach mode of the controller: the arm can be moved by hand; off, it is held where it is."""
+        self._linked()
+        if not self._enabled:
+            raise ModeError(f"{self._who}: freedrive before enable(); enable first")
+        self._answering().ask(Op.FREEDRIVE if on else Op.END_FREEDRIVE, _STOP_S)
 
     def stop(self) -> None:
         """End servoing with a deceleration on the controller."""

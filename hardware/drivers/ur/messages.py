@@ -22,6 +22,8 @@ class Op(IntEnum):
     ENABLE = 3
     STOP = 4
     END = 5
+    FREEDRIVE = 6
+    END_FREEDRIVE = 7
 
 
 @dataclass(frozen=True)

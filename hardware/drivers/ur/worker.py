@@ -38,7 +38,7 @@ class Worker:
         self._link, self._host, self._frequency, self._receive = link, host, frequency, receive
         self._control: Any = None
         self._taken = self._streaming = True
-        self._kick = False
+        self._kick = self._guiding = False
         self._last = -1.0
         self._buffer = b""
 
@@ -88,6 +88,8 @@ class Worker:
         elif op is Op.STOP:
             self._kick = False
             problem = self._stop(three[0], bool(three[1]))
+        elif op in (Op.FREEDRIVE, Op.END_FREEDRIVE):
+            problem = self._freedrive(op is Op.FREEDRIVE)
         else:
             problem = self._end()
         self._report()  # the state in which the order was carried out comes before the reply
@@ -117,9 +119,19 @@ class Worker:
         self._taken = self._kick = True
         return ""
 
+    def _freedrive(self, on: bool) -> str:
+        if self._control is None or not self._control.isProgramRunning():
+            self._guiding = False
+            return "the control program does not run" if on else ""
+        self._guiding, self._kick = on, True  # nothing is streamed meanwhile
+        done = self._control.teachMode() if on else self._control.endTeachMode()
+        return "" if done else f"the controller did not {'begin' if on else 'end'} freedrive"
+
     def _stop(self, rate: float, speed: bool) -> str:
         if self._control is None or not self._control.isProgramRunning():
             return ""  # no program, no motion
+        if self._guiding and (problem := self._freedrive(False)):
+            return problem
         done = self._control.speedStop(rate) if speed else self._control.servoStop(rate)
         return "" if done else "the controller did not confirm the stop"
 
