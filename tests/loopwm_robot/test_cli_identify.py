@@ -10,6 +10,7 @@ from envs.randomize import find_ranges
 from loopwm_robot.cli.main import main
 
 
+@pytest.mark.slow
 def test_recordings_become_ranges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arm = tmp_path / "arm.yaml"
     arm.write_text("payload: 2.0\ngain: 0.4\n", encoding="utf-8")

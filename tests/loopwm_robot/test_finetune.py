@@ -62,6 +62,7 @@ def fine_tuned(folder: Path, trained: Checkpoint, old: list[Episode], **update: 
     return run
 
 
+@pytest.mark.slow
 def test_the_new_is_learned_and_the_old_less_forgotten(trained: Checkpoint, tmp_path: Path) -> None:
     before = {name: t.clone() for name, t in trained.model.state_dict().items()}
     free = fine_tuned(tmp_path / "free", trained, [])
