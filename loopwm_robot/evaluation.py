@@ -30,8 +30,8 @@ from .report.control import distance_plot, timing_plot
 from .report.predictions import depth_plot, horizon_plot, prediction_plot
 from .runs import write_text
 from .threads import torch_threads
+from .training.explore import record_held_out
 from .training.metrics import HORIZONS, Starts, imagine, open_loop_predictions, open_loop_table
-from .training.online import record_held_out
 from .types import Episode
 
 OpenLoopTable = dict[int, dict[int, tuple[float, float]]]

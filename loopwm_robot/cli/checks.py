@@ -18,8 +18,8 @@ from ..data.recorded import check_recorded
 from ..deploy.arm_config import ArmConfig
 from ..deploy.preflight import preflight
 from ..errors import RequestError
+from ..training.explore import reward_function
 from ..training.finetune import Origin
-from ..training.online import reward_function
 from ..types import Episode
 
 

@@ -19,7 +19,7 @@ def run(overrides: list[str]) -> int:
     from ..build import make_env, spaces_of
     from ..data.datasets import about, check_format, read_dataset, write_dataset
     from ..data.demonstrate import Demonstrator, demonstrate
-    from ..training.online import record_random, stored, training_seed
+    from ..training.explore import record_random, stored, training_seed
 
     env = make_env(config.env)
     spaces = spaces_of(env, config.env)

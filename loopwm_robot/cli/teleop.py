@@ -21,7 +21,7 @@ def run(overrides: list[str]) -> int:
     from ..teleop.jog import HELP, Jog
     from ..teleop.session import Kept, teleoperate
     from ..teleop.window import Window
-    from ..training.online import stored, training_seed
+    from ..training.explore import stored, training_seed
 
     env = make_env(config.env, render=True, max_episode_steps=config.max_steps)
     if isinstance(env.unwrapped, ArmEnv) and config.env.control_mode != "cartesian_delta":

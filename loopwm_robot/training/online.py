@@ -7,7 +7,6 @@ run goes on where its last finished round ended and reaches the same result as a
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +20,11 @@ import torch
 from envs.arm_env import ArmEnv
 
 from ..build import make_agent, make_explorer
-from ..checkpoint import Checkpoint, Spaces, load_tensors, save_checkpoint, save_tensors
+from ..checkpoint import Checkpoint, Spaces, save_checkpoint
 from ..closed_loop import ClosedLoopResult, evaluate
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
-from ..data.buffer import ReplayBuffer, RewardFn
-from ..data.collect import ExplorationPolicy, NoisyPolicy, Policy
-from ..data.collect_many import explore_episodes
+from ..data.buffer import ReplayBuffer
+from ..data.collect import ExplorationPolicy, NoisyPolicy
 from ..data.recorded import MEASURED, check_recorded
 from ..data.storage import GB, Place
 from ..determinism import deterministic
@@ -40,16 +38,15 @@ from ..types import Episode
 from .anchor import Anchor
 from .calibrate import calibrate_exits, calibrate_monitor
 from .depths import depth_counts
+from .explore import explore, record_held_out, reward_function, training_seed
 from .finetune import Origin, held_out_error
 from .gate import fit_exit_gate
-from .keep import BEST, LAST, best, newest_is_best, saved_states
+from .keep import BEST, LAST, best, newest_is_best
 from .metrics import Starts, imagine, open_loop_rmse
 from .refused import REFUSED
+from .state import restore_state, save_state
 from .team import ALONE, Team
 from .trainer import WorldModelTrainer
-
-HELD_OUT_SEED = 900_000
-"""Seeds of the random episodes that only measure open-loop errors."""
 
 WIDEN_ROWS = 1 << 18
 """Observations that the model is shown at once before a round."""
@@ -267,59 +264,12 @@ class TrainingRun:
             save_checkpoint(self.folder / name, self.checkpoint())
 
     def save(self, generators: Sequence[torch.Tensor] = ()) -> None:
-        """Write the whole state; the state file comes last and makes it valid.
-
-        Args:
-            generators: states of `generator` in all processes; none is that of this one alone.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tag = f"round_{self.rounds_done}"
-        self.buffer.save(self.folder / f"{tag}.npz")
-        tensors, groups = _flatten_optimizer(self.trainer.optimizer)
-        tensors |= {f"model.{name}": t.detach().cpu() for name, t in self.model.state_dict().items()}
-        for name, generator in (("generator", self.generator), ("planner", self.planner_noise)):
-            tensors[f"random.{name}"] = generator.get_state()
-        tensors |= {f"random.generator.{rank}": state for rank, state in enumerate(generators) if rank}
-        header = {
-            "groups": json.dumps(groups),
-            "state": json.dumps(
-                {
-                    "updates": self.trainer.updates,
-                    "rounds_done": self.rounds_done,
-                    "train_time_s": self.train_time_s,
-                    "history": self.history,
-                    "rng": self.rng.bit_generator.state,
-                    "explorer": self.explorer.noise.tolist(),
-                }
-            ),
-        }
-        save_tensors(self.folder / f"{tag}.safetensors", tensors, header)
-        for old in self.folder.glob("round_*"):
-            if not old.name.startswith(f"{tag}."):
-                old.unlink()
+        """Write the whole state, see `state.save_state`."""
+        save_state(self, generators)
 
     def restore(self) -> bool:
         """Go on from the newest saved round; False when there is none."""
-        saved = saved_states(self.folder)
-        if not saved:
-            return False
-        tensors, header = load_tensors(saved[-1])
-        state = json.loads(header["state"])
-        self.model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
-        _restore_optimizer(self.trainer.optimizer, tensors, json.loads(header["groups"]))
-        mine = f"random.generator.{self.team.rank}" if self.team.rank else "random.generator"
-        if mine in tensors:  # otherwise there were fewer processes
-            self.generator.set_state(tensors[mine])
-        noise = tensors["random.planner"]
-        if noise.shape == self.planner_noise.get_state().shape:  # otherwise it was drawn on another kind of device
-            self.planner_noise.set_state(noise)
-        self.buffer.load(saved[-1].with_suffix(".npz"))
-        self.trainer.updates, self.rounds_done = state["updates"], state["rounds_done"]
-        self.train_time_s, self.history = state["train_time_s"], state["history"]
-        self.rng.bit_generator.state = state["rng"]
-        self.explorer.noise = np.asarray(state["explorer"])
-        self.model.eval()  # as a finished round leaves it
-        return True
+        return restore_state(self)
 
     def _update(self) -> None:
         self.model.train()
@@ -397,70 +347,3 @@ class TrainingRun:
         self.history.append(entry)
         if self.on_entry is not None:
             self.on_entry(entry)
-
-
-def training_seed(seed: int, round_index: int, i: int) -> int:
-    """Seed of the reset of training episode i in a round; always below those of held-out and evaluation episodes."""
-    return (seed * 7919 + round_index * 1009 + i) % HELD_OUT_SEED
-
-
-def explore(
-    env: gym.Env[Any, Any], explorer: Policy, buffer: ReplayBuffer, episodes: int, seed: Callable[[int], int]
-) -> None:
-    """Record exploring episodes into a buffer; episode i is reset with seed(i)."""
-    with progress("explore", episodes) as bar:
-        for episode in explore_episodes(env, explorer, [seed(i) for i in range(episodes)]):
-            buffer.add(episode)
-            bar.advance()
-
-
-def record_random(env: gym.Env[Any, Any], spaces: Spaces, config: CollectConfig, seed: int) -> ReplayBuffer:
-    """A buffer of random episodes, just large enough for them.
-
-    Raises:
-        ValueError: the episodes of env have no time limit.
-    """
-    explorer = make_explorer(env, spaces.nu, config, np.random.default_rng(seed))
-    steps = env.spec.max_episode_steps if env.spec is not None else None
-    if steps is None:
-        raise ValueError(f"{spaces.env_id} has no time limit, allowed a finite one; wrap it in TimeLimit")
-    buffer = ReplayBuffer(config.episodes * (steps + 1), *spaces.sizes)
-    explore(env, explorer, buffer, config.episodes, lambda i: training_seed(seed, 0, i))
-    return buffer
-
-
-def stored(episodes: Sequence[Episode], spaces: Spaces) -> ReplayBuffer:
-    """A buffer that is just large enough for some episodes, with them in it."""
-    buffer = ReplayBuffer(sum(len(episode) + 1 for episode in episodes), *spaces.sizes)
-    for episode in episodes:
-        buffer.add(episode)
-    return buffer
-
-
-def record_held_out(env: gym.Env[Any, Any], nu: int, config: CollectConfig, count: int) -> list[Episode]:
-    """Random episodes that no training ever sees; the same for every run with the same exploration settings."""
-    explorer = make_explorer(env, nu, config, np.random.default_rng(HELD_OUT_SEED))
-    return list(explore_episodes(env, explorer, [HELD_OUT_SEED + i for i in range(count)]))
-
-
-def reward_function(env: gym.Env[Any, Any]) -> RewardFn | None:
-    """The task's compute_reward for hindsight goals; None where there is none, or where goals move."""
-    compute = getattr(env.unwrapped, "compute_reward", None)
-    if compute is None or hasattr(env.unwrapped, "target_columns"):
-        return None
-    return lambda achieved, desired: compute(achieved, np.broadcast_to(desired, achieved.shape), {})
-
-
-def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
-    state = optimizer.state_dict()
-    tensors = {f"optimizer.{i}.{k}": torch.as_tensor(v).cpu() for i, s in state["state"].items() for k, v in s.items()}
-    return tensors, state["param_groups"]
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[Any]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": groups})

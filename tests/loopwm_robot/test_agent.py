@@ -27,7 +27,7 @@ from loopwm_robot.models.build import build_model
 from loopwm_robot.models.simulator import SimulatorModel
 from loopwm_robot.objective import chosen_objective, observation_layout
 from loopwm_robot.report.control import distances
-from loopwm_robot.training.online import reward_function
+from loopwm_robot.training.explore import reward_function
 from planners import CEM, ReachPoint, SamplingConfig
 
 NANO = ModelConfig(latent_dim=16, heads=2, mean_loops=1, max_loops=2, plan_loops=1)

@@ -20,7 +20,7 @@ from loopwm_robot.data.collect import ExplorationPolicy, run_episode
 from loopwm_robot.data.datasets import about, read_dataset, split, write_dataset
 from loopwm_robot.data.recorded import DatasetError, check_recorded
 from loopwm_robot.errors import RequestError
-from loopwm_robot.training.online import reward_function
+from loopwm_robot.training.explore import reward_function
 from loopwm_robot.types import Episode
 
 SPACES = Spaces("LoopWM/Point-v0", "joint_delta", 3, 2, 2, 0.1, (0, 2))

@@ -29,7 +29,7 @@ from loopwm_robot.data.datasets import read_dataset
 from loopwm_robot.data.recorded import DatasetError
 from loopwm_robot.deploy.record import load_recording
 from loopwm_robot.report.video import VideoError
-from loopwm_robot.training.online import reward_function
+from loopwm_robot.training.explore import reward_function
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [

@@ -27,6 +27,7 @@ from loopwm_robot.data.datasets import read_dataset, split
 from loopwm_robot.models.build import build_model
 from loopwm_robot.models.dynamics import Unroll
 from loopwm_robot.models.loop_control import FixedDepth
+from loopwm_robot.training.explore import record_random, reward_function
 from loopwm_robot.training.losses import LossWeights, world_model_loss
 from loopwm_robot.training.metrics import (
     Starts,
@@ -37,7 +38,7 @@ from loopwm_robot.training.metrics import (
     open_loop_table,
     using,
 )
-from loopwm_robot.training.online import TrainingRun, record_random, reward_function
+from loopwm_robot.training.online import TrainingRun
 from loopwm_robot.training.refused import load_batch
 from loopwm_robot.training.trainer import TrainingError, UpdateConfig, WorldModelTrainer
 
