@@ -26,6 +26,8 @@ OUTLIER = 5.0
 """Pieces with an error of so many medians are left out: the arm touched something there."""
 STEP = 0.02
 """Difference for derivatives, of parameters in [-1, 1]."""
+STARTS = 3
+"""Searches at most: where pieces were left out, another one may explain them."""
 DAMPINGS = (0.0, 1e-2, 0.1, 1.0)
 """Tried at once in each Gauss-Newton step, in units of the curvature."""
 AROUND = 10
@@ -59,6 +61,10 @@ class Identified:
     runs: int
 
 
+def nothing() -> None:
+    """Nobody waits."""
+
+
 def identify(
     env: ArmEnv,
     episodes: Sequence[Recorded],
@@ -72,7 +78,7 @@ def identify(
     generations: int = 5,
     refinements: int = 8,
     threads: int = 1,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], None] = nothing,
 ) -> Identified:
     """Fit hidden dynamics to recorded episodes.
 
@@ -115,10 +121,18 @@ def identify(
     pieces = cut(env, episodes, steps, segments, delays)
     search = _Search(Candidates(env, threads), pieces, names, box, delays - pieces.lag if delays else 0)
     try:
-        rng = np.random.default_rng(seed)
-        z, delay = search.scout(rng, population, generations, advance)
+        rng, found = np.random.default_rng(seed), []
+        for _ in range(STARTS):
+            z, delay = search.scout(rng, population, generations, advance)
+            search.drop_outliers(z, delay)
+            z = search.refine(z, delay, rng, refinements, advance)
+            error = search.drop_outliers(z, delay)
+            found.append((error, z, delay))
+            advance = nothing
+            if len(search.pieces) == len(pieces):  # it explains all there is
+                break
+        _, z, delay = min(found, key=lambda one: one[0])
         search.drop_outliers(z, delay)
-        z = search.refine(z, delay, rng, refinements, advance)
         return search.judge(z, delay, "delay" in parameters)
     finally:
         search.candidates.close()
@@ -133,7 +147,8 @@ class _Search:
         self.candidates, self.pieces, self.names, self.box, self.delays = candidates, pieces, names, box, max(delays, 0)
         moved = np.concatenate([pieces.q[:, 1:] - pieces.q[:, :1], pieces.dq[:, 1:] - pieces.dq[:, :1]], axis=-1)
         floor = np.repeat(RESOLUTION, pieces.q.shape[-1])
-        self.floor, self.scale = floor, np.maximum(moved.std(axis=(0, 1)), floor)
+        self.floor, self.usual = floor, np.maximum(moved.std(axis=(0, 1)), floor)
+        self.all, self.scale = pieces, self.usual
 
     def dynamics(self, z: FloatArray, delay: int = 0) -> Dynamics:
         values = {name: self.box.value(name, each) for name, each in zip(self.names, np.clip(z, -1, 1), strict=True)}
@@ -148,6 +163,7 @@ class _Search:
         self, rng: np.random.Generator, population: int, generations: int, advance: Callable[[], None]
     ) -> tuple[FloatArray, int]:
         """The cross-entropy method: a normal distribution of z, a table of the delay."""
+        self.pieces, self.scale = self.all, self.usual
         size, some = len(self.names), np.unique(np.linspace(0, len(self.pieces) - 1, SCOUTS).round().astype(int))
         few = self.pieces.take(some)
         share = np.full(self.delays + 1, 1.0 / (self.delays + 1))
@@ -168,13 +184,19 @@ class _Search:
             advance()
         return best[1], best[2]
 
-    def drop_outliers(self, z: FloatArray, delay: int) -> None:
-        """Leave pieces out in which something else acted on the arm; weigh columns by their errors from here on."""
+    def drop_outliers(self, z: FloatArray, delay: int) -> float:
+        """Leave pieces out in which something else acted on the arm; weigh columns by their errors from here on.
+
+        Returns:
+            The median of the errors of all pieces, in units of the usual motion.
+        """
+        self.pieces, self.scale = self.all, self.usual
         left = self.residuals(z[None], [delay], self.pieces)[0]
         size = np.sqrt(((left / self.scale) ** 2).mean(axis=(1, 2)))
         kept = np.flatnonzero(size <= OUTLIER * np.median(size))
         self.pieces = self.pieces.take(kept)
         self.scale = np.sqrt((left[kept] ** 2).mean(axis=(0, 1)) + self.floor**2)
+        return float(np.median(size))
 
     def refine(
         self, z: FloatArray, delay: int, rng: np.random.Generator, refinements: int, advance: Callable[[], None]
