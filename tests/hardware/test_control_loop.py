@@ -80,10 +80,12 @@ def test_from_connecting_to_closing(stage, limits):
     clock.at(10.7, lambda: memory.request(Command.STOP))
     clock.at(11.0, lambda: memory.request(Command.DISABLE))
     clock.at(11.1, lambda: memory.request(Command.ENABLE))
-    clock.at(11.3, lambda: memory.request(Command.CLOSE))
+    clock.at(11.2, lambda: memory.request(Command.FREEDRIVE))
+    clock.at(11.25, lambda: memory.request(Command.END_FREEDRIVE))
+    clock.at(11.4, lambda: memory.request(Command.CLOSE))
     loop.run()
     assert " ".join(events(memory)) == (
-        "connected enabled started running held running stopping stopped disabled enabled disabled closed"
+        "connected enabled started running held running stopping stopped disabled enabled guided guided_to disabled closed"
     )
     assert all(memory.result(c) == ("", "") for c in Command if c is not Command.RESET)
     records, _, lost = memory.read_records(0)

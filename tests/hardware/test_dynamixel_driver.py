@@ -444,6 +444,7 @@ def drive(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows["t"] - rows["t"][0], rows["applied"], rows["q"]
 
 
+@pytest.mark.slow
 def test_the_bus_moves_the_arm_as_the_simulation_alone():
     """One plan both ways: equal trajectories within quantisation and delay."""
     t_sim, applied_sim, q_sim = drive("sim")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from marks import slow_but
 from tiny_models import (
     DT,
     GROUPS,
@@ -131,7 +132,7 @@ def test_the_limit_is_attained(form, loops):
         assert loops > 1 or torch.allclose(found, bound, rtol=1e-3)
 
 
-@pytest.mark.parametrize("v", VARIANTS, ids=str)
+@pytest.mark.parametrize("v", slow_but(VARIANTS[::3], VARIANTS), ids=str)
 def test_a_thousand_steps_of_a_wild_model_stay_inside(v):
     """Parameters ten times as large as in the other tests, random actions; the channels that are read as well."""
     model = wild(make_variant(v))
