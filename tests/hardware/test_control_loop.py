@@ -85,7 +85,8 @@ def test_from_connecting_to_closing(stage, limits):
     clock.at(11.4, lambda: memory.request(Command.CLOSE))
     loop.run()
     assert " ".join(events(memory)) == (
-        "connected enabled started running held running stopping stopped disabled enabled guided guided_to disabled closed"
+        "connected enabled started running held running stopping stopped disabled enabled guided guided_to "
+        "disabled closed"
     )
     assert all(memory.result(c) == ("", "") for c in Command if c is not Command.RESET)
     records, _, lost = memory.read_records(0)
