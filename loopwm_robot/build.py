@@ -65,9 +65,9 @@ def make_env(config: EnvConfig, render: bool = False, **kwargs: Any) -> gym.Env[
         arguments["render_mode"] = "rgb_array"
     try:
         env = gym.make(config.id, **arguments)
-    except (gym.error.Error, ImportError) as error:
-        if isinstance(error, ImportError):
-            raise RequestError(f"env.id '{config.id}' cannot be made: {error}") from error
+    except ImportError as error:
+        raise RequestError(f"env.id '{config.id}' cannot be made: {error}") from error
+    except gym.error.Error as error:
         ours = sorted(name for name in gym.registry if name.startswith("LoopWM/"))
         raise RequestError(f"env.id '{config.id}' cannot be made ({error}); ours: {', '.join(ours)}") from error
     except TypeError as error:
