@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..rewards import REWARD_KINDS
+from .names import FETCH
 from .suite_env import SuiteEnv, checked_name, checked_render, suite
 
-TASKS = ("Reach", "Push", "Slide", "PickAndPlace")
 REACH_LAYOUT = {"ee_pos": 3, "opening": 2, "ee_vel": 3, "opening_rate": 2}
 OBJECT_LAYOUT = {
     "ee_pos": 3,
@@ -45,7 +45,7 @@ class FetchEnv(SuiteEnv):
         """Load the task.
 
         Args:
-            task: one of `TASKS`.
+            task: one of `names.FETCH`.
             reward: `dense` (minus the distance [m]) or `sparse` (0 or -1).
             render_mode: None or `rgb_array`.
             width: of pictures [pixels].
@@ -56,7 +56,7 @@ class FetchEnv(SuiteEnv):
             ImportError: gymnasium-robotics is not installed.
         """
         self.render_mode = checked_render(render_mode)
-        checked_name("Fetch task", task, TASKS)
+        checked_name("Fetch task", task, FETCH)
         checked_name("reward", reward, REWARD_KINDS)
         gym.register_envs(suite("gymnasium_robotics", "robotics"))
         options: dict[str, Any] = {} if render_mode is None else {"width": width, "height": height}
