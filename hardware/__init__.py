@@ -1,6 +1,6 @@
 """The bridge from plans to arms: drivers, a deterministic safety filter, a real-time control process.
 
-Needs numpy only; simulators and vendor packages are imported by the drivers that use them.
+Needs numpy and numba only; simulators and vendor packages are imported by the drivers that use them.
 This is research software and not a certified safety function: keep the arm's own limits and emergency stop in
 force.
 """

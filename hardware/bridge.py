@@ -30,6 +30,7 @@ from .link import Link, LocalLink, ProcessLink
 from .memory import BridgeSpec, Command
 from .moves import move_to
 from .records import Event, Snapshot
+from .safety import SafetyFilter
 from .scene import SceneConfig
 
 
@@ -68,7 +69,8 @@ class ArmBridge:
         config = BridgeConfig.from_mapping(settings) if config is None else config
         driver = DriverSpec(driver) if isinstance(driver, str) else driver
         spec = BridgeSpec(driver, limits, config, chain, scene or SceneConfig())
-        spec.guard()  # a scene that does not fit is refused here, not in the control process
+        # A scene that does not fit is refused here, and what is not compiled yet is: not in the control process.
+        SafetyFilter(limits, config.dt, guard=spec.guard())
         if clock is not None and not lockstep:
             raise ValueError(
                 "a clock can be given only to a lockstep bridge; the control process uses CLOCK_MONOTONIC"

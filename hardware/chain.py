@@ -1,4 +1,4 @@
-"""A serial arm as numbers: where its links are, and how far each joint can move them. Numpy only.
+"""A serial arm as numbers: where its links are, and how far each joint can move them.
 
 Frame i (1 .. n) turns with joint i, frame 0 is the base: T_i = T_i-1 Trans(pos_i) Rot(quat_i) Rot(axis_i, q_i).
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .errors import LimitsMismatch, ShapeMismatch
+from .geometry import Kinematics, ends_of, frames_of
 from .interface import Array
 from .plain import refuse_unknown
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 T = TypeVar("T")
-_EYE = np.eye(4)
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,6 @@ class Chain:
                 )
         for name in (name for pair in self.pairs for name in pair):
             self.index(name)
-        turns = [rotation(joint.quat) for joint in self.joints]
-        directions = np.array([np.asarray(joint.axis) / np.linalg.norm(joint.axis) for joint in self.joints])
-        axes = [skew(direction) for direction in directions]
-        fixed, sine, cosine = np.zeros((3, self.n, 4, 4))
-        for i, (turn, axis) in enumerate(zip(turns, axes, strict=True)):
-            fixed[i, :3, :3], fixed[i, :3, 3], fixed[i, 3, 3] = turn, self.joints[i].pos, 1.0
-            sine[i, :3, :3], cosine[i, :3, :3] = turn @ axis, turn @ axis @ axis
-        object.__setattr__(self, "_parts", (fixed, sine, cosine))
-        object.__setattr__(self, "_axes", directions)
-        object.__setattr__(self, "_points", self._by_frame())
 
     @property
     def n(self) -> int:
@@ -114,6 +105,20 @@ class Chain:
     def names(self) -> tuple[str, ...]:
         """Names of the joints."""
         return tuple(joint.name for joint in self.joints)
+
+    @cached_property
+    def kinematics(self) -> Kinematics:
+        """The numbers that compiled functions take."""
+        fixed = np.array([rotation(joint.quat) for joint in self.joints])
+        axes = np.array([skew(np.asarray(joint.axis) / np.linalg.norm(joint.axis)) for joint in self.joints])
+        return Kinematics(
+            pos=np.array([joint.pos for joint in self.joints], dtype=np.float64),
+            fixed=fixed,
+            sine=fixed @ axes,
+            cosine=fixed @ axes @ axes,
+            frame=np.array([body.frame for body in self.bodies], dtype=np.int64),
+            ends=np.array([(body.start, body.end) for body in self.bodies], dtype=np.float64).reshape(-1, 2, 3),
+        )
 
     def index(self, name: str) -> int:
         """Position of a body in ``bodies``.
@@ -135,25 +140,11 @@ class Chain:
         Returns:
             n homogeneous matrices (..., 4, 4), lengths in [m].
         """
-        array = np.asarray(q, dtype=np.float64)
-        if array.shape[-1:] != (self.n,):
-            raise ShapeMismatch(f"chain: pose has shape {array.shape}, expected (..., {self.n})")
-        frames = self._frames(array)
-        return [frames[..., i, :, :] for i in range(1, self.n + 1)]
-
-    def _frames(self, q: Array) -> Array:
-        """Frames 0 .. n of poses (..., n): (..., n + 1, 4, 4)."""
-        fixed, sine, cosine = self._parts  # type: ignore[attr-defined]
-        angle = q[..., None, None]
-        local = np.sin(angle) * sine
-        local += fixed
-        local += (1.0 - np.cos(angle)) * cosine  # Rodrigues
-        found = np.empty((*q.shape[:-1], self.n + 1, 4, 4))
-        found[..., 0, :, :] = _EYE
-        found[..., 1, :, :] = local[..., 0, :, :]
-        for i in range(1, self.n):
-            np.matmul(found[..., i, :, :], local[..., i, :, :], out=found[..., i + 1, :, :])
-        return found
+        poses, lead = self.as_poses(q)
+        turn, at = frames_of(self.kinematics, poses)
+        frames = np.zeros((len(poses), self.n, 4, 4))
+        frames[..., :3, :3], frames[..., :3, 3], frames[..., 3, 3] = turn[:, 1:], at[:, 1:], 1.0
+        return [frames[:, i].reshape(*lead, 4, 4) for i in range(self.n)]
 
     def ends(self, q: ArrayLike) -> Array:
         """Ends of all bodies in the base frame.
@@ -164,23 +155,19 @@ class Chain:
         Returns:
             start and end of each axis (..., bodies, 2, 3) [m].
         """
-        array = np.asarray(q, dtype=np.float64)
+        poses, lead = self.as_poses(q)
+        return ends_of(self.kinematics, poses).reshape(*lead, len(self.bodies), 2, 3)
+
+    def as_poses(self, q: ArrayLike) -> tuple[Array, tuple[int, ...]]:
+        """Poses (..., n) [rad] as a list (m, n), and their leading axes.
+
+        Raises:
+            ShapeMismatch: the last axis has not n entries.
+        """
+        array = np.array(q, dtype=np.float64, order="C")
         if array.shape[-1:] != (self.n,):
             raise ShapeMismatch(f"chain: pose has shape {array.shape}, expected (..., {self.n})")
-        points, order = self._points  # type: ignore[attr-defined]
-        turned = points @ np.swapaxes(self._frames(array)[..., :3, :], -1, -2)  # (..., n + 1, most, 3)
-        lead = turned.shape[:-3]
-        return np.asarray(turned.reshape(*lead, -1, 3)[..., order, :]).reshape(*lead, len(self.bodies), 2, 3)
-
-    def jacobian(self, q: Array, body: int) -> Array:
-        """How a body's start moves with each joint at one pose (n,): (3, n) [m/rad]."""
-        frames, count = self._frames(q), self.bodies[body].frame
-        at = frames[count, :3] @ np.array([*self.bodies[body].start, 1.0])
-        moved, axes = frames[1 : count + 1], self._axes  # type: ignore[attr-defined]
-        turning = np.einsum("jab,jb->ja", moved[:, :3, :3], axes[:count])
-        found = np.zeros((3, self.n))
-        found[:, :count] = np.cross(turning, at - moved[:, :3, 3]).T
-        return found
+        return array.reshape(-1, self.n), array.shape[:-1]
 
     def reach(self) -> Array:
         """How far a body's axis can move per radian of a joint, whatever the pose (bodies, n) [m/rad].
@@ -198,19 +185,6 @@ class Chain:
                 rest += sum(float(np.linalg.norm(joint.pos)) for joint in self.joints[j + 2 : body.frame])
                 row[j] = _off_axis(self.joints[j], self.joints[j + 1].pos) + rest
         return found
-
-    def _by_frame(self) -> tuple[Array, NDArray[np.int64]]:
-        """Ends by frame (n + 1, most, 4), homogeneous and filled up, and where each end of each body is in there."""
-        listed: list[list[tuple[float, ...]]] = [[] for _ in range(self.n + 1)]
-        places = []
-        for body in self.bodies:
-            for point in (body.start, body.end):
-                places.append((body.frame, len(listed[body.frame])))
-                listed[body.frame].append((*point, 1.0))
-        most = max(map(len, listed))
-        padded = [points + [(0.0, 0.0, 0.0, 1.0)] * (most - len(points)) for points in listed]
-        order = np.array([frame * most + i for frame, i in places], dtype=np.int64)
-        return np.array(padded, dtype=np.float64).reshape(self.n + 1, most, 4), order
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Chain:

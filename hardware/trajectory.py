@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .interface import ArmPlan, Array
-
-TICK_TOLERANCE = 1e-6
-"""Share of a tick of braking that counts as rest: m ticks of speed must not take m + 1 by rounding."""
+from .joint_law import TICK_TOLERANCE
 
 
 def sample_plan(plan: ArmPlan, tau: float) -> tuple[Array, Array]:
@@ -56,26 +52,3 @@ def braking_time(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> float:
     if dt <= 0.0:
         return float(np.max(speed / brake))
     return float(np.max(np.ceil(speed / (brake * dt) - TICK_TOLERANCE)) * dt) + 0.0  # never -0
-
-
-def stoppable_speed(distance: float, ddq_max: float, dt: float) -> float:
-    """Return the largest speed of the next tick after which a discrete stop still fits into a distance.
-
-    Solves dt ((m+1) v - A m (m+1) / 2) = distance with A = ddq_max*dt and m = floor(v/A): the tick itself
-    plus the stop.
-
-    Args:
-        distance: room [rad], at least 0.
-        ddq_max: braking [rad/s^2].
-        dt: tick [s].
-
-    Returns:
-        speed [rad/s].
-    """
-    return even_steps(distance / dt, ddq_max * dt)
-
-
-def even_steps(total: float, step: float) -> float:
-    """The x for which x + (x - step) + (x - 2 step) + .., as long as terms are above 0, is a total of at least 0."""
-    m = math.floor((math.sqrt(1.0 + 8.0 * total / step) - 1.0) * 0.5)
-    return (total + step * m * (m + 1.0) * 0.5) / (m + 1.0)

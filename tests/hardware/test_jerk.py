@@ -10,7 +10,7 @@ import pytest
 
 from hardware import ArmBridge, JointLimits, Reason, SafetyFilter, audit
 from hardware.errors import LimitsMismatch
-from hardware.joint_law import JointLaw
+from hardware.joint_law import laws_of, lay_out
 from hardware.records import record_dtype
 
 from .reference_filter import reference_step
@@ -123,20 +123,27 @@ def test_without_one_the_law_is_that_for_whole_arrays(dt):
         assert (out.q == state[0]).all() and (out.dq == state[1]).all()
 
 
-def test_a_stop_lands_exactly_and_takes_no_longer_than_it_must():
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize("jerky", [True, False])
+def test_a_stop_lands_exactly_and_takes_no_longer_than_it_must(jerky):
+    rng, dt = np.random.default_rng(1), 0.004
     for _ in range(300):
-        law = JointLaw(-9.0, 9.0, 2.0, rng.uniform(1.0, 20.0), 10.0 ** rng.uniform(1.0, 5.0), 0.004)
-        u = rng.uniform(-1.0, 1.0) * law.step
-        v = rng.uniform(-2.0, 2.0)
-        speeds = np.array([v, *law.stop(v, u)])
+        brake, jerk = rng.uniform(1.0, 20.0), 10.0 ** rng.uniform(1.0, 5.0)
+        laws = laws_of(JointLimits(("a",), [-9.0], [9.0], [2.0], [brake], dddq_max=[jerk] if jerky else None), dt)
+        step, jolt = brake * dt, float(laws["jolt"][0])
+        u, v = rng.uniform(-1.0, 1.0) * step, rng.uniform(-2.0, 2.0)
+        path, speeds = lay_out(laws, np.zeros((1, 1)), np.array([[v]]), np.array([[v - u]]))
+        path, speeds = path[:, 0, 0], speeds[:, 0, 0]
+        assert speeds[0] == v and path[0] == 0.0
+        np.testing.assert_allclose(np.diff(path), dt * speeds[1:], rtol=0, atol=1e-14)
         changes = np.diff(speeds, prepend=v - u)
-        assert speeds[-1] == 0.0 and (np.abs(changes) <= law.step * (1 + 1e-9)).all()
+        assert abs(speeds[-1]) <= (0.0 if np.isfinite(jolt) else 1e-6 * step)
+        assert (np.abs(changes) <= step * (1 + 1e-9)).all()
         turns = np.diff(np.append(changes, 0.0))
-        assert (np.abs(turns) <= law.jolt * (1 + 1e-9) + 1e-15).all()
-        if law.jerky:  # ramp up, brake, ramp down: at most a few ticks more than without rounding to ticks
-            ramp = law.step / law.jolt
-            assert len(speeds) <= abs(v) / law.step + 4.0 * ramp + 8.0
+        assert (np.abs(turns) <= jolt * (1 + 1e-9) + 1e-15).all()
+        if np.isfinite(jolt):  # ramp up, brake, ramp down: at most a few ticks more than without rounding to ticks
+            assert len(speeds) <= abs(v) / step + 4.0 * step / jolt + 8.0
+        else:
+            assert len(speeds) - 1 == np.ceil(abs(v) / step - 1e-6)
 
 
 def test_a_request_that_jerks_is_told_so():
@@ -174,32 +181,16 @@ def test_a_bridge_with_a_jerk_limit_keeps_it_from_plan_to_rest(spec, limits):
         replace(limits, dddq_max=[1.0, 0.0, 1.0])
 
 
-@pytest.mark.parametrize("jerk", [np.inf, 15.0, 300.0, 3000.0])
-def test_the_extremes_of_a_stop_are_those_of_its_ticks(jerk):
-    law, rng = JointLaw(-3.0, 3.0, 2.0, 8.0, jerk, 0.004), np.random.default_rng(3)
-    change = min(law.step, law.jolt)
-    for scale in (0.0, 0.01, 0.3, 1.0) * 25:
-        v, u = rng.uniform(-2.0, 2.0) * scale, rng.uniform(-change, change)
-        speeds = np.array([v, *law.stop(v, u)])
-        way = np.append(0.0, np.cumsum(speeds[1:])) * law.dt
-        expected = speeds.min(), speeds.max(), way.min(), way.max()
-        np.testing.assert_allclose(law.course(v, u), expected, rtol=0, atol=1e-12)  # sums in another order
-
-
-def test_a_stop_that_was_not_laid_out_is_the_same_stop():
-    """One arm proves by extremes, several are laid out: commands, stops and stopping times agree to the last bit."""
+def test_one_arm_and_many_do_the_same():
+    """Commands, stops and stopping times agree to the last bit."""
     one, many, rng = SafetyFilter(JERKY, 0.004), SafetyFilter(JERKY, 0.004), np.random.default_rng(5)
     one.reset(np.zeros(3)), many.reset(np.zeros((2, 3)))
-    late = 0
     for k in range(600):
         request = 0.5 * np.sin(0.004 * k * np.array([1.0, 2.0, 3.0])) + (k // 100) * rng.uniform(0.0, 0.3)
         if k % 97 > 90:
             a, b = one.brake(), many.brake()
         else:
             a, b = one.step(request), many.step(np.tile(request, (2, 1)))
-        late += one._stop_of is not None
         assert a.q.tobytes() == b.q[0].tobytes() and (a.reasons == b.reasons[0]).all()
-        if k % 7 == 0:
-            assert one.stop_path.tobytes() == many.stop_path[:, 0].tobytes()
-            assert one.stopping_time == many.stopping_time
-    assert late > 200
+        assert one.stop_path.tobytes() == many.stop_path[:, 0].tobytes()
+        assert one.stopping_time == many.stopping_time

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hardware import ArmPlan, braking_time, sample_plan
-from hardware.trajectory import stoppable_speed
+from hardware.joint_law import stoppable_speed
 
 NAMES = ("a", "b")
 
