@@ -97,8 +97,7 @@ class ModelLook:
             kinds: class of every geom, `SceneRenderer.kinds`.
         """
         self._model = model
-        self._rows = np.array([2, 0, 1])[np.minimum(kinds, 2)]  # robot, table, the rest
-        self._rows[kinds > 2] = 2
+        self._rows = np.array([2, 0, 1, 2])[np.minimum(kinds, 3)]  # robot, table, the rest
         names = (
             "cam_pos",
             "cam_quat",

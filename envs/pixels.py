@@ -106,13 +106,6 @@ class PixelObservation(
         obs, *rest = self.env.step(action)
         return (self._with_picture(obs), *rest)
 
-    def picture(self) -> NDArray[np.uint8]:
-        """Picture (size, size, 3) of the present state, by the first camera."""
-        renderer, _ = self._eyes()
-        renderer.use(self._cameras[0])
-        self._base.dress(renderer.model)
-        return renderer.render(self._base.data.qpos)
-
     def close(self) -> None:
         """Free the GL context, and close the environment."""
         if self._renderer is not None:
@@ -125,7 +118,7 @@ class PixelObservation(
             base, size = self._base, self._size
             model = base.arm.load_model(visuals=True, edit=base.edit_scene, gripper=base.gripper)
             self._renderer = SceneRenderer(base.arm, size, size, self._cameras[0], model=model)
-            self._model_look = ModelLook(model, self._renderer.kinds())
+            self._model_look = ModelLook(model, self._renderer.kinds)
             self._model_look.apply(self.look)
         return self._renderer, self._model_look
 

@@ -6,6 +6,7 @@ In software, shadow maps and multisampling cost 10 to 100 times the rest of a fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -180,7 +181,6 @@ class SceneRenderer:
             New array (height, width): the place in `CLASSES`; further objects count on.
         """
         self._update(q)
-        kinds = self.kinds()
         segment, idcolor = int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)
         self._scene.flags[segment] = self._scene.flags[idcolor] = True
         try:
@@ -194,9 +194,10 @@ class SceneRenderer:
         table = np.zeros(self._scene.ngeom + 1, dtype=np.uint8)
         for geom in self._scene.geoms[: self._scene.ngeom]:
             if geom.objtype == int(mujoco.mjtObj.mjOBJ_GEOM):
-                table[geom.segid + 1] = kinds[geom.objid]
+                table[geom.segid + 1] = self.kinds[geom.objid]
         return table[number]
 
+    @cached_property
     def kinds(self) -> NDArray[np.uint8]:
         """Class of every geom of the model (ngeom,), its place in `CLASSES`."""
         model = self._model

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from .errors import BridgeError, LimitsMismatch, ModeError
 from .interface import ArmPlan, Array, Mode, frozen
+from .limits import JointLimits
 
 if TYPE_CHECKING:
     from .bridge import ArmBridge
@@ -43,24 +44,44 @@ def move_to(bridge: ArmBridge, q: ArrayLike, share: float, tolerance: float) -> 
     if bridge.mode is Mode.ENABLED:
         bridge.start()
     start = _resting(bridge)
-    way = np.abs(pose - start)
-    # (1 - cos) / 2 over T: speed pi / 2 way / T, acceleration pi^2 / 2 way / T^2.
-    seconds = max(
-        float((np.pi / 2 * way / (share * limits.dq_max)).max()),
-        float(np.sqrt(np.pi**2 / 2 * way / (share * limits.ddq_max)).max()),
-        10.0 * bridge.config.dt,
-    )
+    seconds = max(sweep_time(limits, pose - start, share), 10.0 * bridge.config.dt)
     stages = int(np.ceil(seconds / _STAGE_S))
     for k in range(stages):
         end = start + (k + 1) / stages * (pose - start)
         _carry_out(bridge, _stage(bridge, _resting(bridge), end, seconds / stages), end, tolerance)
 
 
-def _stage(bridge: ArmBridge, start: Array, end: Array, seconds: float) -> ArmPlan:
-    phase = np.linspace(0.0, np.pi, _KNOTS + 1)[:, None]
+def sweep_time(limits: JointLimits, way: Array, share: float) -> float:
+    """Time that a share of the speed and acceleration limits leaves for `sweep` over a way (n,) [rad]."""
+    way = np.abs(way)
+    # (1 - cos) / 2 over T: speed pi / 2 way / T, acceleration pi^2 / 2 way / T^2.
+    return max(
+        float((np.pi / 2 * way / (share * limits.dq_max)).max()),
+        float(np.sqrt(np.pi**2 / 2 * way / (share * limits.ddq_max)).max()),
+    )
+
+
+def sweep(start: Array, end: Array, seconds: float, intervals: int) -> tuple[Array, Array]:
+    """A motion from rest to rest along (1 - cos) / 2.
+
+    Args:
+        start: pose (n,) [rad].
+        end: pose (n,) [rad].
+        seconds: that it takes.
+        intervals: of equal length between its knots.
+
+    Returns:
+        Positions [rad] and velocities [rad/s], each (intervals + 1, n).
+    """
+    phase = np.linspace(0.0, np.pi, intervals + 1)[:, None]
     q = start + (end - start) * (1.0 - np.cos(phase)) / 2.0
     dq = (end - start) * np.sin(phase) / 2.0 * np.pi / seconds
     dq[-1] = 0.0
+    return q, dq
+
+
+def _stage(bridge: ArmBridge, start: Array, end: Array, seconds: float) -> ArmPlan:
+    q, dq = sweep(start, end, seconds, _KNOTS)
     t0 = bridge.now() + _LEAD_S
     return bridge.make_plan(q, dq, dt=seconds / _KNOTS, t0=t0, validity=seconds + 2.0 * bridge.config.dt)
 

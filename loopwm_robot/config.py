@@ -411,6 +411,10 @@ class CollectCommand(ExploreCommand):
         _choice("format", self.format, COLLECTED)
 
 
+IDENTIFIABLE = ("payload", "friction", "damping", "gain", "delay")
+"""Those of `envs.DYNAMICS_UNITS`, which brings MuJoCo along."""
+
+
 @dataclass(frozen=True)
 class IdentifyCommand:
     """`loopwm identify`: fit an arm's hidden dynamics to recorded episodes.
@@ -435,7 +439,7 @@ class IdentifyCommand:
     out: str | None = None
     seed: int = 0
     env: EnvConfig = field(default_factory=EnvConfig)
-    parameters: tuple[str, ...] = ("payload", "friction", "damping", "gain", "delay")
+    parameters: tuple[str, ...] = IDENTIFIABLE
     box: str = "training"
     steps: int = 10
     segments: int = 24
@@ -446,9 +450,9 @@ class IdentifyCommand:
 
     def __post_init__(self) -> None:
         for name in self.parameters:
-            _choice("parameters", name, ("payload", "friction", "damping", "gain", "delay"))
+            _choice("parameters", name, IDENTIFIABLE)
         if not self.parameters:
-            raise ValueError("parameters is empty, allowed one or more of payload, friction, damping, gain, delay")
+            raise ValueError(f"parameters is empty, allowed one or more of {', '.join(IDENTIFIABLE)}")
         _number("seed", self.seed, 0, MAX_SEED)
         for name, low in (("steps", 1), ("segments", 1), ("population", 8), ("generations", 1), ("refinements", 0)):
             _number(name, getattr(self, name), low)

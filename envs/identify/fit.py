@@ -61,7 +61,7 @@ class Identified:
     runs: int
 
 
-def nothing() -> None:
+def _nothing() -> None:
     """Nobody waits."""
 
 
@@ -78,7 +78,7 @@ def identify(
     generations: int = 5,
     refinements: int = 8,
     threads: int = 1,
-    advance: Callable[[], None] = nothing,
+    advance: Callable[[], None] = _nothing,
 ) -> Identified:
     """Fit hidden dynamics to recorded episodes.
 
@@ -128,7 +128,7 @@ def identify(
             z = search.refine(z, delay, rng, refinements, advance)
             error = search.drop_outliers(z, delay)
             found.append((error, z, delay))
-            advance = nothing
+            advance = _nothing
             if len(search.pieces) == len(pieces):  # it explains all there is
                 break
         _, z, delay = min(found, key=lambda one: one[0])
@@ -157,7 +157,7 @@ class _Search:
     def residuals(self, zs: FloatArray, delays: Iterable[int], pieces: Segments) -> FloatArray:
         """Differences of candidates (C, p) to what was measured (C, S, K, 2 n) [rad, rad/s]."""
         asked = [(self.dynamics(z), int(delay)) for z, delay in zip(zs, delays, strict=True)]
-        return self.candidates.predict(pieces, asked) - np.concatenate([pieces.q, pieces.dq], axis=-1)[None, :, 1:]
+        return self.candidates.predict(pieces, asked) - pieces.measured
 
     def scout(
         self, rng: np.random.Generator, population: int, generations: int, advance: Callable[[], None]
@@ -241,7 +241,7 @@ class _Search:
         total = delay + self.pieces.lag
         if with_delay:
             found = (*found, self._delay(z, delay, total))
-        nominal = self.candidates.predict(self.pieces, [(Dynamics(), 0)])[0] - self.measured()
+        nominal = self.candidates.predict(self.pieces, [(Dynamics(), 0)])[0] - self.pieces.measured
         told = {e.name: (e.low, e.high) for e in found if e.told}
         fixed = {name: (getattr(Dynamics(), name),) * 2 for name in DYNAMICS_UNITS}
         searched = {e.name: getattr(self.box, e.name) for e in found}
@@ -252,12 +252,9 @@ class _Search:
             _errors(predicted),
             _errors(nominal),
             self.pieces,
-            predicted + self.measured(),
+            predicted + self.pieces.measured,
             self.candidates.runs,
         )
-
-    def measured(self) -> FloatArray:
-        return np.concatenate([self.pieces.q, self.pieces.dq], axis=-1)[:, 1:]
 
     def _delay(self, z: FloatArray, delay: int, total: int) -> Estimate:
         """The delay, and those that explain the data nearly as well."""

@@ -54,6 +54,11 @@ class Segments:
         """Number of pieces."""
         return len(self.q)
 
+    @property
+    def measured(self) -> FloatArray:
+        """Positions and velocities after each control step (S, K, 2 n) [rad, rad/s]."""
+        return np.concatenate([self.q, self.dq], axis=-1)[:, 1:]
+
     def take(self, which: NDArray[np.intp]) -> Segments:
         """Some of the pieces. Args: which: their numbers."""
         return Segments(self.q[which], self.dq[which], self.targets[:, which], self.lag)

@@ -18,9 +18,8 @@ from .push_scene import TIP
 RADIUS = 0.0125
 """Of the peg, for a large arm as all lengths here [m]; its tip is a half sphere."""
 CLEARANCE = 0.002
-"""Between the peg in the middle of the hole and each wall [m]. Actions do not turn the hand, whose tool tilts by up to
-12 degrees where blocks stand, 15 with the SO-101. The script does 20 of 20 seeds with each arm; with 1 mm, 16 with the
-SO-101."""
+"""Between the peg in the middle of the hole and each wall [m]. Actions do not turn the hand, whose tool tilts where
+blocks stand, most with the SO-101: the peg needs more room than its width."""
 HALF_BLOCK, TOP = 0.05, 0.06
 """Half edge and height of the block [m]."""
 RIM = 0.012

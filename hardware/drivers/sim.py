@@ -118,7 +118,7 @@ class SimArmDriver:
         self._faults = [f if isinstance(f, SimFault) else SimFault.from_mapping(f) for f in faults]
         self._rng = np.random.default_rng(seed)
         self._clock: Clock = clock or MonotonicClock()
-        self._open = self._enabled = self._guided = False
+        self._open = self._enabled = self._guided = self._pushed = False
         self._latched: str | None = None
         self._cleared: set[int] = set()
 
@@ -364,19 +364,24 @@ class SimArmDriver:
                 data.ctrl[self._actuators] = self._commands.popleft()[1]
             self._latch(self._base - self._opened_at + t)
             jammed = data.qpos[self._qpos] if self._fault("jam") else None
-            push = self._fault("push")
-            outer = np.zeros(len(self._names))
-            if self._guided:  # gravity is balanced, and the drives only damp
-                data.ctrl[self._actuators] = data.qpos[self._qpos]
-                outer += data.qfrc_bias[self._dof] - data.qfrc_gravcomp[self._dof]
-            if push is not None:
-                outer[push.joint] += push.value
-            data.qfrc_applied[self._dof] = outer
+            if self._guided or self._faults or self._pushed:
+                self._push()
             self._mj.mj_step(model, data)
             if jammed is not None:
                 data.qpos[self._qpos], data.qvel[self._dof] = jammed, 0.0
             self._steps += 1
             self._sample()
+
+    def _push(self) -> None:
+        """What acts on the joints from outside: the hand that guides them, and faults."""
+        data, push, outer = self._data, self._fault("push"), np.zeros(len(self._names))
+        if self._guided:  # gravity is balanced, and the drives only damp
+            data.ctrl[self._actuators] = data.qpos[self._qpos]
+            outer += data.qfrc_bias[self._dof] - data.qfrc_gravcomp[self._dof]
+        if push is not None:
+            outer[push.joint] += push.value
+        data.qfrc_applied[self._dof] = outer
+        self._pushed = bool(outer.any())
 
     def _sample(self) -> None:
         data = self._data

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from hardware import ArmBridge, ArmPlan, Guard, Mode
+from hardware.moves import sweep, sweep_time
 
 from ..agent import MPCAgent
 from ..build import make_agent, make_env, spaces_of
@@ -158,7 +159,7 @@ def ride(config: RealtimeBench, arm: ArmConfig, rate: float, agent: MPCAgent, ob
             if snapshot.mode is Mode.FAULT:
                 raise BenchmarkError(f"at {rate:g} Hz the bridge latched a fault: {snapshot.fault}")
             if snapshot.mode is Mode.HOLDING and snapshot.applied is not None and not snapshot.applied.dq.any():
-                bridge.submit(sweep(bridge, snapshot.applied.applied, goals[int(rng.integers(len(goals)))]))
+                bridge.submit(sweeping_plan(bridge, snapshot.applied.applied, goals[int(rng.integers(len(goals)))]))
                 motions += 1
             agent.act(obs)  # the load: a plan like any other, without a pause
             plans += 1
@@ -184,21 +185,11 @@ def targets(config: RealtimeBench, arm: ArmConfig, rng: np.random.Generator) -> 
     return np.concatenate([poses[clear > config.margin_m][:100], poses[clear < -0.01][:100]])
 
 
-def sweep(bridge: ArmBridge, start: Float64, goal: Float64) -> ArmPlan:
+def sweeping_plan(bridge: ArmBridge, start: Float64, goal: Float64) -> ArmPlan:
     """A smooth motion from rest to rest at up to half of the speeds and accelerations; a second at least."""
-    limits, way = bridge.limits, np.abs(goal - start)
-    # (1 - cos) / 2 over T: speed pi / 2 way / T, acceleration pi^2 / 2 way / T^2.
-    seconds = max(
-        1.0,
-        float((np.pi / 2 * way / (0.5 * limits.dq_max)).max()),
-        float(np.sqrt(np.pi**2 / 2 * way / (0.5 * limits.ddq_max)).max()),
-    )
-    knots = int(np.ceil(seconds / _PLAN_DT)) + 1
-    phase = np.linspace(0.0, np.pi, knots)[:, None]
-    seconds = (knots - 1) * _PLAN_DT
-    q = start + (goal - start) * (1 - np.cos(phase)) / 2
-    dq = (goal - start) * np.sin(phase) / 2 * np.pi / seconds
-    dq[-1] = 0.0
+    intervals = int(np.ceil(max(1.0, sweep_time(bridge.limits, goal - start, 0.5)) / _PLAN_DT))
+    seconds = intervals * _PLAN_DT
+    q, dq = sweep(start, goal, seconds, intervals)
     return bridge.make_plan(q, dq, dt=_PLAN_DT, validity=seconds + _PLAN_DT)
 
 

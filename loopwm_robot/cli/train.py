@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import TrainCommand
 from ..runs import RunFolder
@@ -13,12 +13,25 @@ from .compose import compose, load
 from .resume import resumed
 
 if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
+    import gymnasium as gym
+
+    from ..checkpoint import Checkpoint, Spaces
+    from ..training.finetune import Origin
     from ..training.online import TrainingRun
     from ..training.team import Team
+    from ..types import Episode
 
 CONFIG_NAME = "train"
 SCHEMA = TrainCommand
+
+
+class Inputs(NamedTuple):
+    """What a training starts from: its environment, what it fine-tunes, recorded episodes to learn from and others."""
+
+    env: gym.Env[Any, Any]
+    spaces: Spaces
+    start: Origin | None
+    data: tuple[list[Episode], list[Episode]]
 
 
 def run(overrides: list[str]) -> int:
@@ -40,6 +53,7 @@ def lead(overrides: list[str], team: Team) -> int:
     from ..tracking import check_tracking, tracking
     from .checks import origin, recorded
 
+    inputs = None
     if config.resume is None:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
@@ -50,7 +64,7 @@ def lead(overrides: list[str], team: Team) -> int:
         find_device(config.device)
         check_tracking(config.train.wandb)
         check_model(env, spaces, config.model, config.train.update.chunks)
-        recorded(config, env, spaces)
+        inputs = Inputs(env, spaces, start, recorded(config, env, spaces))
     folder = RunFolder.create("train", config.out, config.resume)
     config = resumed(config, overrides, folder)
     team.check(config.train.update.batch_size, config.device)
@@ -66,7 +80,8 @@ def lead(overrides: list[str], team: Team) -> int:
             folder.save_config(replace(config, **found))  # it may be resumed from elsewhere
         started = time.perf_counter()
         team.tell(str(folder.path))
-        training = prepared(config, folder.path, team)
+        training = prepared(config, folder.path, team, inputs)
+        del inputs  # its episodes are in the buffer
         c, done = config.train, training.trainer.updates
         with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note:
             training.on_entry = note
@@ -116,20 +131,21 @@ def follow(overrides: list[str], team: Team) -> int:
     return 0
 
 
-def prepared(config: TrainCommand, folder: Path, team: Team) -> TrainingRun:
+def prepared(config: TrainCommand, folder: Path, team: Team, inputs: Inputs | None = None) -> TrainingRun:
     """A training with its data, as it was after its last finished round."""
     from ..build import make_env, spaces_of
     from ..training.online import TrainingRun
     from .checks import origin, recorded
 
-    env = make_env(config.env)
-    spaces = spaces_of(env, config.env)
+    if inputs is None:
+        env = make_env(config.env)
+        spaces = spaces_of(env, config.env)
+        inputs = Inputs(env, spaces, origin(config, spaces), recorded(config, env, spaces))
     parts = (config.model, config.planner, config.collect, config.train, config.seed)
-    training = TrainingRun(env, spaces, *parts, folder / "training", config.device, team=team)
+    training = TrainingRun(inputs.env, inputs.spaces, *parts, folder / "training", config.device, team=team)
     if config.data is not None:
-        training.use_data(*recorded(config, env, spaces))
-    start = origin(config, spaces)
-    if start is not None:
-        training.begin_from(start)
+        training.use_data(*inputs.data)
+    if inputs.start is not None:
+        training.begin_from(inputs.start)
     training.restore()
     return training

@@ -68,14 +68,14 @@ class Team:
         """The module; its gradients are means over the processes."""
         if self.size == 1:
             return module
-        with _noticing(self):
+        with self.noticing():
             # Which heads take part differs by configuration.
             return nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
 
     def mean(self, values: Tensor) -> Tensor:
         """Means over the processes."""
         if self.size > 1:
-            with _noticing(self):
+            with self.noticing():
                 dist.all_reduce(values)
             values = values / self.size
         return values
@@ -85,7 +85,7 @@ class Team:
         if self.size == 1:
             return [values]
         found = [torch.empty_like(values) for _ in range(self.size)]
-        with _noticing(self):
+        with self.noticing():
             dist.all_gather(found, values)
         return found
 
@@ -94,15 +94,22 @@ class Team:
         if self.size == 1:
             return text
         told = [text]
-        with _noticing(self):
+        with self.noticing():
             dist.broadcast_object_list(told)
         return told[0]
 
     @contextmanager
     def noticing(self) -> Iterator[None]:
         """Say what happened where another process ends meanwhile."""
-        with _noticing(self):
+        try:
             yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(word in str(error) for word in ("gloo", "onnection", "peer")):
+                raise
+            raise LostProcessError(
+                f"process {self.rank} of {self.size} lost another one ({str(error).splitlines()[0][:200]}); "
+                "see why that one ended, then start all again with resume=FOLDER"
+            ) from error
 
 
 ALONE = Team()
@@ -119,16 +126,3 @@ def joined_team() -> Iterator[Team]:
         yield Team(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
-
-
-@contextmanager
-def _noticing(team: Team) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if team.size == 1 or not any(word in str(error) for word in ("gloo", "onnection", "peer")):
-            raise
-        raise LostProcessError(
-            f"process {team.rank} of {team.size} lost another one ({str(error).splitlines()[0][:200]}); "
-            "see why that one ended, then start all again with resume=FOLDER"
-        ) from error

@@ -186,6 +186,22 @@ def test_faults(make, clock):
         arm.read(0.0)
 
 
+@pytest.mark.parametrize("guided", [False, True])
+def test_what_pushes_the_arm_ends(make, clock, guided):
+    arm = make()
+    arm.enable()
+    arm.freedrive(guided)
+    arm.inject(kind="push", joint=0, value=20.0)
+    clock.advance(0.05)
+    arm.read(0.0)
+    assert arm._data.qfrc_applied.any()
+    arm.heal()
+    arm.freedrive(False)
+    clock.advance(0.05)
+    arm.read(0.0)
+    assert not arm._data.qfrc_applied.any()
+
+
 def test_a_jammed_arm_stands_still_while_its_drives_press(make, clock):
     arm = make()
     arm.enable()

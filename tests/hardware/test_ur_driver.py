@@ -139,6 +139,16 @@ def test_without_commands_the_controller_stops_by_itself(rig):
             session.write(session.read().q)
 
 
+def test_a_stop_ends_freedrive_and_leaves_the_arm_to_the_watchdog(rig):
+    with Session(rig) as session:
+        session.driver.enable()
+        session.driver.freedrive(True)
+        assert not until(lambda: session.read().fault, 0.8)  # longer than the watchdog waits
+        session.driver.stop()
+        assert until(lambda: "ended" in (session.read().fault or ""), 3.0)
+        assert any("watchdog" in note for note in rig.emulator.ask("state")["notes"])
+
+
 def test_a_client_that_dies_is_told_and_replaced_on_request(rig):
     with Session(rig) as session:
         session.driver.enable()

@@ -78,7 +78,6 @@ def test_peers_that_are_not_installed_are_named(alone: None, monkeypatch: pytest
 
 
 def test_a_peer_is_compared_where_it_is_there(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gymnasium_robotics")
     monkeypatch.setattr(speed, "PEERS", peers.PEERS[:1])
     rates, notes = speed.single(EnvsBench(seeds=(0, 1), steps=3), lambda: None)
     assert notes == [] and all(len(values) == 2 for values in rates.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,16 @@ from loopwm_robot.bench.model.generate import SOURCES, dataset, generate, length
 TINY = DataConfig(steps=100, train=2, calibrate=1, test=1, long=1, long_steps=120)
 
 
+def needs_dm_control() -> None:
+    """A dependency, but for Python 3.13, where labmaze has no wheel."""
+    if sys.version_info >= (3, 13):
+        pytest.importorskip("dm_control")
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_each_is_the_same_every_time_and_names_every_column(name: str) -> None:
     if name == "finger":
-        pytest.importorskip("dm_control")
+        needs_dm_control()
     first, second = generate(name, TINY), generate(name, TINY)
     assert first.digest() == second.digest()
     n_obs, nu, _, dt = first.sizes
@@ -41,7 +48,7 @@ def test_each_is_the_same_every_time_and_names_every_column(name: str) -> None:
 @pytest.mark.parametrize("name", ["push", "finger"])
 def test_a_fifth_of_the_transitions_touches_the_object(name: str) -> None:
     if name == "finger":
-        pytest.importorskip("dm_control")
+        needs_dm_control()
     config = DataConfig(steps=100, train=10, calibrate=1, test=1, long=0)
     fraction = generate(name, config).contact_fraction()
     assert fraction is not None and 0.2 < fraction < 0.8
@@ -110,7 +117,7 @@ def test_errors_are_in_units_of_the_training_data() -> None:
 
 
 def test_the_finger_is_an_environment() -> None:
-    pytest.importorskip("dm_control")
+    needs_dm_control()
     env = FingerEnv()
     first, info = env.reset(seed=3)
     assert first.shape == (9,) and first.dtype == np.float32 and info == {"contact": False}
@@ -124,7 +131,7 @@ def test_the_finger_is_an_environment() -> None:
 
 
 def test_touch_needs_contact() -> None:
-    pytest.importorskip("dm_control")
+    needs_dm_control()
     env, touching = FingerEnv(), 0
     explorer = FingerExplorer(np.random.default_rng(0))
     obs, _ = env.reset(seed=0)

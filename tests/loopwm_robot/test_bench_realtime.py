@@ -30,7 +30,7 @@ def test_motions_keep_to_half_of_the_limits_and_half_of_them_aim_at_obstacles():
     clear = Guard(chain_of("panda"), arm.scene, 0.004).clearances(goals).min(axis=-1)
     assert (clear < 0.0).sum() == (clear > 0.02).sum() == 100
     bridge = make_bridge(arm, lockstep=True)
-    plan = realtime.sweep(bridge, np.array(arm.home), goals[0])
+    plan = realtime.sweeping_plan(bridge, np.array(arm.home), goals[0])
     path = np.array([sample_plan(plan, t)[0] for t in np.arange(0.0, plan.t_end - plan.t0, 0.002)])
     v = np.diff(path, axis=0) / 0.002
     assert (np.abs(v).max(axis=0) <= 0.51 * bridge.limits.dq_max).all()

@@ -6,8 +6,9 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from envs.randomize import find_ranges
+from envs.randomize import DYNAMICS_UNITS, find_ranges
 from loopwm_robot.cli.main import main
+from loopwm_robot.config import IDENTIFIABLE
 
 
 @pytest.mark.slow
@@ -30,10 +31,15 @@ def test_recordings_become_ranges(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert ranges is not None and ranges.contains(env.dynamics)  # type: ignore[attr-defined]
 
 
+def test_every_hidden_parameter_can_be_asked_for() -> None:
+    assert tuple(DYNAMICS_UNITS) == IDENTIFIABLE
+
+
 def test_wrong_requests_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for overrides, text in (
         ([], "data is empty"),
         (["data=x", "parameters=[mass]"], "parameters is 'mass', allowed payload"),
+        (["data=x", "parameters=[]"], "parameters is empty, allowed one or more of payload, friction, damping, gain"),
         (["data=x", "population=3"], "population is 3, allowed finite numbers >= 8"),
     ):
         assert main(["identify", *overrides, f"out={tmp_path / 'out'}"]) == 2

@@ -152,7 +152,8 @@ def test_joint_actions_are_refused() -> None:
 
 
 def test_the_window_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    pygame = pytest.importorskip("pygame", reason="pygame comes with the extra 'teleop'")
+    import pygame
+
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     window = Window("arm")
     window.poll()

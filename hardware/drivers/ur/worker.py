@@ -86,8 +86,8 @@ class Worker:
         if op is Op.ENABLE:
             problem = self._enable(1.0 / three[0])
         elif op is Op.STOP:
-            self._kick = False
             problem = self._stop(three[0], bool(three[1]))
+            self._kick = False  # nobody commands from here on, so nobody keeps the program alive
         elif op in (Op.FREEDRIVE, Op.END_FREEDRIVE):
             problem = self._freedrive(op is Op.FREEDRIVE)
         else:

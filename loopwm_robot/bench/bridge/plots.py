@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...deploy.control_config import ControlConfig
 from ...report.style import CYCLE, GREY, figure
 from .parity import SECONDS, Ride
 from .reaches import Reaches
-
-SUCCESS_CM = 5.0
 
 
 def draw_reaches(found: Sequence[Reaches], path: Path) -> Path:
@@ -23,7 +22,7 @@ def draw_reaches(found: Sequence[Reaches], path: Path) -> Path:
             away = 100.0 * np.concatenate([o.recording.arrays["final_distance"] for o in found if o.path.name == name])
             spread = np.linspace(-0.25, 0.25, len(away)) if len(away) > 1 else np.zeros(len(away))
             axes.plot(x + spread, away, ".", color=colour)
-        axes.axhline(SUCCESS_CM, color=GREY, linestyle="--", label="success is below")
+        axes.axhline(100.0 * ControlConfig.success_m, color=GREY, linestyle="--", label="success is below")
         axes.set(yscale="log", ylabel="final distance [cm]", xticks=range(len(names)), xticklabels=names)
         axes.legend()
     return path
