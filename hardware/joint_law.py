@@ -248,7 +248,7 @@ def settle(
         stop_path, stop_speeds: in store (ticks, arms, n).
 
     Returns:
-        positions and speeds, all as long as the longest chosen (ticks, arms, n), and which arms go on with their stop (arms,).
+        positions and speeds, all as long as the longest chosen (ticks, arms, n), and which arms go on with their stop.
     """
     arms, n = path.shape[1:]
     most, ticks = max(len(path), len(eased_path), len(stop_path)), 0
