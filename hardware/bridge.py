@@ -139,6 +139,13 @@ class ArmBridge:
                 raise BridgeError(f"stop: the arm still moves after {timeout:g} s; use the emergency stop")
             self.advance(2.0 * self.config.dt)
 
+    def estop(self) -> None:
+        """The device's own stop at once, from any mode; latched as ESTOP, and nothing more is sent until ``reset``.
+
+        A program's word, not a safety function: the arm's emergency stop button is.
+        """
+        self._command(Command.ESTOP)
+
     def home(self, q: ArrayLike, *, share: float = 0.1, tolerance: float = 0.02) -> None:
         """Go slowly to a pose and see that the arm is there; blocks, and leaves the bridge HOLDING.
 
@@ -185,11 +192,14 @@ class ArmBridge:
             raise SafetyStop(f"freedrive did not end in a held pose: {self.fault or self.mode.name}")
 
     def reset(self, acknowledge: bool = False) -> None:
-        """Clear a latched fault, after looking at the arm; ends in ENABLED or CONNECTED, never moving."""
+        """Clear a latched fault or emergency stop, after looking at the arm; ends ENABLED or CONNECTED, never moving.
+
+        Raises:
+            EStopActive: the emergency stop is still pressed at the device.
+            BridgeError: what led to the fault is still there; it stays latched.
+        """
         if not acknowledge:
-            raise SafetyStop(
-                f"fault '{self.fault}' stays latched; look at the arm, then reset(acknowledge=True)"
-            )
+            raise SafetyStop(f"reset: '{self.fault}' stays latched; look at the arm, then reset(acknowledge=True)")
         self._command(Command.RESET, 30.0)
 
     def disable(self, timeout: float = 30.0) -> None:
@@ -274,10 +284,8 @@ class ArmBridge:
                 f"plan {plan.plan_id} expired {link.now() - plan.expires_at:.3f} s ago; plan faster"
             )
         snapshot = self.snapshot()
-        if snapshot.mode is Mode.FAULT:
-            raise SafetyStop(
-                f"plan {plan.plan_id}: fault '{snapshot.fault}' is latched; reset(acknowledge=True) first"
-            )
+        if snapshot.mode.latched:
+            raise SafetyStop(f"plan {plan.plan_id}: '{snapshot.fault}' is latched; reset(acknowledge=True) first")
         self._last_id = max(self._last_id, plan.plan_id)
         link.submit(plan)
 

@@ -19,6 +19,8 @@ from .plain import refuse_unknown
 _RANGES: dict[str, tuple[float, float, str]] = {
     "rate_hz": (1.0, 2000.0, "Hz"),
     "max_jump_rad": (1e-6, 10.0, "rad"),
+    "align_rad": (0.0, 10.0, "rad"),
+    "align_scale": (0.01, 1.0, "of the speed limits"),
     "following_error_rad": (1e-6, 10.0, "rad"),
     "following_error_s": (0.0, 10.0, "s"),
     "max_effort": (0.0, 1.0, "of tau_max"),
@@ -55,7 +57,10 @@ class BridgeConfig:
 
     Attributes:
         rate_hz: control rate [Hz].
-        max_jump_rad: a plan that starts further than this from the present command is refused [rad].
+        max_jump_rad: a plan that starts further than this from the present command is refused [rad] ..
+        align_rad: .. but not one for an arm that holds still, up to so far: the arm goes there slowly (ALIGNING), and
+            follows the plans in full once it is within max_jump_rad of them [rad]; 0 refuses those, too ..
+        align_scale: .. share of the speed limits meanwhile.
         following_error_rad: largest distance between command and measurement [rad] ..
         following_error_s: .. that may last this long [s] before the fault is latched.
         max_effort: largest measured torque of a joint, as a share of its tau_max; 0 looks at none ..
@@ -94,6 +99,8 @@ class BridgeConfig:
 
     rate_hz: float = 250.0
     max_jump_rad: float = 0.1
+    align_rad: float = 0.0
+    align_scale: float = 0.1
     following_error_rad: float = 0.2
     following_error_s: float = 0.02
     max_effort: float = 0.0

@@ -102,7 +102,9 @@ class ControlLoop:
 
     def _carry_out(self, command: Command, now: float) -> bool:
         executor = self.executor
-        if command is Command.STOP:
+        if command is Command.ESTOP:
+            executor.estop(now)
+        elif command is Command.STOP:
             executor.stop(now)
         elif command is Command.HOLD:
             self._plan_version = self.memory.plan.version  # a plan from before must not start after it

@@ -55,6 +55,10 @@ class SafetyStop(BridgeError):
     """The bridge has latched a fault; it needs ``reset(acknowledge=True)``."""
 
 
+class EStopActive(SafetyStop):
+    """The bridge has latched an emergency stop; release it at the device, then ``reset(acknowledge=True)``."""
+
+
 class HardwareFault(BridgeError):
     """The device itself reports a fault."""
 

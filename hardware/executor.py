@@ -13,7 +13,7 @@ import numpy as np
 
 from .config import BridgeConfig
 from .drivers.silent import SilentDriver
-from .errors import BridgeError, Disconnected, HardwareFault, ModeError, SafetyStop, StaleState
+from .errors import BridgeError, Disconnected, EStopActive, HardwareFault, ModeError, SafetyStop, StaleState
 from .guard import Guard
 from .interface import Applied, ArmDriver, ArmInfo, ArmPlan, ArmState, Array, Mode, Reason
 from .limits import JointLimits
@@ -24,7 +24,6 @@ from .speed import SpeedScale
 from .timing import Histogram
 from .watch import Escalation, Watch
 
-_ACTIVE = (Mode.RUNNING, Mode.HOLDING)
 _CONFIRM_S = 1.0
 _GRIP = 1e-3
 """Change of a gripper's opening that is worth a command."""
@@ -131,7 +130,7 @@ class Executor:
 
     def start(self, now: float) -> None:
         """ENABLED -> HOLDING: from now on plans are accepted."""
-        if self.mode in _ACTIVE:
+        if self.mode.active:
             return
         self._require("start", Mode.ENABLED)
         self.plans.restart()
@@ -145,7 +144,7 @@ class Executor:
         A refused plan leaves an event and changes nothing.
         """
         refusal = None
-        if self.mode not in _ACTIVE:
+        if not self.mode.active:
             refusal = f"the bridge is {self.mode.name}, plans need RUNNING or HOLDING"
         elif self.watch.stale:
             refusal = "the measured state is stale"
@@ -169,7 +168,7 @@ class Executor:
             if waiting:
                 self._event(now, "held", "waiting plan dropped on request")
             return
-        self._require("hold", Mode.RUNNING)
+        self._require("hold", Mode.RUNNING, Mode.ALIGNING)
         self._enter(Mode.HOLDING, now, "held", "plan dropped on request")
 
     def stop(self, now: float) -> None:
@@ -177,9 +176,16 @@ class Executor:
         self.plans.clear()
         if self.mode is Mode.GUIDED:
             self.end_freedrive(now)
-        if self.mode in _ACTIVE:
+        if self.mode.active:
             self._rest_since = None
             self._enter(Mode.STOPPING, now, "stopping", "controlled stop on request")
+
+    def estop(self, now: float) -> None:
+        """Any mode but CLOSED -> ESTOP: the device's own stop at once; nothing is written until the reset."""
+        if self.mode is Mode.CLOSED:
+            raise ModeError("estop: the bridge is CLOSED; use the arm's own button")
+        if self._latch_estop(now, "asked for"):
+            self._device_stop(now)
 
     def freedrive(self, now: float) -> None:
         """ENABLED -> GUIDED: a person may move the arm by hand; it is read, and nothing is written to it."""
@@ -205,18 +211,18 @@ class Executor:
         self._rest_since = now
 
     def reset(self, now: float, acknowledge: bool = False) -> None:
-        """FAULT -> ENABLED (or CONNECTED if the arm was not enabled), seeded from a fresh measurement.
+        """FAULT or ESTOP -> ENABLED (or CONNECTED if the arm was not enabled), seeded from a fresh measurement.
 
         Raises:
             SafetyStop: not acknowledged.
             BridgeError: the condition persists; the fault stays latched.
         """
-        if self.mode is not Mode.FAULT:
+        if not self.mode.latched:
             return
         if not acknowledge:
-            raise SafetyStop(
-                f"fault '{self.fault}' is latched; look at the arm, then reset(acknowledge=True)"
-            )
+            raise self._latched("reset")
+        if self.watch.state is not None and self.watch.state.estop:
+            raise EStopActive("reset: the emergency stop is still pressed; release it at the device first")
         self.driver.clear_faults()
         broken = self._look(now)
         if broken is not None:
@@ -233,13 +239,13 @@ class Executor:
         self._enter(Mode.ENABLED if self._enabled else Mode.CONNECTED, now, "reset", "fault acknowledged")
 
     def disable(self, now: float) -> None:
-        """Switch the servos off at rest: ENABLED, HOLDING or FAULT -> CONNECTED (a fault stays latched)."""
+        """Switch the servos off at rest: ENABLED or HOLDING -> CONNECTED; FAULT and ESTOP stay latched."""
         if self.moving:
             raise ModeError("disable: the arm still moves, or may be moved by hand; stop() first")
         self.driver.disable()
         self._enabled = False
         self.plans.clear()
-        if self.mode not in (Mode.FAULT, Mode.CLOSED):
+        if not (self.mode.latched or self.mode is Mode.CLOSED):
             self._enter(Mode.CONNECTED, now, "disabled", "servos off")
 
     def close(self, now: float) -> None:
@@ -305,8 +311,10 @@ class Executor:
         if (scale < 1.0) is not self._slow:
             self._slow = scale < 1.0
             self._event(now, *(("slowed", "less than the whole speed limits") if self._slow else _FULL), scale)
-        target = self._target(now) if self.mode in _ACTIVE else None
+        target = self._target(now) if self.mode.active else None
         if target is not None:
+            if self.mode is Mode.ALIGNING:
+                scale = min(scale, self.config.align_scale)
             return target[0], self.filter.step(*target, scale)
         if not self.filter.at_rest:
             out = self.filter.brake()
@@ -320,7 +328,13 @@ class Executor:
         # What the plans want; None: brake and hold. Whatever goes wrong with a plan ends in a controlled stop.
         try:
             self._advance_plan(now)
-            return self.plans.target(now) if self.mode is Mode.RUNNING else None
+            if not self.mode.follows:
+                return None
+            target = self.plans.target(now)
+            away = float(np.abs(target[0] - self.filter.q).max())
+            if self.mode is Mode.ALIGNING and away <= self.config.max_jump_rad:
+                self._enter(Mode.RUNNING, now, "aligned", "at the plan; follows it in full", self.plans.plan_id)
+            return target
         except Exception as error:
             self._fault(now, "plan_error", f"{type(error).__name__}: {error}")
             return None
@@ -338,23 +352,32 @@ class Executor:
             self._enter(Mode.ENABLED, now, "stop_incomplete", text, speed)
 
     def _advance_plan(self, now: float) -> None:
-        accepted, refusal = self.plans.activate(now, self.filter.q)
+        config = self.config
+        starts = self.mode is Mode.ALIGNING or (self.mode is Mode.HOLDING and self.filter.at_rest)
+        reach = max(config.max_jump_rad, config.align_rad) if starts else config.max_jump_rad
+        away, refusal = self.plans.activate(now, self.filter.q, reach)
         if refusal is not None:
             self.counts["plans_rejected"] += 1
             self._event(now, "plan_rejected", refusal)
-        if accepted:
+        if away is not None:
             self.counts["plans_accepted"] += 1
             if self.mode is Mode.HOLDING:
-                self._enter(
-                    Mode.RUNNING, now, "running", f"plan {self.plans.plan_id} in force", self.plans.plan_id
-                )
-        if self.mode is Mode.RUNNING and self.plans.expired(now):
+                self._follow(now, away)
+        if self.mode.follows and self.plans.expired(now):
             text = (
                 f"plan {self.plans.plan_id} ran out; brakes for {self.filter.stopping_time:.3f} s, then holds"
             )
             self.counts["plans_expired"] += 1
             self._enter(Mode.HOLDING, now, "plan_expired", text, self.plans.plan_id)
             self.plans.drop_current()
+
+    def _follow(self, now: float, away: float) -> None:
+        plan_id, share = self.plans.plan_id, self.config.align_scale
+        if away <= self.config.max_jump_rad:
+            self._enter(Mode.RUNNING, now, "running", f"plan {plan_id} in force", plan_id)
+        else:
+            text = f"plan {plan_id} starts {away:.3f} rad away; goes there with {share:.0%} of the speeds"
+            self._enter(Mode.ALIGNING, now, "aligning", text, away)
 
     def _read(self, now: float) -> None:
         broken = self._look(now)
@@ -380,7 +403,7 @@ class Executor:
         stale = self.watch.became_stale(now)
         if stale is True:
             self._event(now, "stale", f"no fresh measurement for {age:.3f} s; brakes and holds", age)
-            if self.mode is Mode.RUNNING:
+            if self.mode.follows:
                 self._enter(Mode.HOLDING, now, "held", "plan dropped: stale state")
             self.plans.clear()
         elif stale is False:
@@ -390,7 +413,10 @@ class Executor:
         if age > self.config.disconnect_after_s:
             self._fault(now, "disconnected", f"no fresh measurement for {age:.3f} s")
         fault = self.watch.device_fault()
-        if fault is not None:
+        if self.watch.state is not None and self.watch.state.estop:
+            if self._latch_estop(now, fault or "pressed at the device"):
+                self._written_off = True  # the device has stopped by itself
+        elif fault is not None:
             self._fault(now, "device_fault", fault)
         follows = self.config.commands != "shadow" and self.mode is not Mode.GUIDED
         text = self.watch.following(self.filter.q, now) if follows else None
@@ -496,7 +522,7 @@ class Executor:
         self.watch.settle()
 
     def _fault(self, now: float, kind: str, text: str) -> None:
-        if self.mode in (Mode.FAULT, Mode.CLOSED):
+        if self.mode.latched or self.mode is Mode.CLOSED:
             return
         self.counts["faults"] += 1
         self.plans.clear()
@@ -506,11 +532,24 @@ class Executor:
         if guided:  # the last command lies where the arm was before: nothing may be written until the reset
             self._device_stop(now)
 
-    def _require(self, action: str, mode: Mode) -> None:
-        if self.mode is Mode.FAULT:
-            raise SafetyStop(f"{action}: fault '{self.fault}' is latched; reset(acknowledge=True) first")
-        if self.mode is not mode:
-            raise ModeError(f"{action}: the bridge is {self.mode.name}, needs {mode.name}")
+    def _latch_estop(self, now: float, text: str) -> bool:
+        if self.mode is Mode.ESTOP:
+            return False
+        self.counts["faults"] += 1
+        self.plans.clear()
+        self.fault = f"estop: {text}"
+        self._enter(Mode.ESTOP, now, "estop", text)
+        return True
+
+    def _latched(self, action: str) -> SafetyStop:
+        what = EStopActive if self.mode is Mode.ESTOP else SafetyStop
+        return what(f"{action}: '{self.fault}' is latched; look at the arm, then reset(acknowledge=True)")
+
+    def _require(self, action: str, *modes: Mode) -> None:
+        if self.mode.latched:
+            raise self._latched(action)
+        if self.mode not in modes:
+            raise ModeError(f"{action}: the bridge is {self.mode.name}, needs {modes[0].name}")
 
     def _enter(self, mode: Mode, now: float, kind: str, text: str, value: float = float("nan")) -> None:
         self.mode = mode
@@ -543,7 +582,7 @@ class Executor:
                 self._event(now, "limited", what, float(np.abs(out.q - requested).max()))
             self._last_limited = now
         share = self.escalation.add(bool(limited.any()))
-        if share is not None and self.mode in _ACTIVE:
+        if share is not None and self.mode.active:
             self.plans.clear()
             self._rest_since = None
             text = f"{share:.0%} of the requests of the last {self.config.escalate_s:g} s had to be changed"
@@ -581,6 +620,7 @@ class Executor:
             row["tau"] = 0.0 if state.tau is None else state.tau
             row["has_temperature"] = state.temperature is not None
             row["temperature"] = 0.0 if state.temperature is None else state.temperature
+            row["estop"] = state.estop
             row["gripper"] = np.nan if state.gripper is None else state.gripper
             row["device_fault"] = pack_text(state.fault or "")
         row["record"], row["fault"] = record, pack_text(self.fault)

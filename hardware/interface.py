@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class Mode(IntEnum):
-    """States of the bridge; FAULT is latched and leaves only through an acknowledged reset."""
+    """States of the bridge; FAULT and ESTOP are latched and leave only through an acknowledged reset."""
 
     CLOSED = 0
     CONNECTED = 1
@@ -30,6 +30,23 @@ class Mode(IntEnum):
     STOPPING = 5
     FAULT = 6
     GUIDED = 7
+    ALIGNING = 8
+    ESTOP = 9
+
+    @property
+    def active(self) -> bool:
+        """Whether plans are accepted."""
+        return self in (Mode.RUNNING, Mode.HOLDING, Mode.ALIGNING)
+
+    @property
+    def follows(self) -> bool:
+        """Whether a plan is in force."""
+        return self in (Mode.RUNNING, Mode.ALIGNING)
+
+    @property
+    def latched(self) -> bool:
+        """Whether only an acknowledged reset leads on."""
+        return self in (Mode.FAULT, Mode.ESTOP)
 
 
 class Reason(IntFlag):
@@ -95,6 +112,7 @@ class ArmState:
         gripper: opening in 0 (closed) to 1 (open), or None.
         fault: the device's own fault text, or None.
         temperature: of the joints (n,) [deg C], or None when the arm cannot tell.
+        estop: whether the arm's emergency stop, or its stop button, is pressed.
     """
 
     seq: int
@@ -106,6 +124,7 @@ class ArmState:
     gripper: float | None = None
     fault: str | None = None
     temperature: Array | None = None
+    estop: bool = False
 
     def __post_init__(self) -> None:
         q = frozen(self.q, "state q [rad]")

@@ -27,7 +27,7 @@ _WORDS = 64
 _SPEC_BYTES = 64 * 1024
 _SPEC_AT = aligned(_WORDS * 8)
 _EVENTS = 2048
-_VERSION = 2
+_VERSION = 3
 _PLAN_HEAD = np.dtype(
     [
         ("plan_id", "i8"),
@@ -45,16 +45,17 @@ _PLAN_HEAD = np.dtype(
 class Command(IntEnum):
     """Command words, in the order in which the control process looks at them."""
 
-    STOP = 0
-    HOLD = 1
-    CLOSE = 2
-    CONNECT = 3
-    RESET = 4
-    ENABLE = 5
-    START = 6
-    DISABLE = 7
-    FREEDRIVE = 8
-    END_FREEDRIVE = 9
+    ESTOP = 0
+    STOP = 1
+    HOLD = 2
+    CLOSE = 3
+    CONNECT = 4
+    RESET = 5
+    ENABLE = 6
+    START = 7
+    DISABLE = 8
+    FREEDRIVE = 9
+    END_FREEDRIVE = 10
 
 
 class Word(IntEnum):

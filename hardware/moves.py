@@ -92,7 +92,7 @@ def _carry_out(bridge: ArmBridge, plan: ArmPlan, end: Array, tolerance: float) -
     give_up = bridge.now() + _SETTLE_S
     while True:
         snapshot = bridge.snapshot()
-        if snapshot.mode is not Mode.HOLDING and snapshot.mode is not Mode.RUNNING:
+        if not snapshot.mode.active:
             why = snapshot.fault or "somebody stopped it"
             raise BridgeError(f"the arm is {snapshot.mode.name} on its way to a pose: {why}")
         applied, state = snapshot.applied, snapshot.state

@@ -92,30 +92,32 @@ class PlanQueue:
         self._pending, self._last_id = plan, plan.plan_id
         return None
 
-    def activate(self, now: float, command: Array) -> tuple[bool, str | None]:
+    def activate(self, now: float, command: Array, reach: float) -> tuple[float | None, str | None]:
         """Let the waiting plan take over when its time has come.
 
         Args:
             now: time [s].
             command: present command (n,) [rad].
+            reach: how far from it a plan may start [rad].
 
         Returns:
-            whether it took over, and why it was refused (the old plan then stays in force).
+            how far from the command it starts [rad] if it took over, and why it was refused (the old plan then stays in
+            force).
         """
         plan = self._pending
         if plan is None or plan.t0 > now + _SAME_TIME:
-            return False, None
+            return None, None
         self._pending = None
         jump = np.abs(sample_plan(plan, now - plan.t0)[0] - command)
         worst = int(np.argmax(jump))
-        if not jump[worst] <= self._config.max_jump_rad:  # NaN is refused as well
-            return False, (
+        if not jump[worst] <= reach:  # NaN is refused as well
+            return None, (
                 f"plan {plan.plan_id}: joint '{self._names[worst]}' starts {jump[worst]:.3f} rad from the "
-                f"command, allowed {self._config.max_jump_rad:g} rad; plan from the present command"
+                f"command, allowed {reach:g} rad; plan from the present command"
             )
         self._tau = self._phase(plan, now) - self._config.dt
         self._current = plan
-        return True, None
+        return float(jump[worst]), None
 
     def _phase(self, plan: ArmPlan, now: float) -> float:
         # Successive plans on one grid of knots, as a controller makes them, join without rounding: float64
@@ -148,7 +150,7 @@ class PlanQueue:
         """
         plan, dt = self._current, self._config.dt
         if plan is None:
-            raise ValueError("no plan is in force; sample only while RUNNING")
+            raise ValueError("no plan is in force; sample only while one is followed")
         tau = self._tau + dt
         if abs(tau - (now - plan.t0)) > _SAME_PHASE:
             tau = now - plan.t0

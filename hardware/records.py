@@ -63,6 +63,7 @@ def snapshot_dtype(n: int) -> np.dtype[np.void]:
             ("temperature", *joint),
             ("has_temperature", np.bool_),
             ("gripper", np.float64),
+            ("estop", np.bool_),
             ("device_fault", f"S{_TEXT}"),
             ("fault", f"S{_TEXT}"),
         ]
@@ -151,6 +152,7 @@ class Snapshot:
                 gripper=None if np.isnan(row["gripper"]) else float(row["gripper"]),
                 fault=unpack_text(row["device_fault"]) or None,
                 temperature=row["temperature"] if row["has_temperature"] else None,
+                estop=bool(row["estop"]),
             )
         tick, t, plan_id = int(record["tick"]), float(record["t"]), int(record["plan_id"])
         if row["enabled"]:

@@ -7,11 +7,12 @@ link, and a command that brakes within its limits to rest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from ..audit import audit
-from ..errors import BridgeError
+from ..errors import BridgeError, EStopActive
 from ..interface import Mode
 from .rig import LINK_FAULTS, Rig
 from .session import Run, refuses, require, require_close
@@ -120,6 +121,45 @@ def a_device_fault_is_latched(rig: Rig) -> None:
         require_close(rig.truth(), rested, rig.settle_rad, "the arm still moves [rad]")
 
 
+def an_emergency_stop_is_latched(rig: Rig) -> None:
+    """The arm's own stop button is told from a fault, and no reset goes through while it is pressed."""
+    rig.needs("estop")
+    with Run(rig) as run:
+        executor = run.executor
+        run.start()
+        run.swing()
+        rig.inject("estop")
+        require(run.ticks(10.0, lambda: executor.mode is Mode.ESTOP), f"went unnoticed: {run.story()}")
+        run.ticks(1.0)
+        rested = rig.truth()
+        for call in (executor.start, executor.enable, lambda now: executor.reset(now, acknowledge=True)):
+            error = refuses(partial(call, rig.clock.now()), EStopActive)
+            require(error is not None, "a command went through while the button is pressed")
+        run.ticks(0.3)
+        require(executor.mode is Mode.ESTOP, "the emergency stop went away by itself")
+        require_close(rig.truth(), rested, rig.settle_rad, "the arm still moves [rad]")
+
+
+def a_program_may_stop_at_once(rig: Rig) -> None:
+    """``estop`` uses the device's own stop, is latched, and ends in a held pose after an acknowledged reset."""
+    with Run(rig) as run:
+        executor = run.executor
+        run.start()
+        run.swing()
+        executor.estop(rig.clock.now())
+        run.ticker.restart()
+        require(executor.mode is Mode.ESTOP, f"the bridge is {executor.mode.name}: {run.story()}")
+        run.ticks(1.0)
+        rested = rig.truth()
+        run.ticks(0.3)
+        require_close(rig.truth(), rested, rig.settle_rad, "the arm still moves [rad]")
+        executor.reset(rig.clock.now(), acknowledge=True)
+        run.ticker.restart()
+        run.ticks(0.3)
+        require(executor.mode is Mode.ENABLED, f"after the reset the bridge is {executor.mode.name}: {run.story()}")
+        require_close(rig.truth(), rested, rig.settle_rad + rig.resolution_rad, "the reset moved the arm [rad]")
+
+
 def an_encoder_jump_stops_the_arm(rig: Rig) -> None:
     """A joint that suddenly reads wrong stops the arm; the true arm does not follow the jump."""
     rig.needs("encoder_jump")
@@ -188,6 +228,8 @@ FAILURES: tuple[Callable[[Rig], None], ...] = (
     a_glitch_is_survived,
     a_link_that_returns_needs_an_operator,
     a_device_fault_is_latched,
+    an_emergency_stop_is_latched,
+    a_program_may_stop_at_once,
     an_encoder_jump_stops_the_arm,
     a_restart_is_noticed,
     a_power_loss_is_noticed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..config import BridgeConfig
 from ..drivers.franka import FrankaDriver
 from ..drivers.franka.client import require_package
@@ -38,7 +40,7 @@ class FrankaRig(ProcessRig):
     speed_tolerance = 0.03
     step_s = 0.6  # 0.2 rad in 0.3 s would ask for 13 rad/s^2, the arm has 10
     stop_way_rad = 0.1
-    faults = frozenset((*LINK_FAULTS, "device_fault", "encoder_jump", "reboot"))
+    faults = frozenset((*LINK_FAULTS, "device_fault", "estop", "encoder_jump", "reboot"))
     # Generous bounds: tests run on busy machines, and a late tick must not look like a lost link.
     config = BridgeConfig(rate_hz=125.0, stale_after_s=0.15, disconnect_after_s=0.6, max_obs_age_s=1.0)
 
@@ -51,6 +53,10 @@ class FrankaRig(ProcessRig):
         # machine without a real-time kernel can promise.
         settings = ("--host", self.host, "--lost-packets", "200", "--patience", "0.2", f"--home={home}")
         self.emulator = EmulatorProcess("franka", *settings)
+
+    def inject(self, kind: str, **settings: Any) -> None:
+        """Let something fail."""
+        super().inject("user_stop" if kind == "estop" else kind, **settings)
 
     def make_driver(self) -> ArmDriver:
         """Make a driver for the emulator's address."""

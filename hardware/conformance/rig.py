@@ -15,9 +15,9 @@ LINK_FAULTS = ("freeze", "drop", "corrupt", "delay", "unplug", "kill")
 """Ways a link dies: the peer stops answering; packets are lost; packets are damaged; packets come much too late;
 the cable is pulled (or the connection closed); the peer's process dies."""
 
-DEVICE_FAULTS = ("device_fault", "encoder_jump", "reboot", "power_loss")
-"""Ways a device fails while its link works: it reports a fault; a joint reads wrong; it restarts; its power is cut
-and comes back."""
+DEVICE_FAULTS = ("device_fault", "estop", "encoder_jump", "reboot", "power_loss")
+"""Ways a device fails while its link works: it reports a fault; its emergency stop is pressed; a joint reads wrong; it
+restarts; its power is cut and comes back."""
 
 
 class NotApplicable(Exception):

@@ -34,7 +34,7 @@ class SimRig(Rig):
     """The driver `sim` itself."""
 
     name = "sim"
-    faults = frozenset((*_KINDS, "device_fault", "encoder_jump"))
+    faults = frozenset((*_KINDS, "device_fault", "estop", "encoder_jump"))
 
     def __init__(self) -> None:
         self.limits = arm_limits()

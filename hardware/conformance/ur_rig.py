@@ -37,7 +37,7 @@ class UrRig(ProcessRig):
     settle_rad = 4e-3
     speed_tolerance = 0.03
     stop_way_rad = 0.1  # the controller refuses speeds beyond the ratings, as that of a larger step would be
-    faults = frozenset((*LINK_FAULTS, "device_fault", "encoder_jump", "reboot"))
+    faults = frozenset((*LINK_FAULTS, "device_fault", "estop", "encoder_jump", "reboot"))
     # Generous bounds: tests run on busy machines, and a late tick must not look like a lost link.
     config = BridgeConfig(rate_hz=125.0, stale_after_s=0.15, disconnect_after_s=0.6, max_obs_age_s=1.0)
 

@@ -31,9 +31,10 @@ from ..plain import refuse_unknown
 _MAX_LAG_S = 0.25
 """Lost time beyond this is not made up for [s]: a machine that slept must not freeze the control loop."""
 
-FAULTS = ("freeze", "drop", "disconnect", "encoder_jump", "device_fault", "jam", "hot", "push")
+FAULTS = ("freeze", "drop", "disconnect", "encoder_jump", "device_fault", "estop", "jam", "hot", "push")
 
 _AMBIENT_C = 25.0
+_PRESSED = "emergency stop"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class SimFault:
     Attributes:
         kind: "freeze": reads return the last values without an error and writes vanish; "drop": reads and
             writes time out; "disconnect": the link is gone; "encoder_jump": a joint reads wrong by ``value``
-            [rad]; "device_fault": the arm stops and reports ``text`` until cleared; "jam": the joints stand
+            [rad]; "device_fault": the arm stops and reports ``text`` until cleared; "estop": it stops and takes nothing
+            while its button is pressed; "jam": the joints stand
             still however the drives press; "hot": a joint has ``value`` [deg C]; "push": somebody pushes a joint with
             ``value`` [N m].
         at_s: start, since the arm was opened [s].
@@ -194,7 +196,8 @@ class SimArmDriver:
             heat[hot.joint] = hot.value
         q = self._quantised(q)
         opening = self._opening()
-        self._last = ArmState(self._seq, now, t_device, q, dq, tau, opening, self._latched, heat)
+        pressed = self._fault("estop") is not None
+        self._last = ArmState(self._seq, now, t_device, q, dq, tau, opening, self._latched, heat, pressed)
         return self._last
 
     def write(self, q: Array, deadline: float) -> Array:
@@ -252,7 +255,7 @@ class SimArmDriver:
         self._enabled = False
 
     def clear_faults(self) -> None:
-        """Clear a latched device fault; one whose time is not over comes back."""
+        """Clear a latched device fault; one whose time is not over comes back, as does an emergency stop."""
         self._link_check()
         self._latched = None
 
@@ -401,6 +404,9 @@ class SimArmDriver:
             if fault.kind == "device_fault" and i not in self._cleared and fault.active(t):
                 self._cleared.add(i)
                 self._latched = fault.text
+                self._brake()
+            if fault.kind == "estop" and self._latched != _PRESSED and fault.active(t):
+                self._latched = _PRESSED
                 self._brake()
 
     def _brake(self) -> None:

@@ -156,7 +156,7 @@ def ride(config: RealtimeBench, arm: ArmConfig, rate: float, agent: MPCAgent, ob
         end, drain = bridge.now() + config.seconds, bridge.now() + _DRAIN_S
         while (now := bridge.now()) < end:
             snapshot = bridge.snapshot()
-            if snapshot.mode is Mode.FAULT:
+            if snapshot.mode.latched:
                 raise BenchmarkError(f"at {rate:g} Hz the bridge latched a fault: {snapshot.fault}")
             if snapshot.mode is Mode.HOLDING and snapshot.applied is not None and not snapshot.applied.dq.any():
                 bridge.submit(sweeping_plan(bridge, snapshot.applied.applied, goals[int(rng.integers(len(goals)))]))

@@ -134,11 +134,11 @@ class Observer:
         on_track = bool(self._tracks) and self._agrees(snapshot, applied)
         if self._tracks and not on_track:
             self._tracks = []
-            if snapshot.mode is Mode.RUNNING:
+            if snapshot.mode.follows:
                 self.bridge.hold()
         elif (track := self.track(k)) is not None and not track.follows(k + 1):
             self._tracks = []  # it expires at this very instant, or has
-        elif not self._tracks and snapshot.mode is Mode.RUNNING:
+        elif not self._tracks and snapshot.mode.follows:
             self.bridge.hold()  # on a plan that came late
         if not self._tracks and fresh and snapshot.mode is Mode.HOLDING and not applied.dq.any():
             self._tracks = [Track.resting(k, applied.applied)]
@@ -159,12 +159,11 @@ class Observer:
 
     def _in_control(self, snapshot: Snapshot) -> tuple[ArmState, Applied]:
         silent = self.bridge.now() - snapshot.t
-        if snapshot.mode is Mode.FAULT:
+        if snapshot.mode.latched:
             raise fault_error(snapshot.fault)
         if silent > _SILENT_S:
             raise DeployError(f"the control loop last ticked {silent:.1f} s ago, allowed {_SILENT_S:g} s")
-        active = snapshot.mode in (Mode.RUNNING, Mode.HOLDING)
-        if not active or snapshot.state is None or snapshot.applied is None:
+        if not snapshot.mode.active or snapshot.state is None or snapshot.applied is None:
             raise DeployError(
                 f"the bridge is {snapshot.mode.name}, allowed RUNNING or HOLDING; somebody stopped the arm"
             )

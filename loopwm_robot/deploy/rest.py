@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from hardware import ArmBridge, BridgeError, Mode
+from hardware import ArmBridge, BridgeError
 
 from .errors import DeployError, fault_error
 
@@ -22,7 +22,7 @@ _COUNTERS_S = 0.15
 def bring_to_rest(bridge: ArmBridge) -> None:
     """Brake and wait until the command rests; never raises, as an error may be on its way already."""
     try:
-        if bridge.mode in (Mode.RUNNING, Mode.HOLDING):
+        if bridge.mode.active:
             bridge.stop(timeout=_STOP_TIMEOUT_S)
         give_up = bridge.now() + _STOP_TIMEOUT_S
         while bridge.now() < give_up:

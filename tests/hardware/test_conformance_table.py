@@ -81,11 +81,17 @@ CASES = {
     "link_freeze": {"read": changed(t_device=lambda s: next(NUMBERS))},
     "link_unplug": {"read": changed(fault=lambda s: "x"), "write": raising(BridgeError("x"))},
     "a_device_fault_is_latched": {"read": changed(fault=lambda s: None), "write": silent},
+    "an_emergency_stop_is_latched": {"read": changed(estop=lambda s: False)},
+    "a_program_may_stop_at_once": {"stop": raising(RuntimeError("of the vendor"))},
     "an_encoder_jump_stops_the_arm": {"read": honest},
 }
 
 
-LETS_OUT: dict[str, type[Exception]] = {"a_silent_link_never_blocks": RuntimeError, "link_unplug": HardwareFault}
+LETS_OUT: dict[str, type[Exception]] = {
+    "a_silent_link_never_blocks": RuntimeError,
+    "a_program_may_stop_at_once": RuntimeError,
+    "link_unplug": HardwareFault,
+}
 """What a driver lets out itself, where it is not the check that complains."""
 
 

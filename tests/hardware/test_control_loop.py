@@ -82,18 +82,20 @@ def test_from_connecting_to_closing(stage, limits):
     clock.at(11.1, lambda: memory.request(Command.ENABLE))
     clock.at(11.2, lambda: memory.request(Command.FREEDRIVE))
     clock.at(11.25, lambda: memory.request(Command.END_FREEDRIVE))
-    clock.at(11.4, lambda: memory.request(Command.CLOSE))
+    clock.at(11.5, lambda: memory.request(Command.ESTOP))
+    clock.at(11.6, lambda: memory.request(Command.RESET))
+    clock.at(11.8, lambda: memory.request(Command.CLOSE))
     loop.run()
     assert " ".join(events(memory)) == (
         "connected enabled started running held running stopping stopped disabled enabled guided guided_to "
-        "disabled closed"
+        "estop reset disabled closed"
     )
-    assert all(memory.result(c) == ("", "") for c in Command if c is not Command.RESET)
+    assert all(memory.result(c) == ("", "") for c in Command)
     records, _, lost = memory.read_records(0)
     assert lost == 0 and audit(records, limits, DT).limit_violations == 0
     assert json.loads(memory.info.read())["joint_names"] == list(limits.names)
     metrics = memory.read_metrics()
-    assert metrics["plans_accepted"] == 2 and metrics["deadline_misses"] == 0 and metrics["faults"] == 0
+    assert metrics["plans_accepted"] == 2 and metrics["deadline_misses"] == 0 and metrics["faults"] == 1
 
 
 def test_clients_may_vanish_the_owner_may_not(stage, limits):

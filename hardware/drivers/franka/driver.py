@@ -188,7 +188,8 @@ class FrankaDriver(ClientDriver[Client]):
     def _measured(self, state: Report, seq: int, t_host: float, fault: str | None) -> ArmState:
         q, dq, tau = np.array(state.q), np.array(state.dq), np.array(state.tau)
         opening = None if math.isnan(state.gripper) else state.gripper
-        return ArmState(seq, t_host, state.t_device, q, dq, tau, gripper=opening, fault=fault)
+        pressed = state.mode == RobotMode.USER_STOPPED
+        return ArmState(seq, t_host, state.t_device, q, dq, tau, gripper=opening, fault=fault, estop=pressed)
 
     def _fault(self, state: Report | None) -> str | None:
         if state is None:

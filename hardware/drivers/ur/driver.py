@@ -28,6 +28,7 @@ _DH_TOLERANCE_M = 1e-3
 _STOP_S, _ENABLE_S, _UNLOCK_S = 1.0, 9.0, 1.0
 
 NORMAL, REDUCED, PROTECTIVE_STOP = 1, 2, 3
+EMERGENCY_STOPS = (6, 7)
 RUNNING, PLAYING = 7, 2
 ROBOT_MODES = {
     -1: "NO_CONTROLLER",
@@ -231,7 +232,8 @@ class UrDriver(ClientDriver[Client]):
 
     def _measured(self, state: Report, seq: int, t_host: float, fault: str | None) -> ArmState:
         q, dq, heat = np.array(state.q), np.array(state.dq), np.array(state.heat)
-        return ArmState(seq, t_host, state.t_device, q, dq, fault=fault, temperature=heat)
+        pressed = state.safety_mode in EMERGENCY_STOPS
+        return ArmState(seq, t_host, state.t_device, q, dq, fault=fault, temperature=heat, estop=pressed)
 
     def _fault(self, state: Report | None) -> str | None:
         if state is None:
