@@ -90,6 +90,16 @@ class FastPoints(NamedTuple):
     reason: np.uint32
 
 
+def nothing_to_look_at(n: int) -> tuple[Kinematics, PairTable, FastPoints]:
+    """Numbers of an arm of n joints without bodies, pairs and points."""
+    none, many = np.zeros(0), np.zeros(0, dtype=np.int64)
+    turns, ends = np.zeros((n, 3, 3)), np.zeros((0, 2, 3))
+    arm = Kinematics(np.zeros((n, 3)), turns, turns, turns, many, ends)
+    motion, rows, boxes = np.zeros((0, n)), np.zeros((0, 3)), np.zeros((0, 3, 3))
+    pairs = PairTable(many, many, many, none, none, motion, np.zeros(0, np.uint32), rows, boxes, rows, rows, none)
+    return arm, pairs, FastPoints(many, motion, 0.0, np.uint32(0))
+
+
 # Distances
 # -------------------------------------------------------------------------------------------
 
@@ -295,6 +305,8 @@ def look(
     Returns:
         bits of why not (ways * arms,), 0 where a motion is clear or was not looked at.
     """
+    if len(pairs.kind) + len(points.body) == 0:
+        return why
     ticks, motions, n = path.shape
     found, settled = why.copy(), np.zeros(len(now), np.bool_)
     rows, way = np.empty((ticks + 1, n)), np.empty((ticks + 1, n))

@@ -79,7 +79,7 @@ def frozen(value: ArrayLike, name: str, shape: tuple[int, ...] | None = None) ->
         ShapeMismatch: the shape differs.
         NonFinite: an entry is NaN or infinite.
     """
-    array = np.array(value, dtype=np.float64)
+    array = np.array(value, dtype=np.float64, order="C")
     if shape is not None and array.shape != shape:
         raise ShapeMismatch(f"{name} has shape {array.shape}, expected {shape}: pass one number per joint")
     if not np.isfinite(array).all():

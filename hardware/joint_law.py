@@ -262,10 +262,11 @@ def settle(
                 if not eased_why[eased]:
                     chosen_q, chosen_v, row, stops[a] = eased_path, eased_speeds, eased, False
                     break
+        last = len(chosen_q) - 1
         for k in range(most):
-            at = min(k, len(chosen_q) - 1)
-            q[k, a], v[k, a] = chosen_q[at, row], chosen_v[at, row]
-        ticks = max(ticks, len(chosen_q))
+            for i in range(n):
+                q[k, a, i], v[k, a, i] = chosen_q[min(k, last), row, i], chosen_v[k, row, i] if k <= last else 0.0
+        ticks = max(ticks, last + 1)
     return q[:ticks], v[:ticks], stops
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .config import BridgeConfig
 from .interface import ArmPlan, Array
-from .trajectory import sample_plan
+from .trajectory import sample_plan, sample_step
 
 _SAME_TIME = 1e-8
 """Two times that differ by less are one [s]: a float64 of 10^7 s resolves 2e-9 s."""
@@ -35,6 +35,12 @@ class PlanQueue:
         self._pending: ArmPlan | None = None
         self._last_id = -1
         self._tau = 0.0
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Compile, or load, what samples a plan: no tick has the time."""
+        knots = np.zeros((2, len(self._names)))
+        sample_step(ArmPlan(0, 0.0, 1.0, knots, 1.0, self._names, knots), 0.5, 0.1)
 
     @property
     def plan_id(self) -> int:
@@ -155,5 +161,4 @@ class PlanQueue:
         if abs(tau - (now - plan.t0)) > _SAME_PHASE:
             tau = now - plan.t0
         self._tau = tau
-        q = sample_plan(plan, tau)[0]
-        return q, (q - sample_plan(plan, tau - dt)[0]) / dt
+        return sample_step(plan, tau, dt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .compiled import compiled
 from .interface import ArmPlan, Array
 from .joint_law import TICK_TOLERANCE
 
@@ -24,20 +25,45 @@ def sample_plan(plan: ArmPlan, tau: float) -> tuple[Array, Array]:
     Returns:
         position (n,) [rad] and velocity (n,) [rad/s].
     """
-    last = plan.horizon - 1
-    if last == 0 or tau > last * plan.dt:
-        return plan.q[-1].copy(), np.zeros(plan.q.shape[1])
+    return _sample(plan.q, plan.q if plan.dq is None else plan.dq, plan.dq is not None, plan.dt, tau)
+
+
+def sample_step(plan: ArmPlan, tau: float, dt: float) -> tuple[Array, Array]:
+    """Position of a plan (n,) [rad] at a time tau since plan.t0 [s]; mean velocity over the dt before (n,) [rad/s]."""
+    return _sample_step(plan.q, plan.q if plan.dq is None else plan.dq, plan.dq is not None, plan.dt, tau, dt)
+
+
+@compiled
+def _sample_step(
+    q: Array, dq: Array, curved: bool, spacing: float, tau: float, dt: float
+) -> tuple[Array, Array]:
+    now = _sample(q, dq, curved, spacing, tau)[0]
+    return now, (now - _sample(q, dq, curved, spacing, tau - dt)[0]) / dt
+
+
+@compiled
+def _sample(q: Array, dq: Array, curved: bool, spacing: float, tau: float) -> tuple[Array, Array]:
+    last, n = len(q) - 1, q.shape[1]
+    position, velocity = q[last].copy(), np.zeros(n)
+    if last == 0 or tau > last * spacing:
+        return position, velocity
     if tau < 0.0:
-        v0 = np.zeros(plan.q.shape[1]) if plan.dq is None else plan.dq[0].copy()
-        return plan.q[0] + tau * v0, v0
-    k = min(int(tau / plan.dt), last - 1)
-    u = tau / plan.dt - k
-    q0, step = plan.q[k], plan.q[k + 1] - plan.q[k]
-    if plan.dq is None:
-        return q0 + u * step, step / plan.dt
-    v0, v1 = plan.dq[k] * plan.dt, plan.dq[k + 1] * plan.dt
-    b, c = 3.0 * step - 2.0 * v0 - v1, v0 + v1 - 2.0 * step
-    return q0 + u * (v0 + u * (b + u * c)), (v0 + u * (2.0 * b + 3.0 * u * c)) / plan.dt
+        for i in range(n):
+            velocity[i] = dq[0, i] if curved else 0.0
+            position[i] = q[0, i] + tau * velocity[i]
+        return position, velocity
+    k = min(int(tau / spacing), last - 1)
+    u = tau / spacing - k
+    for i in range(n):
+        step = q[k + 1, i] - q[k, i]
+        if not curved:
+            position[i], velocity[i] = q[k, i] + u * step, step / spacing
+            continue
+        v0, v1 = dq[k, i] * spacing, dq[k + 1, i] * spacing
+        b, c = 3.0 * step - 2.0 * v0 - v1, v0 + v1 - 2.0 * step
+        position[i] = q[k, i] + u * (v0 + u * (b + u * c))
+        velocity[i] = (v0 + u * (2.0 * b + 3.0 * u * c)) / spacing
+    return position, velocity
 
 
 def braking_time(dq: ArrayLike, ddq_max: ArrayLike, dt: float = 0.0) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import hardware
-from hardware import Guard, SafetyFilter, geometry, joint_law
+from hardware import Guard, SafetyFilter, compiled, geometry, joint_law, tick, trajectory
 
 from .test_guard import CHAIN, DT, LIMITS, SCENE, START, hostile
 
-MODULES = (joint_law, geometry)
+MODULES = (geometry, joint_law, tick, trajectory)
 
 
 def commands() -> np.ndarray:
@@ -70,22 +70,24 @@ def test_nothing_is_compiled_after_the_filter_was_made(guarded):
     assert signatures() == known and known["hardware.joint_law.advance"] == 1
 
 
-def test_compiled_functions_use_only_what_stands_in_their_own_file():
-    """Numba looks at no other file when it decides whether its machine code is out of date."""
-    for module in MODULES:
-        tree = ast.parse(Path(module.__file__).read_text())
-        imported = {
-            alias.asname or alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.level
-            for alias in node.names
-        }
-        checked = 0
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and any(
-                isinstance(d, ast.Name) and d.id == "compiled" for d in node.decorator_list
-            ):
-                used = {n.id for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name)}
-                assert not used & imported, (node.name, used & imported)
-                checked += 1
-        assert checked >= 8
+def test_machine_code_is_kept_for_one_state_of_all_files_alone(tmp_path):
+    folder = Path(compiled.__file__).parent
+    with_compiled = {p.name for p in folder.rglob("*.py") if "from .compiled import" in p.read_text()}
+    assert with_compiled | {"compiled.py"} == set(compiled.FILES)
+    kept = compiled.cache_folder()
+    assert kept is not None and kept.name.endswith(compiled.stamp(folder))
+    for name in compiled.FILES:
+        shutil.copy(folder / name, tmp_path)
+    assert compiled.stamp(tmp_path) == compiled.stamp(folder)
+    for name in compiled.FILES:
+        before, file = compiled.stamp(tmp_path), tmp_path / name
+        file.write_text(file.read_text() + "\n")
+        assert compiled.stamp(tmp_path) != before
+
+
+def test_where_nothing_can_be_written_functions_are_compiled_all_the_same(monkeypatch):
+    monkeypatch.setattr(compiled, "_FOLDER", None)
+    double = compiled.compiled(lambda x: 2.0 * x)
+    assert double(3.0) == 6.0 and len(double.signatures) == 1
+    monkeypatch.setattr(compiled.os, "access", lambda *_: False)
+    assert compiled.cache_folder() is None

@@ -11,6 +11,8 @@ from marks import slow_but
 from hardware import JointLimits, Reason, SafetyFilter, sample_plan
 from hardware.errors import NonFinite, ShapeMismatch
 from hardware.interface import ArmPlan
+from hardware.joint_law import broken, laws_of, lay_out, settle
+from hardware.safety import _REASON_OF
 
 NAMES = ("a", "b", "c")
 LIMITS = JointLimits(NAMES, [-1.0, -2.0, 0.1], [1.0, 0.5, 3.0], [1.5, 0.7, 3.0], [7.5, 2.0, 30.0])
@@ -238,8 +240,19 @@ def test_seeding_needs_a_proper_pose():
 )
 def test_a_command_that_fails_the_check_is_never_taken(q, v, why):
     """By induction none comes up; were the induction wrong, the check would still hold it back."""
+    laws, now, still = laws_of(LIMITS, 0.004), np.array([[0.0, 0.0, 1.0]]), np.zeros((1, 3))
+    motion = lay_out(laws, np.array([q]), np.array([v]), still)
+    bits = broken(laws, now, still, still, *motion)
+    assert Reason(int(_REASON_OF[bits[0]])) & why
+    reasons = _REASON_OF[bits]
+    path, speeds, stops = settle(*motion, reasons, *motion, reasons, now[None], still[None])
+    assert stops.all() and path.tolist() == [now.tolist()] and not speeds.any()
+
+
+def test_a_filter_whose_speed_is_beyond_its_limit_goes_on_with_its_stop():
     f = SafetyFilter(LIMITS, 0.004)
     f.reset([0.0, 0.0, 1.0])
-    bits = f._commit(np.array(q), np.array(v))
-    assert bits is not None and Reason(int(bits)) & why
-    assert (np.abs(f.dq) <= LIMITS.ddq_max * 0.004 * (1 + 1e-6)).all() and (f.q <= LIMITS.q_max).all()
+    f._state = f._state._replace(v=np.array([[9.0, 0.0, 0.0]]))  # nothing but a mistake of ours leads here
+    out = f.step([0.5, 0.0, 1.0])
+    assert (out.reasons & Reason.VELOCITY).all() and (out.reasons & Reason.BRAKE).all()
+    assert out.q.tolist() == [0.0, 0.0, 1.0] and not out.dq.any()
