@@ -8,6 +8,7 @@ with it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -240,6 +241,31 @@ def request_realtime(mode: str, priority: int = 20) -> tuple[bool, str]:
     return True, f"SCHED_FIFO priority {priority}"
 
 
+_LOCK_ALL_ON_FAULT = 1 | 2 | 4
+"""MCL_CURRENT, MCL_FUTURE and MCL_ONFAULT of mlockall: what has been used stays in memory."""
+
+
+def lock_memory() -> str:
+    """Keep the pages of this process in memory: one that has to be fetched again is a late tick.
+
+    Only where the system allows it without a limit, since beyond one further memory could not be had.
+
+    Returns:
+        what to tell people.
+    """
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+        if limit != resource.RLIM_INFINITY and os.geteuid() != 0:
+            return "memory is not locked; allow it with 'ulimit -l unlimited'"
+        if ctypes.CDLL(None, use_errno=True).mlockall(_LOCK_ALL_ON_FAULT) != 0:
+            return f"memory is not locked ({os.strerror(ctypes.get_errno())})"
+    except (ImportError, AttributeError, OSError) as error:
+        return f"memory is not locked ({error})"
+    return "memory locked"
+
+
 def main(name: str) -> int:
     """Run the control loop of a bridge until it is closed; returns the exit status."""
     memory = BridgeMemory.attach(name)
@@ -259,6 +285,7 @@ def main(name: str) -> int:
             return 1
         signal.signal(signal.SIGTERM, lambda *_: loop.end("SIGTERM"))
         granted, text = request_realtime(memory.spec.config.realtime)
+        text += f", {lock_memory()}" if granted else ""
         memory.words[Word.REALTIME] = int(granted)
         demanded = memory.spec.config.realtime == "on"
         refused = "realtime_refused" if demanded else "no_realtime"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -358,3 +362,19 @@ def test_ticker_and_histogram():
     h.add(1e9)
     h.add(0.0)
     assert h.summary("x")["x_s_max"] == 1e9
+
+
+def test_what_was_used_stays_in_memory_where_the_system_allows_it(monkeypatch):
+    code = (
+        "from hardware.control_process import lock_memory\n"
+        "print(lock_memory())\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmLck')))"
+    )
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("no /proc on this system")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    told, locked = done.stdout.strip().splitlines()
+    assert (told == "memory locked") == (int(locked.split()[1]) > 10_000)
+    monkeypatch.setattr(control_process.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8 << 20, 8 << 20))
+    assert "ulimit -l unlimited" in control_process.lock_memory()
