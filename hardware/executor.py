@@ -331,8 +331,7 @@ class Executor:
             if not self.mode.follows:
                 return None
             target = self.plans.target(now)
-            away = float(np.abs(target[0] - self.filter.q).max())
-            if self.mode is Mode.ALIGNING and away <= self.config.max_jump_rad:
+            if self.mode is Mode.ALIGNING and np.abs(target[0] - self.filter.q).max() <= self.config.max_jump_rad:
                 self._enter(Mode.RUNNING, now, "aligned", "at the plan; follows it in full", self.plans.plan_id)
             return target
         except Exception as error:

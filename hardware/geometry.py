@@ -288,6 +288,8 @@ def look(
     now: Array,
     path: Array,
     why: NDArray[np.uint32],
+    suspects: NDArray[np.int64],
+    thorough: bool,
 ) -> NDArray[np.uint32]:
     """Whether motions keep clear as a whole.
 
@@ -301,6 +303,9 @@ def look(
         now: present poses (arms, n) [rad].
         path: poses to come, one per tick, in one way or several (ticks, ways * arms, n) [rad], way after way.
         why: bits of what speaks against each motion already (ways * arms,); such motions are not looked at.
+        suspects: number of the pair of each arm that came too close last, which is looked at first, -1 for none
+            (arms,); brought up to date.
+        thorough: whether all reasons are wanted; otherwise the first one ends the look at a motion.
 
     Returns:
         bits of why not (ways * arms,), 0 where a motion is clear or was not looked at.
@@ -324,11 +329,17 @@ def look(
                 step = abs(rows[k + 1, j] - rows[k, j])
                 way[k + 1, j] = way[k, j] + step
                 moved |= step != 0.0
-        for p in range(len(pairs.kind) if moved else 0):
-            if not found[m] & pairs.reason[p] and not _keeps(arm, pairs, p, rows, way, turn, at, ends, known):
+        for k in range(-1, len(pairs.kind) if moved else -1):
+            p = suspects[a] if k < 0 else k
+            if p < 0 or found[m] & pairs.reason[p] or (found[m] and not thorough):
+                continue
+            if not _keeps(arm, pairs, p, rows, way, turn, at, ends, known):
                 found[m] |= pairs.reason[p]
+                suspects[a] = p
         for i in range(len(points.body) if moved else 0):
-            if not found[m] & points.reason and _speeds(arm, points, i, rows, way, turn, at, ends, known):
+            if found[m] & points.reason or (found[m] and not thorough):
+                continue
+            if _speeds(arm, points, i, rows, way, turn, at, ends, known):
                 found[m] |= points.reason
         settled[a] = not found[m]
     return found

@@ -62,4 +62,5 @@ class Guard:
         """
         rows, lead = self.chain.as_poses(now)
         poses = self.chain.as_poses(path)[0].reshape(len(path), *rows.shape)
-        return look(*self.looks, rows, poses, np.zeros(len(rows), dtype=np.uint32)).reshape(lead)
+        nothing, nobody = np.zeros(len(rows), dtype=np.uint32), np.full(len(rows), -1)
+        return look(*self.looks, rows, poses, nothing, nobody, True).reshape(lead)

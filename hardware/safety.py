@@ -112,7 +112,8 @@ class SafetyFilter:
             raise NonFinite("seed pose has non-finite entries; enable only on a valid measurement")
         q, self._lead = array.reshape(-1, self.limits.n), array.shape[:-1]
         still = np.zeros_like(q)
-        self._state = State(q, still, still, q, still, q[None].copy(), still[None].copy())
+        suspects = np.full(len(q), -1)
+        self._state = State(q, still, still, q, still, q[None].copy(), still[None].copy(), suspects)
         self._stopping = 0
 
     @property
@@ -171,7 +172,7 @@ class SafetyFilter:
         share = min(float(speed_scale), 1.0) if speed_scale > 0.0 else 0.0
         found = tick(self._settings, now, r.reshape(-1, n), w.reshape(-1, n), velocity is not None, share)
         q, v, target, speed, path, speeds, reasons = found
-        self._take(State(q, v, v - now.v, target, speed, path, speeds))
+        self._take(State(q, v, v - now.v, target, speed, path, speeds, now.suspects))
         return FilterOutput(self.q, self.dq, self._shaped(reasons))
 
     def brake(self) -> FilterOutput:
@@ -186,7 +187,7 @@ class SafetyFilter:
         # The clip takes off what rounding put on: the pose was checked.
         low, high = np.minimum(self.limits.q_min, now.q), np.maximum(self.limits.q_max, now.q)
         q, v = np.minimum(np.maximum(now.path[0], low), high), now.speeds[0].copy()
-        self._take(State(q, v, v - now.v, q, v, now.path[1:], now.speeds[1:]))
+        self._take(State(q, v, v - now.v, q, v, now.path[1:], now.speeds[1:], now.suspects))
         reasons = np.array(np.broadcast_to(bits, q.shape))
         return FilterOutput(self.q, self.dq, self._shaped(reasons))
 

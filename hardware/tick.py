@@ -44,6 +44,7 @@ class State(NamedTuple):
         q, v, u: last commands [rad], their speeds and changes of speed [rad/s].
         target, w: last targets [rad] and their speeds [rad/s].
         path, speeds: the stop in store, at least one tick (ticks, arms, n).
+        suspects: see ``geometry.look`` (arms,); brought up to date.
     """
 
     q: Array
@@ -53,6 +54,7 @@ class State(NamedTuple):
     w: Array
     path: Array
     speeds: Array
+    suspects: NDArray[np.int64]
 
 
 @compiled
@@ -87,11 +89,11 @@ def tick(
     )
     path, speeds = lay_out(of.laws, q, v, state.v)
     why = _broken(of, state, path, speeds, bad)
-    why = look(of.arm, of.pairs, of.points, state.q, path, why)
+    why = look(of.arm, of.pairs, of.points, state.q, path, why, state.suspects, True)
     if why.any():
         eased, eased_speeds = lay_out_eased(of.laws, state.q, state.v, v, state.speeds[0], why, of.shares)
         eased_why = _broken(of, state, eased, eased_speeds, bad)
-        eased_why = look(of.arm, of.pairs, of.points, state.q, eased, eased_why)
+        eased_why = look(of.arm, of.pairs, of.points, state.q, eased, eased_why, state.suspects, False)
         path, speeds, stops = settle(
             path, speeds, why, eased, eased_speeds, eased_why, state.path, state.speeds
         )
