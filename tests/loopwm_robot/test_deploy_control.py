@@ -19,8 +19,8 @@ from envs import Arm, ArmKinematics, JointDelta, JointReference, load_arm, obser
 from hardware import FakeClock, Mode, sample_plan
 from loopwm_robot.agent import MPCAgent
 from loopwm_robot.deploy import ArmConfig, ControlConfig, DeployError, make_bridge, run_reaches
-from loopwm_robot.deploy.pace import Pace
 from loopwm_robot.deploy.track import Track
+from loopwm_robot.execution.pace import Pace
 from loopwm_robot.schema import build
 from loopwm_robot.types import History
 from planners import CEM, ReachPoint, SamplingConfig
@@ -109,9 +109,9 @@ class Agent(MPCAgent):
         self.delays: dict[int, float] = {}
         self.calls, self.executed, self.before, self.bridge = 0, [], {}, None
 
-    def plan(self, state, executed=1):
+    def plan(self, state, executed=1, previous=None):
         self.executed.append(executed)
-        result = super().plan(state, executed)
+        result = super().plan(state, executed, previous)
         if self.calls in self.before:
             self.before[self.calls]()
         if self.calls in self.delays:
