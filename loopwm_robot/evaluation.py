@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from .closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from .config import CollectConfig, EvaluateConfig, PlannerConfig
 from .data.collect import Policy, UniformPolicy
 from .device import seeded
-from .execution.run import check_execution, executing
+from .execution.run import MakeAgent, check_execution, executing
 from .models.build import build_model
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
@@ -123,18 +122,21 @@ def evaluate_checkpoint(
     """
     check_execution(checkpoint.spaces, planner, config)
     kind, model, spaces = checkpoint.config.kind, checkpoint.model, checkpoint.spaces
-    under_test = partial(learned_agent, checkpoint, planner, seed)
-    if planner.model == "simulator":
-        under_test = partial(planning_agent, checkpoint, planner, env, seed)
 
-    def planned(make: Callable[[], MPCAgent]) -> AbstractContextManager[Policy]:
-        return executing(make, spaces, planner, config)
+    def planned(make: MakeAgent) -> AbstractContextManager[Policy]:
+        return executing(make, checkpoint, planner, config, seed)
+
+    def on_truth(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
+        return simulator_agent(checkpoint, planner, env, seed)
+
+    def configured(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
+        return planning_agent(checkpoint, planner, env, seed)
 
     controllers: dict[str, tuple[int, AbstractContextManager[Policy]]] = {
-        kind: (config.episodes, planned(under_test)),
+        kind: (config.episodes, planned(learned_agent if planner.model == "learned" else configured)),
         "random": (config.random_episodes, nullcontext(UniformPolicy(spaces.nu, np.random.default_rng(seed)))),
-        "untrained": (config.untrained_episodes, planned(partial(untrained_agent, checkpoint, planner, seed))),
-        "simulator": (config.simulator_episodes, planned(partial(simulator_agent, checkpoint, planner, env, seed))),
+        "untrained": (config.untrained_episodes, planned(untrained_agent)),
+        "simulator": (config.simulator_episodes, planned(on_truth)),
     }
     results = {}
     with torch_threads(config.threads):

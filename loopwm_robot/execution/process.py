@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 import signal
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ class PlannerProcess:
     The process ends by itself when its owner is gone, and leaves Ctrl-C to it.
 
     Args:
-        make: makes the planner there; it is pickled.
+        make: makes the planner there: a function of a module, with small arguments (models travel as files).
         timeout_s: how long the process may take to start, and to answer [s].
 
     Raises:
@@ -38,8 +37,7 @@ class PlannerProcess:
         self._timeout = timeout_s
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        # As bytes: torch would hand tensors over through files that count as open in both processes.
-        self._process = context.Process(target=_work, args=(theirs, pickle.dumps(make)), daemon=True, name="planner")
+        self._process = context.Process(target=_work, args=(theirs, make), daemon=True, name="planner")
         self._process.start()
         theirs.close()
         self._asked: float | None = time.monotonic()  # None: no reply is due
@@ -114,11 +112,11 @@ class PlannerProcess:
         return ExecutionError(f"the planner's process ended with exit code {self._process.exitcode}; begin again")
 
 
-def _work(pipe: Connection, made: bytes) -> None:
+def _work(pipe: Connection, make: Callable[[], Planning]) -> None:
     """Make the planner, then do what it is told until the owner is gone; each message gets one reply."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        planning: Planning = pickle.loads(made)()
+        planning = make()
         _reply(pipe, (None, time.monotonic()))
         while (message := _next(pipe)) is not None:
             actions = None

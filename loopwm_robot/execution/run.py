@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from ..agent import MPCAgent
-from ..checkpoint import Spaces
+from ..checkpoint import CHECKPOINT_FILE, Checkpoint, Spaces, load_checkpoint, save_checkpoint
 from ..config import EvaluateConfig, PlannerConfig
 from ..data.collect import Policy
 from ..errors import RequestError
@@ -20,6 +22,8 @@ from .pace import GivenLead, Pace, steps_in
 from .process import PlannerProcess
 from .ticker import Ticker
 
+MakeAgent = Callable[[Checkpoint, PlannerConfig, int], MPCAgent]
+"""Makes an agent from a checkpoint, settings of the planner and its seed."""
 MARGIN_S = 0.005
 """In wall time a plan should be ready this long before it begins [s]."""
 _POSITIONS = ("joint_position", "cartesian_position")
@@ -81,26 +85,30 @@ def check_blend(planner: PlannerConfig, steps: int, name: str) -> None:
 
 @contextmanager
 def executing(
-    make: Callable[[], MPCAgent], spaces: Spaces, planner: PlannerConfig, config: EvaluateConfig
+    make: MakeAgent, checkpoint: Checkpoint, planner: PlannerConfig, config: EvaluateConfig, seed: int
 ) -> Iterator[Policy]:
     """The policy that carries out the plans of an agent.
 
     Args:
-        make: makes the agent; in real time it is pickled and called in the planner's process.
-        spaces: of the environment.
-        planner: settings of the agent's planner.
+        make: makes the agent of the next three; in real time a function of a module, called in the planner's process.
+        checkpoint: its model; in real time it gets there as a file.
+        planner: settings of its planner.
         config: how plans are carried out; see `check_execution`.
+        seed: of its planner.
 
     Yields:
         the agent itself where plans take no time and are not blended.
     """
-    nu, ctrl_dt = spaces.nu, spaces.ctrl_dt
+    nu, ctrl_dt = checkpoint.spaces.nu, checkpoint.spaces.ctrl_dt
     if config.execution == "realtime":
         pace = Pace(ctrl_dt, MARGIN_S, longest_lead(planner, config.compensation))
-        with PlannerProcess(partial(_at_once, make, config.threads)) as process:
-            yield Executor(process, nu, pace, config.compensation, config.blend_steps, Ticker(ctrl_dt))
+        with TemporaryDirectory() as folder:
+            file, device = Path(folder) / CHECKPOINT_FILE, checkpoint.model.device
+            save_checkpoint(file, checkpoint)
+            with PlannerProcess(partial(_at_once, make, file, device, planner, seed, config.threads)) as process:
+                yield Executor(process, nu, pace, config.compensation, config.blend_steps, Ticker(ctrl_dt))
         return
-    agent, lead = make(), steps_in(config.latency_s, ctrl_dt)
+    agent, lead = make(checkpoint, planner, seed), steps_in(config.latency_s, ctrl_dt)
     try:
         if lead or config.blend_steps:
             yield Executor(AtOnce(agent), nu, GivenLead(lead), config.compensation, config.blend_steps)
@@ -111,6 +119,8 @@ def executing(
             agent.model.close()
 
 
-def _at_once(make: Callable[[], MPCAgent], threads: int) -> AtOnce:
+def _at_once(
+    make: MakeAgent, file: Path, device: torch.device, planner: PlannerConfig, seed: int, threads: int
+) -> AtOnce:
     torch.set_num_threads(threads)
-    return AtOnce(make())
+    return AtOnce(make(load_checkpoint(file, device), planner, seed))

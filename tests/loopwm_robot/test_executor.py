@@ -11,12 +11,11 @@ from odd_planners import Numbered
 from point_env import PointEnv
 from tiny_models import NU, inputs, make_model, randomised
 
-from envs.observation import observation_groups
 from loopwm_robot.agent import MPCAgent
-from loopwm_robot.build import make_agent, make_env, spaces_of
-from loopwm_robot.checkpoint import Spaces
+from loopwm_robot.build import make_agent, make_env, planning_agent, spaces_of
+from loopwm_robot.checkpoint import Checkpoint, Spaces
 from loopwm_robot.closed_loop import evaluate
-from loopwm_robot.config import EnvConfig, EvaluateConfig, PlannerConfig
+from loopwm_robot.config import EnvConfig, EvaluateConfig, ModelConfig, PlannerConfig
 from loopwm_robot.errors import RequestError
 from loopwm_robot.execution.ahead import AtOnce, imagine
 from loopwm_robot.execution.executor import Executor
@@ -285,7 +284,8 @@ def test_the_policy_that_settings_ask_for():
         (EvaluateConfig(latency_s=0.11), 2),
         (EvaluateConfig(blend_steps=1), 0),
     ):
-        with executing(point_agent, POINT, PlannerConfig(horizon=6), config) as policy:
+        point = Checkpoint(None, ModelConfig(), POINT, {})
+        with executing(lambda *_: point_agent(), point, PlannerConfig(horizon=6), config, 0) as policy:
             if lead is None:
                 assert isinstance(policy, MPCAgent)
             else:
@@ -302,11 +302,10 @@ def test_on_the_true_model_an_arm_needs_the_compensation():
     for compensation in ("predict", "shift", "none"):
         settings = EvaluateConfig(latency_s=0.2, compensation=compensation)
 
-        def make() -> MPCAgent:
-            return make_agent(SimulatorModel(env), spaces, planner, torch.Generator().manual_seed(0))
+        def make(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
+            return planning_agent(checkpoint, planner, env, seed)
 
-        with executing(make, spaces, planner, settings) as policy:
+        with executing(make, Checkpoint(None, ModelConfig(), spaces, {}), planner, settings, 0) as policy:
             away[compensation] = float(np.median(evaluate(env, policy, range(6)).final_distance))
     assert away["predict"] < 0.02 and away["predict"] < away["none"] / 2
-    assert observation_groups(7)["ee_pos"] == spaces.position_columns
     env.close()
