@@ -43,7 +43,7 @@ class Executor:
     Attributes:
         timings: seconds that each plan took.
         leads: control steps from question to beginning, of each plan.
-        seams: largest change of an action (max over nu) where each plan took over.
+        seams: how far the first action of each plan is from what would have been done without it (max over nu).
         late: plans that were ready after they should have begun, and were dropped.
     """
 
@@ -102,7 +102,7 @@ class Executor:
         if self.leads:
             found["lead_steps_mean"] = float(np.mean(self.leads))
         if self.seams:
-            found["seam_change_p95"] = float(np.quantile(self.seams, 0.95))
+            found["seam_jump_p95"] = float(np.quantile(self.seams, 0.95))
         if self.ticker is not None and self.ticker.steps:
             found["late_step_fraction"] = self.ticker.late / self.ticker.steps
         return found
@@ -131,7 +131,7 @@ class Executor:
         if self.blend_steps:
             actions = blend(actions, self._line.actions(begin, begin + self.blend_steps))
         if len(actions):
-            self.seams.append(float(np.abs(actions[0] - self._line.action(begin - 1)).max()))
+            self.seams.append(float(np.abs(actions[0] - self._line.action(begin)).max()))
         self._line.follow(begin, actions)
 
     def _warm_up(self, obs: Seen, clock: Clock) -> None:

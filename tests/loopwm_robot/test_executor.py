@@ -25,6 +25,7 @@ from loopwm_robot.execution.run import check_execution, executing
 from loopwm_robot.models.simulator import SimulatorModel
 from planners import CEM, ReachPoint, SamplingConfig
 
+BALL = {"of": "position", "centre": [0, 0, 0], "radius": 0.1, "hard": True}
 POINT = Spaces("Point", "", 3, 2, 2, 0.1, (0, 2))
 
 
@@ -56,7 +57,8 @@ class PointModel:
 
 
 def point_agent(seed: int = 0, **settings: object) -> MPCAgent:
-    config = SamplingConfig(**{"horizon": 6, "num_samples": 64, "iterations": 3, **settings})  # type: ignore[arg-type]
+    few = {"horizon": 6, "num_samples": 64, "num_elites": 8, "keep_elites": 2, "iterations": 3}
+    config = SamplingConfig(**{**few, **settings})  # type: ignore[arg-type]
     planner = CEM(config, 2, 0.1, torch.Generator().manual_seed(seed))
     return MPCAgent(PointModel(), planner, lambda goal: ReachPoint(slice(0, 2), goal))
 
@@ -65,13 +67,13 @@ def lagging(lead: int, compensation: str = "predict", blend_steps: int = 0, **se
     return Executor(AtOnce(point_agent(**settings)), 2, GivenLead(lead), compensation, blend_steps)
 
 
-def carried_out(lead: int, compensation: str, steps: int, horizon: int = 8) -> tuple[np.ndarray, Numbered]:
+def carried_out(lead: int, compensation: str, steps: int, horizon: int = 8) -> tuple[list[float], Numbered]:
     """First action of every step, with plans that can be told apart."""
     planner = Numbered(horizon)
     executor = Executor(planner, 2, GivenLead(lead), compensation)
     executor.reset(np.zeros(2, np.float32))
     actions = [executor.act(np.full(3, k, np.float32)) for k in range(steps)]
-    return np.round([a[0] for a in actions], 2), planner
+    return [round(float(a[0]), 2) for a in actions], planner
 
 
 @pytest.mark.parametrize("limits", [{}, {"rate_limit": 0.3, "jerk_limit": 0.2}], ids=["free", "limited"])
@@ -84,15 +86,15 @@ def test_without_latency_it_is_the_agent_bit_for_bit(limits):
 
 
 def test_a_plan_begins_when_it_is_ready_and_the_one_before_goes_on_until_then():
-    assert carried_out(0, "predict", 4)[0].tolist() == [1, 2, 3, 4]
-    assert carried_out(1, "predict", 5)[0].tolist() == [0, 1, 2, 3, 4]
-    assert carried_out(2, "predict", 7)[0].tolist() == [0, 0, 1, 1.01, 2, 2.01, 3]
-    assert carried_out(2, "none", 7)[0].tolist() == [0, 0, 1, 1.01, 2, 2.01, 3]
-    assert carried_out(2, "shift", 7)[0].tolist() == [0, 0, 1.02, 1.03, 2.02, 2.03, 3.02]
+    assert carried_out(0, "predict", 4)[0] == [1, 2, 3, 4]
+    assert carried_out(1, "predict", 5)[0] == [0, 1, 2, 3, 4]
+    assert carried_out(2, "predict", 7)[0] == [0, 0, 1, 1.01, 2, 2.01, 3]
+    assert carried_out(2, "none", 7)[0] == [0, 0, 1, 1.01, 2, 2.01, 3]
+    assert carried_out(2, "shift", 7)[0] == [0, 0, 1.02, 1.03, 2.02, 2.03, 3.02]
 
 
 def test_after_the_end_of_a_plan_nothing_is_asked_for():
-    assert carried_out(3, "predict", 8, horizon=2)[0].tolist() == [0, 0, 0, 1, 1.01, 0, 2, 2.01]
+    assert carried_out(3, "predict", 8, horizon=2)[0] == [0, 0, 0, 1, 1.01, 0, 2, 2.01]
 
 
 @pytest.mark.parametrize("compensation", ["predict", "shift", "none"])
@@ -182,12 +184,10 @@ def test_compensation_beats_none_with_an_exact_model():
 def test_limits_hold_from_plan_to_plan_by_construction():
     for lead in (1, 2, 3):
         executor = lagging(lead, rate_limit=0.25, jerk_limit=0.2, num_samples=16)
-        result = evaluate(PointEnv(20), executor, [0, 1])
-        for episode in result.episodes:
+        for episode in evaluate(PointEnv(20), executor, [0, 1]).episodes:
             change = np.diff(episode.action, axis=0, prepend=np.zeros((1, 2)))
-            assert np.abs(change).max() <= 0.25 + 1e-6
+            assert 0.2 < np.abs(change).max() <= 0.25 + 1e-6
             assert np.abs(np.diff(change, axis=0)).max() <= 0.2 + 1e-6
-        assert 0 < result.execution["seam_change_p95"] <= 0.25 + 1e-6
 
 
 def test_blending_goes_over_from_one_plan_to_the_other():
@@ -205,10 +205,10 @@ def test_blending_goes_over_from_one_plan_to_the_other():
 
 def test_blended_seams_are_smaller():
     seams = [
-        evaluate(PointEnv(20), lagging(2, blend_steps=steps, num_samples=16), range(5)).execution["seam_change_p95"]
+        evaluate(PointEnv(20), lagging(2, blend_steps=steps, num_samples=16), range(5)).execution["seam_jump_p95"]
         for steps in (0, 3)
     ]
-    assert seams[1] < 0.6 * seams[0]
+    assert 0 < seams[1] < seams[0] / 2
 
 
 def test_a_goal_that_moves_is_met_where_it_is_when_the_plan_takes_effect():
@@ -256,14 +256,14 @@ def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="compensation is 'guess', allowed predict, shift, none"):
         Executor(Numbered(), 2, GivenLead(0), "guess")
 
-    planner = PlannerConfig(horizon=4)
+    planner = PlannerConfig(horizon=4, num_elites=2, keep_elites=0)
     ours = replace(POINT, control_mode="joint_position")
-    limited, hard = replace(planner, rate_limit=0.1), replace(planner, costs=({"cost": "keep_speed", "hard": True},))
+    limited, hard = replace(planner, rate_limit=0.1), replace(planner, costs=({"cost": "avoid_sphere", **BALL},))
     realtime = EvaluateConfig(execution="realtime")
     for spaces, settings, config, message in (
         (POINT, planner, EvaluateConfig(latency_s=0.41), "latency_s is 0.41 s .*allowed up to 4 control steps"),
         (POINT, planner, EvaluateConfig(latency_s=0.3, compensation="shift"), "allowed up to 2 control steps"),
-        (POINT, replace(planner, horizon=1, num_elites=2), replace(realtime, compensation="shift"), "horizon 1"),
+        (POINT, replace(planner, horizon=1), replace(realtime, compensation="shift"), "horizon 1"),
         (POINT, replace(planner, model="simulator"), realtime, "allowed learned"),
         (ours, planner, EvaluateConfig(latency_s=0.05), "joint_position"),
         (POINT, limited, EvaluateConfig(blend_steps=2), r"blend_steps is 2 with planner\.rate_limit"),
