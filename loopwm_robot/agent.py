@@ -128,8 +128,12 @@ class MPCAgent:
         return torch.device(getattr(self.model, "device", "cpu"))
 
     @torch.inference_mode()
-    def state(self, obs: Seen) -> Any:
+    def state(self, obs: Seen, ahead: int = 0) -> Any:
         """The model's state for an observation (n_obs,), what was observed before it, and the goal.
+
+        Args:
+            obs: what is seen now.
+            ahead: control steps until the next plan begins; a goal that moves is taken to where it is then.
 
         Raises:
             ValueError: obs has non-finite numbers; the message gives their indices.
@@ -141,6 +145,8 @@ class MPCAgent:
             raise ValueError(f"obs has non-finite numbers at indices {bad}, allowed finite; check the sensor")
         if self.target is not None:
             now = tensor[self.target].reshape(2, -1)
+            if ahead:
+                now = torch.stack([now[0] + ahead * self.model.ctrl_dt * now[1], now[1]])
             self._goal = now[0]
             if self._follows:
                 self._objective = self.make_objective(now)
@@ -154,22 +160,35 @@ class MPCAgent:
         return model.encode(seen, self._goal[None], history=history)
 
     @torch.inference_mode()
-    def plan(self, state: Any, executed: int = 1) -> Plan:
-        """Plan from a model state; `executed` actions of the last plan have been carried out since it was made."""
+    def plan(self, state: Any, executed: int = 1, previous: Float32 | None = None) -> Plan:
+        """Plan from a model state.
+
+        Args:
+            state: in which the plan begins.
+            executed: actions of the last plan that were carried out, or left out, since that began.
+            previous: what is carried out before this plan begins (1 or more, nu), the latest last; None takes the
+                actions of the last plan. Limits on rate and jerk follow on it.
+        """
         if self._objective is None:
             raise ValueError("the agent has no goal, allowed one goal an episode; call reset(goal) first")
         warm_start = self.last_plan.shift(executed) if self.last_plan is not None else None
         score = TrajectoryScorer(self.model, state, self._objective, watch=self.watch, shallow=self.shallow)
-        plan = self._search(score, state, warm_start, executed)
+        plan = self._search(score, state, warm_start, executed, previous)
         self.last_plan = score.settle(plan)
         if self.last_plan.actions is not plan.actions and isinstance(self.planner, SamplingPlanner):
             self.planner.follow(self.last_plan.actions)
         return self.last_plan
 
-    def _search(self, score: Scorer, state: Any, warm_start: Tensor | None, executed: int) -> Plan:
-        if self.policy is not None and isinstance(self.planner, SamplingPlanner):
-            return self.planner.plan(score, warm_start, executed, prior=self.policy.at(state))
-        return self.planner.plan(score, warm_start, executed)
+    def _search(
+        self, score: Scorer, state: Any, warm_start: Tensor | None, executed: int, previous: Float32 | None
+    ) -> Plan:
+        more: dict[str, Any] = {}
+        if isinstance(self.planner, SamplingPlanner):
+            if previous is not None:
+                more["previous"] = torch.as_tensor(previous, dtype=torch.float32)
+            if self.policy is not None:
+                more["prior"] = self.policy.at(state)
+        return self.planner.plan(score, warm_start, executed, **more)
 
     def propose(self, obs: Seen) -> Float32:
         """Action (nu,) that the plan for observation (n_obs,) begins with; nothing is remembered yet."""

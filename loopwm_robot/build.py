@@ -292,8 +292,12 @@ def planning_agent(
         return make_agent(
             simulator_model(env, config.simulator), checkpoint.spaces, config, torch.Generator().manual_seed(seed)
         )
-    generator = seeded(checkpoint.model.device, seed)
-    return make_agent(checkpoint.model, checkpoint.spaces, config, generator)
+    return learned_agent(checkpoint, config, seed)
+
+
+def learned_agent(checkpoint: Checkpoint, config: PlannerConfig, seed: int) -> MPCAgent:
+    """The controller on the checkpoint's model."""
+    return make_agent(checkpoint.model, checkpoint.spaces, config, seeded(checkpoint.model.device, seed))
 
 
 def simulator_model(env: gym.Env[Any, Any], config: SimulatorConfig) -> SimulatorModel:

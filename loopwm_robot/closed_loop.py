@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -26,6 +26,7 @@ class ClosedLoopResult:
         plan_time: duration of every control step's planning [s]; empty for controllers that do not plan.
         ctrl_dt: control interval [s].
         episodes: the recorded episodes.
+        execution: how plans were carried out, see `Executor.statistics`; empty where they took no time.
     """
 
     success: np.ndarray
@@ -33,6 +34,7 @@ class ClosedLoopResult:
     plan_time: np.ndarray
     ctrl_dt: float
     episodes: list[Episode]
+    execution: dict[str, float] = field(default_factory=dict)
 
     def summary(self, prefix: str = "") -> dict[str, float | int]:
         """Flat keys of summary.json, each with the prefix."""
@@ -52,7 +54,7 @@ class ClosedLoopResult:
                 "deadline_met_fraction": float((self.plan_time <= self.ctrl_dt).mean()),
                 "control_rate_hz": 1.0 / self.ctrl_dt,
             }
-        return {prefix + key: value for key, value in values.items()}
+        return {prefix + key: value for key, value in (values | self.execution).items()}
 
 
 def evaluate(
@@ -66,7 +68,8 @@ def evaluate(
 
     Args:
         env: whose info has `is_success`, and `distance` [m] where there is one.
-        policy: the controller; its attribute `timings`, if any, gives the plan times of these episodes.
+        policy: the controller; its attribute `timings`, if any, gives the plan times of these episodes, and its method
+            `statistics` what else is told of it.
         seeds: of the resets; the same seeds give the same starts and goals.
         on_episode: called after each episode with it and its success.
         options: of the reset of episode i, given the episode before; none leaves the start to the environment.
@@ -94,4 +97,5 @@ def evaluate(
         np.asarray(getattr(policy, "timings", [])[before:]),
         episodes[0].ctrl_dt,
         episodes,
+        getattr(policy, "statistics", dict)(),
     )

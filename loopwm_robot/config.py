@@ -13,6 +13,7 @@ from typing import Any
 from planners import ALGORITHMS, MEASURES, SamplingConfig, Term, make_terms
 
 from .device import check_device
+from .execution.interfaces import COMPENSATIONS
 from .models.actor_critic import ActorCriticConfig
 from .models.block import FORMS, GAINS, NORMS
 from .models.ensemble import EnsembleConfig
@@ -352,6 +353,13 @@ class EvaluateConfig:
         simulator_episodes: for the same planner on the true model (slow), at least 0.
         held_out: random episodes for the open-loop errors, at least 1.
         threads: torch threads while planning, at least 1; one leaves the other cores to the control process.
+        execution: lockstep (the environment stands still while a plan is made) or realtime (it goes on in wall time,
+            and plans are made in a process of their own).
+        latency_s: time that a plan takes in lockstep, rounded up to control steps, in which the plan before is carried
+            out [s]; 0 to 10.
+        compensation: of the time that plans take: predict (plans start from the state predicted for when they begin),
+            shift (actions whose time has passed are left out) or none.
+        blend_steps: first actions of a plan that are mixed with those of the plan before, 0 to 100.
     """
 
     episodes: int = 100
@@ -360,6 +368,10 @@ class EvaluateConfig:
     simulator_episodes: int = 0
     held_out: int = 20
     threads: int = 1
+    execution: str = "lockstep"
+    latency_s: float = 0.0
+    compensation: str = "predict"
+    blend_steps: int = 0
 
     def __post_init__(self) -> None:
         _number("evaluate.episodes", self.episodes, 1, 100_000)
@@ -367,6 +379,20 @@ class EvaluateConfig:
         for name in ("random_episodes", "untrained_episodes", "simulator_episodes"):
             _number(f"evaluate.{name}", getattr(self, name), 0, 100_000)
         _number("evaluate.threads", self.threads, 1, 1024)
+        _choice("evaluate.execution", self.execution, ("lockstep", "realtime"))
+        _choice("evaluate.compensation", self.compensation, COMPENSATIONS)
+        _number("evaluate.latency_s", self.latency_s, 0, 10)
+        _number("evaluate.blend_steps", self.blend_steps, 0, 100)
+        if self.execution == "realtime" and self.latency_s:
+            raise ValueError(
+                f"evaluate.latency_s is {self.latency_s} with evaluate.execution 'realtime', allowed 0: there it is "
+                "measured; leave it out"
+            )
+        if self.execution == "realtime" and self.simulator_episodes:
+            raise ValueError(
+                f"evaluate.simulator_episodes is {self.simulator_episodes} with evaluate.execution 'realtime', allowed "
+                "0: the true model is in the process of the environment; leave it out"
+            )
 
 
 COLLECTED = ("npz", "minari", "lerobot")

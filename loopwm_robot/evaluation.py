@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ import torch
 
 from .agent import MPCAgent
 from .bench.profile import profile_control_step
-from .build import make_agent, planning_agent
+from .build import learned_agent, make_agent, planning_agent
 from .checkpoint import Checkpoint, Spaces
 from .closed_loop import EVALUATION_SEED, ClosedLoopResult, evaluate
 from .config import CollectConfig, EvaluateConfig, PlannerConfig
 from .data.collect import Policy, UniformPolicy
 from .device import seeded
+from .execution.run import MakeAgent, check_execution, executing
 from .models.build import build_model
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
-from .models.simulator import SimulatorModel
 from .models.simulator_config import SimulatorConfig
 from .progress import progress
 from .report.control import distance_plot, timing_plot
@@ -115,21 +116,34 @@ def evaluate_checkpoint(
 
     Returns:
         all results; every controller meets the first goals of the same sequence.
+
+    Raises:
+        RequestError: plans cannot be carried out in the way that is asked for; see `check_execution`.
     """
-    kind, model = checkpoint.config.kind, checkpoint.model
-    controllers: dict[str, tuple[int, Callable[[], Policy]]] = {
-        kind: (config.episodes, lambda: planning_agent(checkpoint, planner, env, seed)),
-        "random": (config.random_episodes, lambda: UniformPolicy(checkpoint.spaces.nu, np.random.default_rng(seed))),
-        "untrained": (config.untrained_episodes, lambda: untrained_agent(checkpoint, planner, seed)),
-        "simulator": (config.simulator_episodes, lambda: simulator_agent(checkpoint, planner, env, seed)),
+    check_execution(checkpoint.spaces, planner, config)
+    kind, model, spaces = checkpoint.config.kind, checkpoint.model, checkpoint.spaces
+
+    def planned(make: MakeAgent) -> AbstractContextManager[Policy]:
+        return executing(make, checkpoint, planner, config, seed)
+
+    def on_truth(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
+        return simulator_agent(checkpoint, planner, env, seed)
+
+    def configured(checkpoint: Checkpoint, planner: PlannerConfig, seed: int) -> MPCAgent:
+        return planning_agent(checkpoint, planner, env, seed)
+
+    controllers: dict[str, tuple[int, AbstractContextManager[Policy]]] = {
+        kind: (config.episodes, planned(learned_agent if planner.model == "learned" else configured)),
+        "random": (config.random_episodes, nullcontext(UniformPolicy(spaces.nu, np.random.default_rng(seed)))),
+        "untrained": (config.untrained_episodes, planned(untrained_agent)),
+        "simulator": (config.simulator_episodes, planned(on_truth)),
     }
     results = {}
     with torch_threads(config.threads):
-        for name, (count, make) in controllers.items():
+        for name, (count, controller) in controllers.items():
             if count == 0:
                 continue
-            policy = make()
-            with progress(f"evaluate {name}", count) as bar:
+            with controller as policy, progress(f"evaluate {name}", count) as bar:
                 wins: list[bool] = []
 
                 def report(episode: Episode, success: bool, wins: list[bool] = wins, bar: Any = bar) -> None:
@@ -138,8 +152,6 @@ def evaluate_checkpoint(
 
                 seeds = range(EVALUATION_SEED, EVALUATION_SEED + count)
                 results[name] = evaluate(env, policy, seeds, report)
-            if isinstance(policy, MPCAgent) and isinstance(policy.model, SimulatorModel):
-                policy.model.close()
         held_out = record_held_out(env, checkpoint.spaces.nu, CollectConfig(), config.held_out)
         table = open_loop_table(model, held_out, checkpoint.spaces.position_columns, loops=depths(checkpoint))
         loops, step = None, {}

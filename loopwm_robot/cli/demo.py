@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..build import check_model, make_env, spaces_of
 from ..demo import DemoConfig, describe, run_demo
 from ..device import find_device
+from ..execution.run import check_blend, check_execution
 from ..objective import check_objective
 from ..runs import RunFolder
 from ..tracking import check_tracking
@@ -23,6 +24,8 @@ def run(overrides: list[str]) -> int:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner, config.model.kind)
+        check_execution(spaces, config.planner, config.evaluate)
+        check_blend(config.planner, config.deploy.blend_steps, "deploy.blend_steps")
         find_device(config.device)
         check_tracking(config.train.wandb)
         check_model(env, spaces, config.model, config.train.update.chunks)

@@ -9,6 +9,7 @@ from ..config import MAX_SEED, EnvConfig, PlannerConfig
 from ..deploy.arm_config import ArmConfig
 from ..deploy.rest import interruptible
 from ..deploy.run import DeployConfig, deploy_checkpoint
+from ..execution.run import check_blend
 from ..objective import check_objective
 from ..runs import RunFolder
 from .checkpoints import open_checkpoint
@@ -53,6 +54,7 @@ def run(overrides: list[str]) -> int:
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
     check_arm(checkpoint.spaces, env, config.arm, config.deploy.allow_motion)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
+    check_blend(config.planner, config.deploy.blend_steps, "deploy.blend_steps")
     with RunFolder.create("deploy", config.out) as folder, interruptible():
         folder.save_config(config)
         started = time.perf_counter()

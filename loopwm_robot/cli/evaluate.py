@@ -20,6 +20,7 @@ def run(overrides: list[str]) -> int:
     """Evaluate into a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..evaluation import evaluate_checkpoint, write_evaluation
+    from ..execution.run import check_execution
     from ..objective import check_objective
     from ..plan_pictures import picture_plan
     from ..threads import torch_threads
@@ -27,6 +28,7 @@ def run(overrides: list[str]) -> int:
 
     checkpoint, env, path = open_checkpoint(config.checkpoint, config.env, config.device)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
+    check_execution(checkpoint.spaces, config.planner, config.evaluate)
     with RunFolder.create("evaluate", config.out) as folder:
         folder.save_config(config)
         started = time.perf_counter()

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..errors import RequestError
+from ..execution.ahead import step
 from ..types import Float32
 
 if TYPE_CHECKING:
@@ -109,9 +110,3 @@ def monitored(model: Any) -> bool:
     """Whether a model has a monitor with calibrated levels."""
     level = getattr(getattr(model, "monitoring", None), "level", None)
     return hasattr(model, "monitor") and hasattr(model, "step") and level is not None and bool((level > 0).all())
-
-
-@torch.inference_mode()
-def step(model: Any, state: Any, action: ArrayLike) -> Any:
-    """The model's next state for one action (nu,)."""
-    return model.step(state, torch.as_tensor(np.asarray(action, np.float32))[None])[0]

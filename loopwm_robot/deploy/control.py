@@ -6,15 +6,15 @@ first action begins at t_k+1. So planning has a whole control step, and the mode
 
     t_k: o_k --encode--> h --step a_k--> h' --plan--> a_k+1, a_k+2, .. --(t0 = t_k+1)--> bridge
 
-Where planning takes longer, it looks further ahead, over as many committed actions (`pace.py`). A model with context
-also gets the transitions before o_k, with the actions that the bridge really applied.
+Where planning takes longer, it looks further ahead, over as many committed actions (`execution/pace.py`). A model with
+context also gets the transitions before o_k, with the actions that the bridge really applied.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,13 +23,16 @@ from envs import ArmKinematics, JointDelta
 from hardware import ArmBridge, ArmState, Mode
 from planners import Plan
 
+from ..execution.ahead import AheadAgent, imagine
+from ..execution.line import blend
+from ..execution.pace import Pace
+from ..models.simulator import SimulatorModel
 from ..threads import torch_threads
 from ..types import Float32
-from .alarm import Alarm, step
+from .alarm import Alarm
 from .control_config import ControlConfig
 from .errors import DeployError
 from .observer import TAKE_OVER_TICKS, Look, Observer
-from .pace import Pace
 from .rest import as_failure, bring_to_rest, undisturbed
 from .result import DeployResult, GoalResult
 from .trace import Trace
@@ -42,15 +45,10 @@ OnEnd = Callable[[DeployResult], None]
 """Called once with what was recorded, however the run ends: the arm rests, and Ctrl-C waits until it returns."""
 
 
-class Planning(Protocol):
+class Planning(AheadAgent, Protocol):
     """What the loop asks of an agent; `loopwm_robot.agent.MPCAgent` fits, its model must have `step`."""
 
-    model: Any
-
     def reset(self, goal: Float32, *, keep_memory: bool = False) -> None: ...
-    def state(self, obs: Float32) -> Any: ...
-    def plan(self, state: Any, executed: int = 1) -> Plan: ...
-    def observe(self, obs: Float32, action: Float32) -> None: ...
 
 
 def run_reaches(
@@ -96,10 +94,10 @@ def run_reaches(
             f"the bridge has joints {list(bridge.limits.names)}, "
             f"allowed {list(kinematics.arm.joint_names)}, in this order"
         )
-    if not hasattr(agent.model, "step"):
+    if not hasattr(agent.model, "step") or isinstance(agent.model, SimulatorModel):
         raise ValueError(
-            f"the agent's model {type(agent.model).__name__} cannot step from one state to the next, which "
-            "planning ahead needs; use planner.model=learned"
+            f"the agent's model {type(agent.model).__name__} cannot step from what is observed of the arm to the next "
+            "state, which planning ahead needs; use planner.model=learned"
         )
     observer = Observer(bridge, kinematics, joint_delta.ctrl_dt, config)
     alarm = Alarm.of(agent.model, config, bridge.config.cautious_scale)
@@ -161,6 +159,7 @@ class _Loop:
         self.plan_time: list[float] = []
         self.k = self.ready = 0
         self._planned_for = 0
+        self._last: ArrayLike = np.zeros(joint_delta.nu)  # action of the interval before
         self._spare: list[Callable[[], None]] = []
 
     def prepare(self, first: Trace) -> None:
@@ -189,6 +188,7 @@ class _Loop:
         trace.begin(before)
         for _ in range(self.config.steps_per_goal):
             requested = self._instant(self.k)
+            self._last = requested
             self.k += 1
             after = self.observer.look(self.k)
             self.agent.observe(before.obs, trace.add(requested, after))
@@ -243,6 +243,8 @@ class _Loop:
                 ref = track.ref(begin)
                 # Slower as a whole, along the same way: else the bridge would have to cut single joints short.
                 actions = scale * plan.actions.numpy()
+                if steps := self.config.blend_steps:
+                    actions = blend(actions, np.array([track.action(begin + i) for i in range(steps)]))
                 self._submit(Track.planned(begin, ref, actions, self.joint_delta), k, look.state)
         self.spare_time()
         return track.action(k).astype(np.float32)
@@ -266,12 +268,10 @@ class _Loop:
 
     def _plan(self, obs: Float32, committed: Sequence[ArrayLike], executed: int, k: int | None) -> Plan:
         """Imagine the committed actions, each (nu,), and plan from there; k: instant of obs, None in rehearsal."""
-        state = self.agent.state(obs)
-        for i, action in enumerate(committed):
-            state = step(self.agent.model, state, action)
-            if i == 0 and k is not None and self.alarm is not None:
-                self.alarm.expect(k + 1, state, 1)
-        return self.agent.plan(state, executed)
+        states = imagine(self.agent, obs, committed)
+        if k is not None and self.alarm is not None:
+            self.alarm.expect(k + 1, states[1], 1)
+        return self.agent.plan(states[-1], executed, np.array([self._last, *committed], np.float32)[-2:])
 
     def _submit(self, track: Track, k: int, seen: ArmState) -> None:
         ctrl_dt = self.joint_delta.ctrl_dt

@@ -15,6 +15,8 @@ class ControlConfig:
         validity_steps: control steps that a plan stays in force without a successor, 1 to 100.
         max_lead_steps: planning may take up to so many control steps, 1 to 20; beyond one, a plan is made only
             every so many steps.
+        blend_steps: first actions of a plan that are mixed with those of the plan before, 0 to 100; the reference goes
+            on with its position and speed in any case.
         margin_s: a plan must be ready this long before it starts [s], so that the bridge has it in time.
         late_s: an instant that is looked at later than this [s] is left out: no plan is made for it.
         max_state_age_s: oldest measurement to plan from [s].
@@ -32,6 +34,7 @@ class ControlConfig:
     success_m: float = 0.05
     validity_steps: int = 5
     max_lead_steps: int = 4
+    blend_steps: int = 0
     margin_s: float = 0.005
     late_s: float = 0.01
     max_state_age_s: float = 0.05
@@ -48,6 +51,7 @@ class ControlConfig:
             ("success_m", 1e-6, 10.0, " m"),
             ("validity_steps", 1, 100, ""),
             ("max_lead_steps", 1, 20, ""),
+            ("blend_steps", 0, 100, ""),
             ("margin_s", 0.0, 1.0, " s"),
             ("late_s", 0.0, 1.0, " s"),
             ("max_state_age_s", 1e-3, 1.0, " s"),

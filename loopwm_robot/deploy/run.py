@@ -18,6 +18,7 @@ from ..build import make_agent
 from ..checkpoint import Checkpoint
 from ..closed_loop import EVALUATION_SEED
 from ..config import PlannerConfig
+from ..execution.run import check_blend
 from ..progress import progress
 from ..report.bridge import bridge_plot
 from .alarm import Alarm
@@ -85,6 +86,7 @@ def deploy_checkpoint(
             f"{checkpoint.spaces.env_id} is no arm environment, allowed those of envs/; it cannot be deployed"
         )
     preflight(checkpoint.spaces, arm_config, base.arm, base.joint_delta, config.allow_motion)
+    check_blend(planner, config.blend_steps, "deploy.blend_steps")
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
     watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None

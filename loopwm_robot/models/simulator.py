@@ -15,6 +15,30 @@ from planners import Trajectory
 
 
 @dataclass(frozen=True)
+class EnvStateAhead:
+    """The state after some actions that are not simulated yet.
+
+    Attributes:
+        start: state of the environment before them.
+        actions: (L, nu).
+    """
+
+    start: EnvState
+    actions: Tensor
+
+
+SimulatedState = EnvState | EnvStateAhead
+
+
+def from_start(state: SimulatedState, actions: Tensor) -> tuple[EnvState, Tensor, int]:
+    """A state of the environment, what follows it (N, L + H, nu), and the L actions that come before `actions`."""
+    if isinstance(state, EnvState):
+        return state, actions, 0
+    before = state.actions.to(actions).expand(len(actions), -1, -1)
+    return state.start, torch.cat([before, actions], 1), len(state.actions)
+
+
+@dataclass(frozen=True)
 class SimulatedTrajectory:
     """Observations that really follow from the candidates."""
 
@@ -75,9 +99,15 @@ class SimulatorModel:
         """End the physics threads."""
         self._simulator.close()
 
-    def rollout(self, state: EnvState, actions: Tensor) -> Trajectory:
+    def step(self, state: SimulatedState, action: Tensor) -> tuple[EnvStateAhead, None]:
+        """The state after an action (1, nu). Rollouts from there simulate it once more with every candidate."""
+        start, actions, _ = from_start(state, action[None])
+        return EnvStateAhead(start, actions[0]), None
+
+    def rollout(self, state: SimulatedState, actions: Tensor) -> Trajectory:
         """Simulate action sequences (N, H, nu)."""
+        start, actions, before = from_start(state, actions)
         observations = self._simulator.rollout(
-            state.physics, state.ref, actions.cpu().numpy(), self._env.action_mode, state.warmstart, state.pending
+            start.physics, start.ref, actions.cpu().numpy(), self._env.action_mode, start.warmstart, start.pending
         )
-        return SimulatedTrajectory(torch.from_numpy(observations))
+        return SimulatedTrajectory(torch.from_numpy(observations)[:, before:])

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from envs.dynamics import ModelDynamics, add_payload
 from envs.randomize import Dynamics, find_ranges
-from envs.stepping import EnvState
 from planners import EnsembleTrajectory, Trajectory
 
-from .simulator import SimulatedTrajectory, SimulatorModel
+from .simulator import SimulatedState, SimulatedTrajectory, SimulatorModel, from_start
 from .simulator_config import SimulatorConfig
 
 
@@ -52,16 +51,17 @@ class BelievingSimulator(SimulatorModel):
         fixed: dict[str, Any] = self.config.fixed
         return [replace(dynamics, **fixed) for dynamics in self.drawn or [truth]]
 
-    def rollout(self, state: EnvState, actions: Tensor) -> Trajectory:
+    def rollout(self, state: SimulatedState, actions: Tensor) -> Trajectory:
         """Simulate action sequences (N, H, nu); an `EnsembleTrajectory` where several dynamics are believed in."""
+        start, actions, before = from_start(state, actions)
         candidates, parts = actions.cpu().numpy(), []
-        for dynamics in self.beliefs(state.dynamics):
+        for dynamics in self.beliefs(start.dynamics):
             self._dynamics.apply(dynamics)
-            queue = believed_queue(state.pending, dynamics.delay, self.nu)
+            queue = believed_queue(start.pending, dynamics.delay, self.nu)
             observations = self._simulator.rollout(
-                state.physics, state.ref, candidates, self._env.action_mode, state.warmstart, queue
+                start.physics, start.ref, candidates, self._env.action_mode, start.warmstart, queue
             )
-            parts.append(SimulatedTrajectory(torch.from_numpy(observations)))
+            parts.append(SimulatedTrajectory(torch.from_numpy(observations)[:, before:]))
         return parts[0] if len(parts) == 1 else EnsembleTrajectory(parts)
 
     def _edit(self, spec: mujoco.MjSpec) -> None:

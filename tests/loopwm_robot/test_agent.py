@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,6 +203,31 @@ def test_whole_evaluation_and_its_figures(tmp_path):
     write_evaluation(evaluation, checkpoint, tmp_path)
     for name in ("distance", "timing", "predictions", "loops"):
         assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 1000
+
+
+def test_an_evaluation_in_which_plans_take_time():
+    checkpoint, env, _ = panda_checkpoint()
+    late = EvaluateConfig(episodes=1, untrained_episodes=1, random_episodes=1, held_out=1, latency_s=0.1)
+    evaluation = evaluate_checkpoint(checkpoint, env, FAST, late, seed=0)
+    summary = evaluation.summary()
+    for name in ("", "untrained."):
+        assert summary[f"{name}lead_steps_mean"] == 2 and summary[f"{name}plans"] == 30
+        assert not evaluation.results[name.strip(".") or "loopwm"].episodes[0].action[:2].any()
+    assert "random.plans" not in summary
+    with pytest.raises(RequestError, match=r"evaluate\.latency_s is 0\.3 s"):
+        evaluate_checkpoint(checkpoint, env, FAST, replace(late, latency_s=0.3), seed=0)
+
+
+@pytest.mark.slow
+def test_an_evaluation_in_wall_time():
+    checkpoint, env, _ = panda_checkpoint()
+    began = time.monotonic()
+    realtime = EvaluateConfig(episodes=1, untrained_episodes=1, held_out=1, execution="realtime")
+    summary = evaluate_checkpoint(checkpoint, env, FAST, realtime, seed=0).summary()
+    assert time.monotonic() - began > 2 * 59 * 0.05  # seconds
+    for name in ("", "untrained."):
+        assert summary[f"{name}plans"] > 20 and 1 <= summary[f"{name}lead_steps_mean"] <= 4
+        assert 0 <= summary[f"{name}late_step_fraction"] <= 1
 
 
 def test_the_untrained_copy_shares_the_scaling_only():

@@ -19,8 +19,8 @@ from envs import Arm, ArmKinematics, JointDelta, JointReference, load_arm, obser
 from hardware import FakeClock, Mode, sample_plan
 from loopwm_robot.agent import MPCAgent
 from loopwm_robot.deploy import ArmConfig, ControlConfig, DeployError, make_bridge, run_reaches
-from loopwm_robot.deploy.pace import Pace
 from loopwm_robot.deploy.track import Track
+from loopwm_robot.execution.pace import Pace
 from loopwm_robot.schema import build
 from loopwm_robot.types import History
 from planners import CEM, ReachPoint, SamplingConfig
@@ -101,17 +101,19 @@ class ExactModel:
 class Agent(MPCAgent):
     """Plans, and can be told to be late: `delays[i]` [s] for the i-th plan after the warm-up."""
 
-    def __init__(self, joint_delta: JointDelta, seed: int = 0, context: int = 0, arm: Arm = ARM) -> None:
-        config = SamplingConfig(num_samples=64, num_elites=8, keep_elites=4, iterations=2)
+    def __init__(
+        self, joint_delta: JointDelta, seed: int = 0, context: int = 0, arm: Arm = ARM, rate: float | None = None
+    ) -> None:
+        config = SamplingConfig(num_samples=64, num_elites=8, keep_elites=4, iterations=2, rate_limit=rate)
         planner = CEM(config, arm.n, CTRL_DT, torch.Generator().manual_seed(seed))
         position = observation_groups(arm.n)["ee_pos"]
         super().__init__(ExactModel(joint_delta, context, arm), planner, lambda goal: ReachPoint(position, goal))
         self.delays: dict[int, float] = {}
         self.calls, self.executed, self.before, self.bridge = 0, [], {}, None
 
-    def plan(self, state, executed=1):
+    def plan(self, state, executed=1, previous=None):
         self.executed.append(executed)
-        result = super().plan(state, executed)
+        result = super().plan(state, executed, previous)
         if self.calls in self.before:
             self.before[self.calls]()
         if self.calls in self.delays:
@@ -229,6 +231,26 @@ def test_a_late_plan_is_dropped_and_the_old_one_goes_on(setup, delay):
     np.testing.assert_array_equal(result.episodes[0].action, result.goals[0].requested)
     assert result.success.all()
     assert result.summary()["deadline_met_fraction"] == pytest.approx(1 - result.deadline_misses / 60)
+
+
+def test_limits_follow_on_what_is_carried_out_also_after_late_plans(setup, joint_delta):
+    setup.agent = Agent(joint_delta, rate=0.1)
+    setup.agent.bridge, setup.agent.delays = setup.bridge, dict.fromkeys(range(3, 40, 3), 0.047)
+    result = setup.run(GOALS[:1], replace(CONFIG, steps_per_goal=40))
+    assert result.deadline_misses >= 10 and result.reseeds == 0
+    change = np.diff(result.goals[0].requested, axis=0, prepend=np.zeros((1, ARM.n)))
+    assert 0.09 < np.abs(change).max() <= 0.1 + 1e-6  # action units
+    no_jump(result)
+
+
+def test_blended_plans_are_followed_exactly_too(setup):
+    result = setup.run(GOALS[:1], replace(CONFIG, blend_steps=3))
+    plain = Setup(setup.joint_delta, setup.kinematics, arm_config()).run(GOALS[:1])
+    no_jump(result)
+    assert result.success.all() and result.reseeds == 0
+    changes = [np.abs(np.diff(r.goals[0].requested, axis=0)).mean() for r in (result, plain)]
+    assert changes[0] < changes[1]
+    np.testing.assert_array_equal(result.episodes[0].action, result.goals[0].requested)
 
 
 def test_a_slow_planner_looks_further_ahead(setup):

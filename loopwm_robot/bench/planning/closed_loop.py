@@ -77,8 +77,8 @@ def drive(checkpoint: Checkpoint, planner: PlannerConfig, rate: float, episodes:
     considered: list[int] = []
     inner = agent.plan
 
-    def plan(state: Any, executed: int = 1) -> Any:
-        made = inner(state, executed)
+    def plan(state: Any, executed: int = 1, previous: Any = None) -> Any:
+        made = inner(state, executed, previous)
         iterations.append(made.iterations)
         considered.append(made.considered)
         scored.append(made.scored)
