@@ -53,17 +53,17 @@ def lead(overrides: list[str], team: Team) -> int:
 
     inputs = None
     if config.resume is None:
-        found = environments(config, overrides)
-        start = origin(config, found[0][1], overrides)
+        where = environments(config, overrides)
+        start = origin(config, where[0][1], overrides)
         config = replace(config, env=config.environments[0])
         if start is not None:
             config = replace(config, model=start.checkpoint.config)
         find_device(config.device)
         check_tracking(config.train.wandb)
-        check_environments(config, found)
+        check_environments(config, where)
         if config.envs and team.size > 1:
             raise RequestError(f"envs has {len(config.envs)} environments with {team.size} processes, allowed with one")
-        inputs = Inputs(found, start, recorded(config, *found[0]))
+        inputs = Inputs(where, start, recorded(config, *where[0]))
     folder = RunFolder.create("train", config.out, config.resume)
     config = resumed(config, overrides, folder)
     team.check(config.train.update.batch_size, config.device)
@@ -139,11 +139,11 @@ def prepared(config: TrainCommand, folder: Path, team: Team, inputs: Inputs | No
     from .checks import environments, origin, recorded
 
     if inputs is None:
-        found = environments(config)
-        inputs = Inputs(found, origin(config, found[0][1]), recorded(config, *found[0]))
-    first, *others = inputs.environments
+        where = environments(config)
+        inputs = Inputs(where, origin(config, where[0][1]), recorded(config, *where[0]))
+    (env, spaces), *others = inputs.environments
     parts = (config.model, config.planner, config.collect, config.train, config.seed)
-    training = TrainingRun(*first, *parts, folder / "training", config.device, team=team, others=others)
+    training = TrainingRun(env, spaces, *parts, folder / "training", config.device, team=team, others=others)
     if config.data is not None:
         training.use_data(*inputs.data)
     if inputs.start is not None:

@@ -268,7 +268,7 @@ class TrainingRun:
         top = best(self.history) or {}
         names = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
         several = len(self.arenas) > 1
-        values = {
+        values: dict[str, float | int | str] = {
             "train_updates": self.trainer.updates,
             "train_transitions": self.transitions,
             "train_time_s": self.train_time_s,
@@ -286,11 +286,9 @@ class TrainingRun:
                 f"{prefix}exit_{rule}_{key}": about[key] for rule, about in arena.exits.items() for key in EXIT_KEYS
             }
             if several:
-                values |= {f"{prefix}train_transitions": len(arena.buffer)}
+                values[f"{prefix}train_transitions"] = len(arena.buffer)
                 values |= {prefix + key: last[prefix + name] for name, key in names.items() if prefix + name in last}
-                values |= {
-                    f"{prefix}best_{key}": top[prefix + key] for key in PLANNED if prefix + key in top
-                }
+                values |= {f"{prefix}best_{key}": top[prefix + key] for key in PLANNED if prefix + key in top}
         return values
 
     @property

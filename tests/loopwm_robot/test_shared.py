@@ -166,7 +166,7 @@ def test_a_task_embedding_is_bounded() -> None:
     with torch.no_grad():
         model.table[0] *= 1000
         model.table[1] *= 0.5 / model.table[1].norm()
-    lengths = [view.action_embedder.task().norm() for view in model.views]
+    lengths = [float(view.action_embedder.task().norm()) for view in model.views]
     assert lengths[0] == pytest.approx(1.0) and lengths[1] == pytest.approx(0.5)
 
 
@@ -200,7 +200,7 @@ def test_scaling_and_range_are_an_environments_own() -> None:
         assert torch.allclose(view.coda.high[0, :11], seen.amax(0), atol=0.2)
         assert torch.allclose(view.coda.low[0, :11], seen.amin(0), atol=0.2)
     paces = [view.usual_step() for view in model.views]
-    found = model.layers.coda.log_delta[0, :11].exp()
+    found = model.layers.coda.log_delta[0, :11].exp().tolist()
     assert found[0] == pytest.approx(float((paces[0][0] * paces[1][0]).sqrt()), rel=1e-4)  # of both arms
     assert found[4] == pytest.approx(float(paces[0][2]), rel=1e-4)  # joint3 of the one that has it
     before = model.views[0].coda.high.clone()
