@@ -7,7 +7,7 @@ all. On their way in, numbers are laid to their places (places.py), with zeros a
     action       those of one control mode at the same places
     task         z_e / max(1, |z_e|), beside every action and every goal
 
-The task embedding is bounded as in TD-MPC2 (arXiv 2310.16828, section 3.2), which pads observations and actions with
+The task embedding is bounded as in TD-MPC2 (arXiv 2310.16828), which pads observations and actions with
 zeros at their end.
 """
 

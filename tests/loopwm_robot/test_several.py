@@ -19,7 +19,9 @@ from loopwm_robot.config import CollectConfig, EnvConfig, ModelConfig, PlannerCo
 from loopwm_robot.data.buffer import shares
 from loopwm_robot.data.datasets import read_dataset
 from loopwm_robot.errors import RequestError
+from loopwm_robot.hub.package import make_package, verify
 from loopwm_robot.models.latent_mlp import LatentMLPConfig
+from loopwm_robot.schema import plain
 from loopwm_robot.tracking import tag
 from loopwm_robot.training.gate import GateConfig
 from loopwm_robot.training.online import TrainingRun
@@ -159,6 +161,16 @@ def test_an_environment_that_the_checkpoint_has_not_seen(finished: TrainingRun) 
         loaded.at(replace(POINT, env_id="Far-v0", control_mode="joint_delta"), path)
     with pytest.raises(CheckpointError, match=r"was trained for n_obs 4 \(environment 5\)"):
         loaded.at(replace(CUBE, n_obs=5), path)
+
+
+def test_a_shared_model_can_be_given_away(finished: TrainingRun, tmp_path: Path) -> None:
+    config = TrainCommand(envs=(EnvConfig(arm="/secret/arm.yaml"), EnvConfig("LoopWM/UR5eReach-v0")))
+    checkpoint = load_checkpoint(finished.folder / "c.safetensors")
+    make_package(tmp_path / "given", checkpoint, finished.summary(), plain(config), "apache-2.0")
+    assert verify(tmp_path / "given").known == (POINT, CUBE)
+    card = (tmp_path / "given" / "README.md").read_text(encoding="utf-8")
+    assert "for Point-v0, Cube-v0" in card and "env.id=Cube-v0" in card and "| observation | 4 numbers |" in card
+    assert "arm: arm.yaml" in card and "/secret" not in card
 
 
 def test_a_replay_of_several_environments_is_no_dataset(finished: TrainingRun, tmp_path: Path) -> None:
