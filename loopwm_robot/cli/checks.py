@@ -68,12 +68,23 @@ def environments(config: TrainCommand, overrides: Sequence[str] = ()) -> list[En
     return found
 
 
-def check_environments(config: TrainCommand, found: Sequence[Environment]) -> None:
+def check_processes(config: TrainCommand, processes: int) -> None:
+    """As many processes can train together.
+
+    Raises:
+        RequestError: there are several of them, and several environments.
+    """
+    if config.envs and processes > 1:
+        raise RequestError(f"envs has {len(config.envs)} environments with {processes} processes, allowed with one")
+
+
+def check_environments(config: TrainCommand, found: Sequence[Environment], processes: int) -> None:
     """The model can learn the environments, and the planner can act in them.
 
     Raises:
         RequestError: names what does not fit.
     """
+    check_processes(config, processes)
     for env, spaces in found:
         check_objective(spaces, config.planner, config.model.kind)
         check_model(env, spaces, config.model, config.train.update.chunks)

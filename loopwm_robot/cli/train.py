@@ -46,10 +46,9 @@ def lead(overrides: list[str], team: Team) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
-    from ..errors import RequestError
     from ..report.html import build_report
     from ..tracking import check_tracking, tracking
-    from .checks import check_environments, environments, origin, recorded
+    from .checks import check_environments, check_processes, environments, origin, recorded
 
     inputs = None
     if config.resume is None:
@@ -60,12 +59,11 @@ def lead(overrides: list[str], team: Team) -> int:
             config = replace(config, model=start.checkpoint.config)
         find_device(config.device)
         check_tracking(config.train.wandb)
-        check_environments(config, where)
-        if config.envs and team.size > 1:
-            raise RequestError(f"envs has {len(config.envs)} environments with {team.size} processes, allowed with one")
+        check_environments(config, where, team.size)
         inputs = Inputs(where, start, recorded(config, *where[0]))
     folder = RunFolder.create("train", config.out, config.resume)
     config = resumed(config, overrides, folder)
+    check_processes(config, team.size)
     team.check(config.train.update.batch_size, config.device)
     if folder.resumed and (folder.path / "summary.json").is_file():
         print(f"the run is finished already: checkpoint {folder.path / CHECKPOINT_FILE}")

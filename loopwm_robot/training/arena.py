@@ -15,18 +15,27 @@ from envs.arm_env import ArmEnv
 from ..agent import MPCAgent
 from ..checkpoint import Spaces
 from ..closed_loop import ClosedLoopResult, evaluate
-from ..config import TrainConfig
+from ..config import ModelConfig, TrainConfig
 from ..data.buffer import ReplayBuffer
 from ..data.collect import ExplorationPolicy, NoisyPolicy
+from ..data.recorded import MEASURED
+from ..models.build import exit_rule
 from ..models.dynamics import DynamicsModel
+from ..models.loopwm import LoopWM
 from ..progress import progress
 from ..types import Episode
+from .calibrate import calibrate_exits, calibrate_monitor
+from .depths import depth_counts
 from .metrics import Starts, imagine, open_loop_rmse
 
 WIDEN_ROWS = 1 << 18
 """Observations that the model is shown at once before a round."""
 START_MARGIN = 0.01
 """Distance to the joint limits of a start that is chained to the episode before [rad]."""
+PLANNED = ("success_rate", "final_distance_m_median")
+"""What the history says of the planner's episodes."""
+EXIT_KEYS = ("threshold", "mean_loops", "met")
+"""What the summary says of each calibrated exit rule; `met` is 0 where its error stayed above the budget."""
 
 
 @dataclass
@@ -86,11 +95,36 @@ class Arena:
         q = before.obs[-1, self.spaces.joint_columns]
         return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
 
-    def errors(self, horizon: int) -> dict[str, float]:
-        """Open-loop errors one step and `horizon` steps ahead on held-out episodes, as the history names them."""
-        starts = Starts.of(self.held_out, horizon, 5, self.model.context).to(self.model.device)
+    def calibrate(self, config: ModelConfig) -> None:
+        """Take the thresholds of a trained LoopWM's exits and the levels of its monitor from held-out episodes."""
+        if not isinstance(self.model, LoopWM):
+            return
+        if config.kind == "loopwm":
+            self.exits = calibrate_exits(self.model, self.held_out)
+            self.depths = depth_counts(self.model, self.held_out)
+            self.model.exit_rule = exit_rule(config, self.model)  # a threshold in the configuration wins
+        calibrate_monitor(self.model, self.held_out)
+
+    def exit_summary(self) -> dict[str, float]:
+        """What the summary says of the exits."""
+        return {f"exit_{rule}_{key}": about[key] for rule, about in self.exits.items() for key in EXIT_KEYS}
+
+    def summary(self, last: dict[str, float], top: dict[str, float]) -> dict[str, float]:
+        """What the summary says of one of several environments, under its name.
+
+        Args:
+            last, top: entries of the history: the last one, and that of the best round.
+        """
+        errors = {f"open_loop_rmse_h{h}": last.get(f"{self.name}.val_rmse_h{h}") for h in (1, MEASURED)}
+        planned = {f"best_{key}": top.get(f"{self.name}.{key}") for key in PLANNED}
+        found = {"train_transitions": len(self.buffer), **errors, **planned, **self.exit_summary()}
+        return {f"{self.name}.{key}": value for key, value in found.items() if value is not None}
+
+    def errors(self) -> dict[str, float]:
+        """Open-loop errors one step and a few steps ahead on held-out episodes, as the history names them."""
+        starts = Starts.of(self.held_out, MEASURED, 5, self.model.context).to(self.model.device)
         rmse = open_loop_rmse(self.model, imagine(self.model, starts), starts)
-        return {"val_rmse_h1": float(rmse[0]), f"val_rmse_h{horizon}": float(rmse[-1])}
+        return {"val_rmse_h1": float(rmse[0]), f"val_rmse_h{MEASURED}": float(rmse[-1])}
 
 
 def mean_entry(entries: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from ..data.recorded import MEASURED, check_recorded
 from ..data.storage import GB, Place
 from ..determinism import deterministic
 from ..device import find_device, seeded
-from ..models.build import build_model, exit_rule
+from ..models.build import build_model
 from ..models.dynamics import DynamicsModel
 from ..models.loopwm import LoopWM
 from ..models.shared import SharedModel
@@ -35,9 +35,7 @@ from ..progress import progress
 from ..threads import torch_threads
 from ..types import Episode
 from .anchor import Anchor
-from .arena import Arena, mean_entry
-from .calibrate import calibrate_exits, calibrate_monitor
-from .depths import depth_counts
+from .arena import PLANNED, Arena, mean_entry
 from .explore import explore, record_held_out, reward_function, training_seed
 from .finetune import Origin, held_out_error
 from .gate import fit_shared_gate
@@ -47,10 +45,8 @@ from .state import restore_state, save_state
 from .team import ALONE, Team
 from .trainer import Subject, WorldModelTrainer, scaling_data
 
-PLANNED = ("success_rate", "final_distance_m_median")
-"""What the history says of the planner's episodes."""
-EXIT_KEYS = ("threshold", "mean_loops", "met")
-"""What the summary says of each calibrated exit rule; `met` is 0 where its error stayed above the budget."""
+NAMES = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
+"""What the summary calls entries of the history."""
 
 
 @dataclass
@@ -266,8 +262,6 @@ class TrainingRun:
         """Flat keys of summary.json; of several environments each one's stand under its name."""
         last = self.history[-1] if self.history else {}
         top = best(self.history) or {}
-        names = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
-        several = len(self.arenas) > 1
         values: dict[str, float | int | str] = {
             "train_updates": self.trainer.updates,
             "train_transitions": self.transitions,
@@ -275,20 +269,13 @@ class TrainingRun:
             "parameters": self.checkpoint().parameters,
             "env_id": ", ".join(arena.spaces.env_id for arena in self.arenas),
             "seed": self.seed,
-            **{key: last[name] for name, key in names.items() if name in last},
+            **{key: last[name] for name, key in NAMES.items() if name in last},
             **{f"best_{key}": top[key] for key in ("round", "success_rate") if key in top},
             **self.gate,
             **self.errors,
         }
         for arena in self.arenas:
-            prefix = f"{arena.name}." if several else ""
-            values |= {
-                f"{prefix}exit_{rule}_{key}": about[key] for rule, about in arena.exits.items() for key in EXIT_KEYS
-            }
-            if several:
-                values[f"{prefix}train_transitions"] = len(arena.buffer)
-                values |= {prefix + key: last[prefix + name] for name, key in names.items() if prefix + name in last}
-                values |= {f"{prefix}best_{key}": top[prefix + key] for key in PLANNED if prefix + key in top}
+            values |= arena.summary(last, top) if self.shared else arena.exit_summary()
         return values
 
     @property
@@ -343,18 +330,13 @@ class TrainingRun:
 
     def _calibrate(self) -> None:
         """What a trained LoopWM decides at run time: its gate, the thresholds of its exits, its monitor's levels."""
-        looped = [(arena, arena.model) for arena in self.arenas if isinstance(arena.model, LoopWM)]
+        looped = [(arena.model, arena.buffer) for arena in self.arenas if isinstance(arena.model, LoopWM)]
         if looped and self.model_config.kind == "loopwm":
             weights = [self.trainer.obs_weight, *(other.obs_weight(self.train.update) for other in self.trainer.others)]
-            examples = [(model, arena.buffer, w) for (arena, model), w in zip(looped, weights, strict=True)]
-            rng = np.random.default_rng(self.seed)
-            self.gate = fit_shared_gate(examples, self.train.gate, rng)
-        for arena, model in looped:
-            if self.model_config.kind == "loopwm":
-                arena.exits = calibrate_exits(model, arena.held_out)
-                arena.depths = depth_counts(model, arena.held_out)
-                model.exit_rule = exit_rule(self.model_config, model)  # a threshold in the configuration wins
-            calibrate_monitor(model, arena.held_out)
+            examples = [(*some, weight) for some, weight in zip(looped, weights, strict=True)]
+            self.gate = fit_shared_gate(examples, self.train.gate, np.random.default_rng(self.seed))
+        for arena in self.arenas:
+            arena.calibrate(self.model_config)
 
     def _collect(self) -> list[ClosedLoopResult]:
         """Let the planner collect in all environments in turn; nothing where the run is offline."""
@@ -372,7 +354,7 @@ class TrainingRun:
         entry = {
             **(self.history[-1] if self.history else {"update": self.trainer.updates}),
             "round": self.rounds_done,
-            **mean_entry([arena.errors(MEASURED) for arena in self.arenas], names),
+            **mean_entry([arena.errors() for arena in self.arenas], names),
             **({f"val_old_rmse_h{MEASURED}": held_out_error(self.model, old)} if old else {}),
         }
         if results:

@@ -38,7 +38,7 @@ class CubeEnv(PointEnv):
 
 POINT = Spaces("Point-v0", "", 3, 2, 2, 0.1, (0, 2), groups={"point": (0, 1), "one": (2,)})
 CUBE = Spaces("Cube-v0", "", 4, 3, 3, 0.1, (0, 3), groups={"point": (0, 1, 2), "one": (3,)})
-SMALL = ModelConfig(latent_dim=16, heads=2, mean_loops=2, max_loops=3, plan_loops=2)
+SMALL = ModelConfig(latent_dim=16, heads=2, mean_loops=2.0, max_loops=3, plan_loops=2)
 UPDATE = UpdateConfig(batch_size=33, sequence_length=3)
 
 

@@ -166,7 +166,7 @@ def test_a_task_embedding_is_bounded() -> None:
     with torch.no_grad():
         model.table[0] *= 1000
         model.table[1] *= 0.5 / model.table[1].norm()
-    lengths = [float(view.action_embedder.task().norm()) for view in model.views]
+    lengths = [view.action_embedder.task().norm().item() for view in model.views]
     assert lengths[0] == pytest.approx(1.0) and lengths[1] == pytest.approx(0.5)
 
 
