@@ -254,7 +254,7 @@ def _planning(
 
 
 def load_agent(
-    path: str | Path, planner: PlannerConfig | None = None, seed: int = 0, device: str = "cpu"
+    path: str | Path, planner: PlannerConfig | None = None, seed: int = 0, device: str = "cpu", env_id: str = ""
 ) -> tuple[MPCAgent, gym.Env[Any, Any]]:
     """A trained controller and an environment it was trained for.
 
@@ -263,21 +263,27 @@ def load_agent(
         planner: settings of the planner; none takes the defaults.
         seed: of the planner's noise.
         device: where it plans: cpu, cuda, cuda:N or auto.
+        env_id: Gymnasium id of the environment, where the model knows several; empty takes the first.
 
     Returns:
         agent and environment: `action = agent.act(obs)` after `agent.reset(goal)`.
 
     Raises:
         CheckpointError: the file is missing or damaged, or the environment has changed since.
-        RequestError: there is no such device.
+        RequestError: there is no such device, or the model knows no such environment.
     """
     file = find_checkpoint(path)
     checkpoint = load_checkpoint(file, find_device(device))
-    s = checkpoint.spaces
+    known = {s.env_id: s for s in reversed(checkpoint.known)}
+    if env_id and env_id not in known:
+        raise RequestError(
+            f"env_id is '{env_id}' for checkpoint {file}, allowed {', '.join(sorted(known))}; take one of these"
+        )
+    s = known[env_id] if env_id else checkpoint.spaces
     size = s.image[0] if s.obs_mode != "vector" else EnvConfig().image_size
     config = EnvConfig(s.env_id, s.control_mode, reward="", obs_mode=s.obs_mode, image_size=size)
     env = make_env(config)
-    checkpoint.spaces.require(spaces_of(env, config), file)
+    checkpoint = checkpoint.at(spaces_of(env, config), file)
     return planning_agent(checkpoint, planner or PlannerConfig(), env, seed), env
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from .files import whole_file
 from .models.build import build_model, exit_rule
 from .models.dynamics import DynamicsModel
 from .models.loopwm import LoopWM
+from .models.shared import SharedModel
 from .schema import build
 
 FORMAT = "loopwm-robot checkpoint 2"
+SEVERAL = f"{FORMAT}, several environments"
 DIGEST = "sha256"
 """Key of the header under which the digest of the rest stands."""
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -106,6 +110,13 @@ class Spaces:
             )
 
 
+def short_names(spaces: Sequence[Spaces]) -> list[str]:
+    """Names of environments: PandaReach, or PandaReach_joint_delta where the id alone does not tell them apart."""
+    names = [re.sub(r"^.*/|-v\d+$", "", s.env_id) for s in spaces]
+    same = {name for name in names if names.count(name) > 1}
+    return [f"{name}_{s.control_mode}" if name in same else name for name, s in zip(names, spaces, strict=True)]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A model with what is needed to use it.
@@ -115,17 +126,50 @@ class Checkpoint:
         config: its architecture.
         spaces: what it was trained on.
         info: further numbers and strings, such as the number of updates and library versions.
+        shared: all of the model where it knows several environments, of which `model` and `spaces` are one; else None.
     """
 
     model: DynamicsModel
     config: ModelConfig
     spaces: Spaces
     info: dict[str, Any]
+    shared: SharedModel | None = None
+
+    @property
+    def known(self) -> tuple[Spaces, ...]:
+        """All environments that the model knows."""
+        return (self.spaces,) if self.shared is None else self.shared.spaces
+
+    def at(self, env: Spaces, path: Path | str) -> Checkpoint:
+        """This checkpoint as an environment sees it.
+
+        Args:
+            env: its spaces.
+            path: of the checkpoint, for messages.
+
+        Raises:
+            CheckpointError: names every field that differs or, where the model knows several environments, those.
+        """
+        if self.shared is None:
+            self.spaces.require(env, path)
+            return self
+        for spaces, model in zip(self.shared.spaces, self.shared.views, strict=True):
+            if (spaces.env_id, spaces.control_mode) == (env.env_id, env.control_mode):
+                spaces.require(env, path)
+                return replace(self, model=model.eval(), spaces=spaces)
+        raise CheckpointError(
+            f"checkpoint {path} knows no {_named(env)}, allowed {', '.join(map(_named, self.shared.spaces))}; "
+            "use an environment it was trained on, or train a checkpoint for this one"
+        )
 
     @property
     def parameters(self) -> int:
         """Number of trained numbers in the model."""
         return sum(p.numel() for p in self.model.parameters())
+
+
+def _named(spaces: Spaces) -> str:
+    return f"{spaces.env_id} ({spaces.control_mode})" if spaces.control_mode else spaces.env_id
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -136,14 +180,18 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically: the file at `path` is either the old one or the whole new one."""
+    shared = checkpoint.shared
+    views = [checkpoint.model] if shared is None else shared.views
+    spaces, exits = [asdict(s) for s in checkpoint.known], [getattr(view, "exit_thresholds", {}) for view in views]
     header = {
-        "format": FORMAT,
+        "format": FORMAT if shared is None else SEVERAL,
         "model": json.dumps(asdict(checkpoint.config)),
-        "spaces": json.dumps(asdict(checkpoint.spaces)),
+        "spaces": json.dumps(spaces[0] if shared is None else spaces),
         "info": json.dumps(checkpoint.info),
-        "exits": json.dumps(getattr(checkpoint.model, "exit_thresholds", {})),
+        "exits": json.dumps(exits[0] if shared is None else exits),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    state = (checkpoint.model if shared is None else shared).state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     save_tensors(path, tensors, header)
 
 
@@ -206,24 +254,39 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
         path: of the file; it may have been written on any device.
         device: where the model shall be.
 
+    Returns:
+        the checkpoint; of several environments it is shown as the first one sees it, see `Checkpoint.at`.
+
     Raises:
         CheckpointError: it is missing, damaged, of another format, or its weights do not fit its configuration.
     """
     tensors, header = load_tensors(path)
-    if header.get("format") != FORMAT:
+    if header.get("format") not in (FORMAT, SEVERAL):
         raise CheckpointError(
             f"checkpoint {path} has format {header.get('format')!r}, allowed '{FORMAT}'; "
             "it was not written by this version of loopwm-robot"
         )
     try:
-        config = build(ModelConfig, json.loads(header["model"]))
-        spaces = build(Spaces, json.loads(header["spaces"]))
-        info = json.loads(header["info"])
-        model = build_model(config, *spaces.of_model)
+        config, info = build(ModelConfig, json.loads(header["model"])), json.loads(header["info"])
+        spaces, exits = json.loads(header["spaces"]), json.loads(header["exits"])
+        if header["format"] == SEVERAL:
+            known = [build(Spaces, some) for some in spaces]
+            shared = SharedModel(config, known, device)
+            shared.load_state_dict(tensors)
+            for view, thresholds in zip(shared.views, exits, strict=True):
+                _calibrated(view, config, thresholds)
+            return Checkpoint(shared.views[0].eval(), config, known[0], info, shared)
+        own = build(Spaces, spaces)
+        model = build_model(config, *own.of_model)
         model.load_state_dict(tensors)
-        if isinstance(model, LoopWM) and config.kind == "loopwm":
-            model.exit_thresholds = {str(k): float(v) for k, v in json.loads(header["exits"]).items()}
-            model.exit_rule = exit_rule(config, model)
+        _calibrated(model, config, exits)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path} does not fit its own configuration ({error})") from error
-    return Checkpoint(model.eval().to(device), config, spaces, info)
+    return Checkpoint(model.eval().to(device), config, own, info)
+
+
+def _calibrated(model: DynamicsModel, config: ModelConfig, exits: dict[str, Any]) -> None:
+    """Give a model the thresholds of its exit rules."""
+    if isinstance(model, LoopWM) and config.kind == "loopwm":
+        model.exit_thresholds = {str(k): float(v) for k, v in exits.items()}
+        model.exit_rule = exit_rule(config, model)

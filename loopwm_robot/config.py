@@ -605,6 +605,8 @@ class TrainCommand(ExploreCommand):
         data: recorded episodes to train on, without acting in the environment: episodes.npz, a run folder of loopwm
             collect, deploy or demo, or a Minari or LeRobot v3 dataset.
         interact: with data, let the planner collect episodes between the rounds all the same.
+        envs: two or more environments that one model learns, by the names of their files in configs/env, such as
+            [panda_reach, panda_push, ur5e_reach]; it takes the place of env.
         init: a checkpoint, or a run folder that holds one, that is trained further: its model and its scaling are kept.
         old_data: with init, recorded episodes of what it was trained on, or the run folder of that training: a share
             train.update.old_share of each batch, so that it is not forgotten.
@@ -618,6 +620,7 @@ class TrainCommand(ExploreCommand):
     resume: str | None = None
     data: str | None = None
     interact: bool = False
+    envs: tuple[EnvConfig, ...] = ()
     init: str | None = None
     old_data: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -630,10 +633,31 @@ class TrainCommand(ExploreCommand):
         super().__post_init__()
         _number("film_episodes", self.film_episodes, 0, 1000)
         check_device(self.device)
+        if self.envs:
+            self._check_envs()
         if self.init is None:
             given = {"old_data": self.old_data is not None, "train.update.anchor": self.train.update.anchor > 0}
             for name in (name for name, is_given in given.items() if is_given):
                 raise ValueError(f"{name} is set without init, allowed beside it; set init=CHECKPOINT, or leave it out")
+
+    def _check_envs(self) -> None:
+        if len(self.envs) == 1:
+            raise ValueError("envs has 1 environment, allowed two or more; set env for a single one")
+        for name, value in (("data", self.data), ("init", self.init)):
+            if value is not None:
+                raise ValueError(f"{name} is set beside envs, allowed with a single environment; leave one of them out")
+        known = [(env.id, env.control_mode) for env in self.envs]
+        for i, (name, mode) in enumerate(known):
+            if known.index((name, mode)) < i:
+                raise ValueError(
+                    f"envs[{i}] is {name} with control_mode '{mode}', as envs[{known.index((name, mode))}] is, allowed "
+                    "once: a checkpoint tells its environments apart by these; leave one of them out"
+                )
+
+    @property
+    def environments(self) -> tuple[EnvConfig, ...]:
+        """Those that are trained on: envs, or env alone."""
+        return self.envs or (self.env,)
 
 
 @dataclass(frozen=True)

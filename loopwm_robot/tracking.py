@@ -82,7 +82,10 @@ def tracking(folder: Path, config: Any, tensorboard: bool, wandb: bool, updates:
 
 
 def tag(key: str) -> str:
-    """Name of a curve, in a group: held_out, planned, run or loss."""
+    """Name of a curve, in a group: held_out, planned, run or loss; of one of several environments with its name."""
+    if "." in key:
+        name, _, rest = key.rpartition(".")
+        return f"{tag(rest)}/{name}"
     if key.startswith("val_"):
         return f"held_out/{key[4:]}"
     group = "planned" if key in PLANNED else "run" if key in RUN else "loss"

@@ -29,7 +29,7 @@ def open_checkpoint(
     try:
         checkpoint = load_checkpoint(path, find_device(device))
         env = make_env(env_config)
-        checkpoint.spaces.require(spaces_of(env, env_config), path)
+        checkpoint = checkpoint.at(spaces_of(env, env_config), path)
     except CheckpointError as error:
         raise RequestError(str(error)) from error
     return checkpoint, env, path

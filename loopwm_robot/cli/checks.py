@@ -11,6 +11,7 @@ import gymnasium as gym
 
 from envs.arm_env import ArmEnv
 
+from ..build import check_model, make_env, spaces_of
 from ..checkpoint import Spaces, find_checkpoint, load_checkpoint
 from ..config import TrainCommand
 from ..data.datasets import read_dataset, split
@@ -18,9 +19,14 @@ from ..data.recorded import check_recorded
 from ..deploy.arm_config import ArmConfig
 from ..deploy.preflight import preflight
 from ..errors import RequestError
+from ..models.shared import check_shared
+from ..objective import check_objective
 from ..training.explore import reward_function
 from ..training.finetune import Origin
 from ..types import Episode
+
+Environment = tuple[gym.Env[Any, Any], Spaces]
+"""An environment, and what its observations and actions are."""
 
 
 def check_arm(spaces: Spaces, env: gym.Env[Any, Any], arm: ArmConfig, allow_motion: bool) -> None:
@@ -42,6 +48,58 @@ def check_arm(spaces: Spaces, env: gym.Env[Any, Any], arm: ArmConfig, allow_moti
     preflight(spaces, arm, base.arm, base.joint_delta, allow_motion)
 
 
+def environments(config: TrainCommand, overrides: Sequence[str] = ()) -> list[Environment]:
+    """The environments of a training, each with its spaces.
+
+    Args:
+        config: of the run.
+        overrides: as written on the command line.
+
+    Raises:
+        RequestError: one cannot be made, or is no good for the model or the planner; or env is given beside envs.
+    """
+    given = [text for text in overrides if re.match(r"\+*env[.=]", text)]
+    if config.envs and given:
+        raise RequestError(f"{given[0]} beside envs, allowed one of them; name the environment in envs")
+    found = []
+    for env_config in config.environments:
+        env = make_env(env_config)
+        found.append((env, spaces_of(env, env_config)))
+    return found
+
+
+def check_processes(config: TrainCommand, processes: int) -> None:
+    """As many processes can train together.
+
+    Raises:
+        RequestError: there are several of them, and several environments.
+    """
+    if config.envs and processes > 1:
+        raise RequestError(f"envs has {len(config.envs)} environments with {processes} processes, allowed with one")
+
+
+def check_environments(config: TrainCommand, found: Sequence[Environment], processes: int) -> None:
+    """The model can learn the environments, and the planner can act in them.
+
+    Raises:
+        RequestError: names what does not fit.
+    """
+    check_processes(config, processes)
+    for env, spaces in found:
+        check_objective(spaces, config.planner, config.model.kind)
+        check_model(env, spaces, config.model, config.train.update.chunks)
+    if len(found) > 1:
+        if config.train.update.batch_size < len(found):
+            raise RequestError(
+                f"train.update.batch_size is {config.train.update.batch_size} for {len(found)} environments, "
+                f"allowed >= {len(found)}"
+            )
+        try:
+            check_shared(config.model, [spaces for _, spaces in found])
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+
+
 def origin(config: TrainCommand, spaces: Spaces, overrides: Sequence[str] = ()) -> Origin | None:
     """What a run fine-tunes: None where its weights are new.
 
@@ -61,6 +119,8 @@ def origin(config: TrainCommand, spaces: Spaces, overrides: Sequence[str] = ()) 
     path = find_checkpoint(config.init)
     try:
         checkpoint = load_checkpoint(path)
+        if checkpoint.shared is not None:
+            raise RequestError(f"init {path} knows {len(checkpoint.known)} environments, allowed one; train anew")
         found = Origin(checkpoint)
         found.require(spaces, path)
         if config.old_data is None:

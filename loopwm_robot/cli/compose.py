@@ -5,6 +5,7 @@ Hydra picks the files and merges them; `loopwm_robot.schema` checks every key an
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,26 @@ def compose(config_name: str, overrides: Sequence[str], schema: type[T], config_
         values = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise RequestError(f"configuration {folder / config_name}.yaml: {_first_sentence(error)}") from error
-    return build(schema, _mapping(values, str(folder / f"{config_name}.yaml")))
+    named = _with_options(_mapping(values, str(folder / f"{config_name}.yaml")), schema, folder)
+    return build(schema, named)
+
+
+def _with_options(values: Mapping[str, Any], schema: type, folder: Path) -> Mapping[str, Any]:
+    """Options in the place of their names in a list of groups: envs=[panda_reach] holds that option of the group env.
+
+    Raises:
+        RequestError: the group has no such option.
+    """
+    found = dict(values)
+    for key, hint in field_types(schema).items():
+        inner, given = get_args(hint)[:1], values.get(key)
+        if get_origin(hint) is tuple and dataclasses.is_dataclass(inner[0]) and isinstance(given, list):
+            group = key.removesuffix("s")
+            for name in given:
+                if isinstance(name, str):
+                    _check_option(group, name, folder)
+            found[key] = [read(folder / group / f"{x}.yaml") if isinstance(x, str) else x for x in given]
+    return found
 
 
 def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:

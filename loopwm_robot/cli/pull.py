@@ -37,7 +37,8 @@ def run(overrides: list[str]) -> int:
         folder = RunFolder.create("pull", config.out)
         copy(staged, folder.path)
     print(f"{checkpoint.config.kind}, {checkpoint.parameters} parameters")
-    for key, value in spaces_rows(checkpoint.spaces):
-        print(f"  {key}: {value}")
+    for spaces in checkpoint.known:
+        for key, value in spaces_rows(spaces):
+            print(f"  {key}: {value}")
     print(f"verified: {folder.path}")
     return 0

@@ -12,7 +12,7 @@ from .compose import load, read
 
 T = TypeVar("T")
 
-NEWER = {"device", "interact", "init", "old_data", "film_episodes"}
+NEWER = {"device", "interact", "init", "old_data", "film_episodes", "envs"}
 """Settings that the runs of earlier versions do not have."""
 
 

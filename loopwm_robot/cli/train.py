@@ -13,23 +13,22 @@ from .compose import compose, load
 from .resume import resumed
 
 if TYPE_CHECKING:
-    import gymnasium as gym
-
-    from ..checkpoint import Checkpoint, Spaces
+    from ..checkpoint import Checkpoint
+    from ..config import EnvConfig
     from ..training.finetune import Origin
     from ..training.online import TrainingRun
     from ..training.team import Team
     from ..types import Episode
+    from .checks import Environment
 
 CONFIG_NAME = "train"
 SCHEMA = TrainCommand
 
 
 class Inputs(NamedTuple):
-    """What a training starts from: its environment, what it fine-tunes, recorded episodes to learn from and others."""
+    """What a training starts from: its environments, what it fine-tunes, recorded episodes to learn from and others."""
 
-    env: gym.Env[Any, Any]
-    spaces: Spaces
+    environments: list[Environment]
     start: Origin | None
     data: tuple[list[Episode], list[Episode]]
 
@@ -45,28 +44,26 @@ def run(overrides: list[str]) -> int:
 def lead(overrides: list[str], team: Team) -> int:
     """What the only process does, or the first of several."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    from ..build import check_model, make_env, spaces_of
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
-    from ..objective import check_objective
     from ..report.html import build_report
     from ..tracking import check_tracking, tracking
-    from .checks import origin, recorded
+    from .checks import check_environments, check_processes, environments, origin, recorded
 
     inputs = None
     if config.resume is None:
-        env = make_env(config.env)
-        spaces = spaces_of(env, config.env)
-        start = origin(config, spaces, overrides)
+        where = environments(config, overrides)
+        start = origin(config, where[0][1], overrides)
+        config = replace(config, env=config.environments[0])
         if start is not None:
             config = replace(config, model=start.checkpoint.config)
-        check_objective(spaces, config.planner, config.model.kind)
         find_device(config.device)
         check_tracking(config.train.wandb)
-        check_model(env, spaces, config.model, config.train.update.chunks)
-        inputs = Inputs(env, spaces, start, recorded(config, env, spaces))
+        check_environments(config, where, team.size)
+        inputs = Inputs(where, start, recorded(config, *where[0]))
     folder = RunFolder.create("train", config.out, config.resume)
     config = resumed(config, overrides, folder)
+    check_processes(config, team.size)
     team.check(config.train.update.batch_size, config.device)
     if folder.resumed and (folder.path / "summary.json").is_file():
         print(f"the run is finished already: checkpoint {folder.path / CHECKPOINT_FILE}")
@@ -89,7 +86,9 @@ def lead(overrides: list[str], team: Team) -> int:
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         draw(training, checkpoint, folder)
         if config.film_episodes:
-            film(config, checkpoint, folder)
+            for arena, env in zip(training.arenas, config.environments, strict=True):
+                path = "video/reaches.mp4" if not config.envs else f"video/{arena.name}.mp4"
+                film(config, env, checkpoint.at(arena.spaces, folder.path), folder, path)
         wall_time = time.perf_counter() - started
         folder.write_summary({"model": config.model.kind, **training.summary(), "wall_time_s": wall_time})
         build_report(folder.path)
@@ -106,19 +105,20 @@ def draw(training: TrainingRun, checkpoint: Checkpoint, folder: RunFolder) -> No
     from ..report.depths import depth_histogram
 
     learning_curve(training.history, folder.file("plots/learning_curve.png"))
-    if training.depths:
-        depth_histogram(training.depths, folder.file("plots/depths.png"))
-    draw_predictions(checkpoint, training.held_out, folder.path / "plots")
+    for arena in training.arenas:
+        plots = Path("plots") if len(training.arenas) == 1 else Path("plots") / arena.name
+        if arena.depths:
+            depth_histogram(arena.depths, folder.file(f"{plots}/depths.png"))
+        draw_predictions(checkpoint.at(arena.spaces, folder.path), arena.held_out, folder.path / plots)
 
 
-def film(config: TrainCommand, checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """Film some goals of an evaluation; a machine that cannot draw goes on without."""
+def film(config: TrainCommand, env: EnvConfig, checkpoint: Checkpoint, folder: RunFolder, path: str) -> None:
+    """Film some goals of an evaluation in an environment; a machine that cannot draw goes on without."""
     from ..plan_pictures import film_plans
     from ..report.video import VideoError
 
-    path = folder.file("video/reaches.mp4")
     try:
-        film_plans(checkpoint, config.env, config.planner, config.seed, config.film_episodes, path)
+        film_plans(checkpoint, env, config.planner, config.seed, config.film_episodes, folder.file(path))
     except VideoError as error:
         folder.log.warning("no video: %s", error)
 
@@ -133,16 +133,15 @@ def follow(overrides: list[str], team: Team) -> int:
 
 def prepared(config: TrainCommand, folder: Path, team: Team, inputs: Inputs | None = None) -> TrainingRun:
     """A training with its data, as it was after its last finished round."""
-    from ..build import make_env, spaces_of
     from ..training.online import TrainingRun
-    from .checks import origin, recorded
+    from .checks import environments, origin, recorded
 
     if inputs is None:
-        env = make_env(config.env)
-        spaces = spaces_of(env, config.env)
-        inputs = Inputs(env, spaces, origin(config, spaces), recorded(config, env, spaces))
+        where = environments(config)
+        inputs = Inputs(where, origin(config, where[0][1]), recorded(config, *where[0]))
+    (env, spaces), *others = inputs.environments
     parts = (config.model, config.planner, config.collect, config.train, config.seed)
-    training = TrainingRun(inputs.env, inputs.spaces, *parts, folder / "training", config.device, team=team)
+    training = TrainingRun(env, spaces, *parts, folder / "training", config.device, team=team, others=others)
     if config.data is not None:
         training.use_data(*inputs.data)
     if inputs.start is not None:

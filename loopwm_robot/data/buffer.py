@@ -242,3 +242,8 @@ class ReplayBuffer:
                     f"episodes {path}: {name} has shape {shapes[name]}, allowed up to {rows.shape}; "
                     "use the environment they were recorded in, or raise train.buffer_size"
                 )
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """A number in parts that differ by one at most, the larger ones first."""
+    return [total // parts + (i < total % parts) for i in range(parts)]

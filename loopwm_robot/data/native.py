@@ -15,9 +15,10 @@ EPISODES = "episodes.npz"
 
 
 def newest_replay(folder: Path) -> Path | None:
-    """The replay buffer that a training left in its run folder; None where there is none."""
-    found = sorted(folder.glob("training/round_*.npz"), key=lambda path: int(path.stem.split("_")[1]))
-    return found[-1] if found else None
+    """The replay buffer that a training in one environment left in its run folder; None where there is none."""
+    numbered = {path: path.stem.removeprefix("round_") for path in folder.glob("training/round_*.npz")}
+    found = {path: int(number) for path, number in numbered.items() if number.isdigit()}
+    return max(found, key=lambda path: found[path], default=None)
 
 
 def read_collected(path: Path) -> tuple[Source, Iterator[Raw]]:

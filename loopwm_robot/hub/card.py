@@ -35,7 +35,8 @@ def model_card(checkpoint: Checkpoint, summary: Summary, config: Mapping[str, An
         config: settings of its run; may be empty.
         license_name: of the weights.
     """
-    s = checkpoint.spaces
+    known = checkpoint.known
+    ids = ", ".join(s.env_id for s in known)
     name = model_name({"model": checkpoint.config.kind})
     front: dict[str, Any] = {
         "license": license_name,
@@ -47,21 +48,24 @@ def model_card(checkpoint: Checkpoint, summary: Summary, config: Mapping[str, An
     if isinstance(rate, float | int):
         metric = {"type": "success_rate", "value": float(rate), "name": "Success on held-out goals"}
         task = {"type": "robotics", "name": "robotics"}
-        result = {"task": task, "dataset": {"name": s.env_id, "type": "simulation"}, "metrics": [metric]}
-        front["model-index"] = [{"name": f"{name} {s.env_id}", "results": [result]}]
+        result = {"task": task, "dataset": {"name": ids, "type": "simulation"}, "metrics": [metric]}
+        front["model-index"] = [{"name": f"{name} {ids}", "results": [result]}]
     figures = [(label, q.text) for key, label in FIGURES if (q := quantity(summary, key)) is not None]
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
-        f"# {name} for {s.env_id}",
+        f"# {name} for {ids}",
         f"A world model of {checkpoint.parameters:,} parameters, trained by loopwm-robot. A planner tries out motions "
         "in its imagination and sends the best to the arm.",
         "## Use it",
         "```\nloopwm pull source=OWNER/NAME out=model\n"
-        f"loopwm evaluate checkpoint=model env.id={s.env_id} env.control_mode={s.control_mode}\n```",
+        + "".join(
+            f"loopwm evaluate checkpoint=model env.id={s.env_id} env.control_mode={s.control_mode}\n" for s in known
+        )
+        + "```",
         "The weights are safetensors with their configuration in the header; nothing is unpickled. `manifest.json` has "
         "the SHA-256 of every file, which `loopwm pull` checks.",
         "## What it sees and does",
-        _table(("", ""), spaces_rows(s)),
+        *(_table(("", ""), spaces_rows(s)) for s in known),
     ]
     if figures:
         parts += ["## Figures", _table(("figure", "value"), figures)]
@@ -70,7 +74,7 @@ def model_card(checkpoint: Checkpoint, summary: Summary, config: Mapping[str, An
         parts += ["## Settings", f"<details><summary>config.yaml</summary>\n\n```yaml\n{settings}```\n\n</details>"]
     parts += [
         "## Limits",
-        "It knows the arm, the task and the control rate above and no others. The figures are from simulation. This is "
+        "It knows what stands above and no other arm, task or control rate. The figures are from simulation. This is "
         "research software, not a certified safety function: an arm needs the safety filter of the bridge, and limits "
         "of its own.",
     ]

@@ -96,13 +96,16 @@ def copy(source: Path, target: Path) -> None:
 
 def _without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values that may be shared: of a path only its last part."""
-    kept: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            kept[key] = _without_paths(value)
-        elif key not in PRIVATE_KEYS:
-            kept[key] = Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
-    return kept
+    kept = {key: value for key, value in values.items() if isinstance(value, Mapping) or key not in PRIVATE_KEYS}
+    return {key: _without_path(value) for key, value in kept.items()}
+
+
+def _without_path(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _without_paths(value)
+    if isinstance(value, list | tuple):
+        return [_without_path(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def sha256(path: Path) -> str:

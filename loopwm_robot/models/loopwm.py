@@ -248,19 +248,35 @@ class LoopWM(DynamicsModel):
     def fit_normalizers(self, obs: Tensor, following: Tensor, goals: Tensor) -> None:
         """Take the scaling from data, and the steps of the observed channels: their usual change in a control step."""
         super().fit_normalizers(obs, following, goals)
-        pace = (self.delta_normalizer.std / self.obs_normalizer.std).clamp(1e-3, 1.0)
-        with torch.no_grad():
-            for s, columns in enumerate(self.layout.columns):
-                if len(columns) <= self.core.latent_dim:
-                    for log_delta in self.steps():
-                        log_delta[s, : len(columns)] = pace[list(columns)].log()
+        self.set_steps(self.usual_step())
+        self.fit_range(obs, following)
+
+    def usual_step(self) -> Tensor:
+        """Usual change of each observed number in a control step, in units of its deviation (n_obs,)."""
+        return (self.delta_normalizer.std / self.obs_normalizer.std).clamp(1e-3, 1.0)
+
+    @torch.no_grad()
+    def set_steps(self, step: Tensor) -> None:
+        """Let the observed channels start with steps Delta (n,), one for each number that the tokens hold."""
+        for s, columns in enumerate(self.layout.columns):
+            if len(columns) <= self.core.latent_dim:
+                for log_delta in self.steps():
+                    log_delta[s, : len(columns)] = step[list(columns)].log()
+
+    def fit_range(self, obs: Tensor, following: Tensor) -> None:
+        """Keep imagined numbers in the range of data; arguments as of `fit_normalizers`."""
         self.coda.low.fill_(-UNLIMITED)
         self.coda.high.fill_(UNLIMITED)
         self.widen(torch.cat([obs, following[-1:]]))
 
+    def laid(self, numbers: Tensor) -> Tensor:
+        """Numbers of an observation (..., n_obs) at the places that the tokens know (..., n)."""
+        lay = getattr(self.encoder, "lay", None)  # a model that several environments share: shared.py
+        return numbers if lay is None else lay(numbers)
+
     def widen(self, obs: Tensor) -> None:
         """Extend the range that imagined numbers are kept in by observations (rows, n_obs)."""
-        seen = self.obs_normalizer(obs)
+        seen = self.laid(self.obs_normalizer(obs))
         low, high, coda = seen.amin(0), seen.amax(0), self.coda
         for s, columns in enumerate(self.layout.columns):
             if len(columns) > self.core.latent_dim:

@@ -103,7 +103,7 @@ class RSSM(DynamicsModel):
 
     def step(self, state: LatentState, action: Tensor) -> tuple[LatentState, LoopInfo]:
         """One transition under the prior; a chunk is imagined one control step after the other."""
-        det, stoch = state.h.squeeze(1).split([self.config.deterministic, self._stochastic], dim=-1)
+        det, stoch = state.h.squeeze(1).split([self.config.deterministic, self.stochastic], dim=-1)
         for a in action.reshape(len(action), -1, self.nu).unbind(1):
             det = self._advance(det, stoch, a)
             stoch = self._settled(self.prior(det))
@@ -146,11 +146,12 @@ class RSSM(DynamicsModel):
         embedding = nn.functional.silu(self.encoder(self.obs_normalizer(obs)))
         return self._log_probs(self.posterior_head(torch.cat([det, embedding], dim=-1)))
 
-    # -- inside ------------------------------------------------------------
-
     @property
-    def _stochastic(self) -> int:
+    def stochastic(self) -> int:
+        """Numbers in z."""
         return self.config.categoricals * self.config.classes
+
+    # -- inside ------------------------------------------------------------
 
     def _filtered(self, obs: Tensor, history: History | None) -> Tensor:
         """GRU state (B, deterministic) before obs: the learned start, taken through the transitions that happened."""

@@ -7,14 +7,15 @@ the next observation is taken after every loop, and h(t) is labelled "stop" wher
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.buffer import ReplayBuffer
+from ..data.buffer import ReplayBuffer, shares
 from ..models.loopwm import LoopWM
 from ..models.untied import UntiedStack
 from .losses import image_error, vector_error
@@ -68,14 +69,31 @@ def fit_exit_gate(
         {"gate_loss", "gate_accuracy", "gate_stop_share"} over the last tenth of the updates, empty without updates:
         cross-entropy, share of right decisions, and share of "stop" among the labels.
     """
+    return fit_shared_gate([(model, buffer, obs_weight)], config, rng)
+
+
+def fit_shared_gate(
+    environments: Sequence[tuple[LoopWM, ReplayBuffer, Tensor]], config: GateConfig, rng: np.random.Generator
+) -> dict[str, float]:
+    """Train the gate that the views of a model share, see `fit_exit_gate`.
+
+    Args:
+        environments: for each one its view, its transitions and its weights; batches have equal shares of them.
+        config: settings.
+        rng: draws the batches.
+    """
+    model = environments[0][0]
     if model.core.form == "step_consistent" or isinstance(model, UntiedStack):
         return {}
+    sizes = shares(config.batch_size, len(environments))
+    parts = [(*some, replace(config, batch_size=size)) for some, size in zip(environments, sizes, strict=True)]
     torch.nn.init.zeros_(model.gate.weight)
     torch.nn.init.zeros_(model.gate.bias)
     optimizer = torch.optim.Adam(model.gate.parameters(), lr=config.learning_rate)
     rows: list[tuple[float, float, float]] = []
     for _ in range(config.updates):
-        h, stop = gate_examples(model, buffer, config, obs_weight, rng)
+        drawn = [gate_examples(view, buffer, share, weight, rng) for view, buffer, weight, share in parts]
+        h, stop = (torch.cat(some) for some in zip(*drawn, strict=True))
         logit = model.gate_logit(h)
         loss = F.binary_cross_entropy_with_logits(logit, stop) - config.entropy * bernoulli_entropy(logit).mean()
         optimizer.zero_grad(set_to_none=True)

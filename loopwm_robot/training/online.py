@@ -17,45 +17,36 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from envs.arm_env import ArmEnv
-
 from ..build import make_agent, make_explorer
-from ..checkpoint import Checkpoint, Spaces, save_checkpoint
-from ..closed_loop import ClosedLoopResult, evaluate
+from ..checkpoint import Checkpoint, Spaces, save_checkpoint, short_names
+from ..closed_loop import ClosedLoopResult
 from ..config import CollectConfig, ModelConfig, PlannerConfig, TrainConfig
 from ..data.buffer import ReplayBuffer
-from ..data.collect import ExplorationPolicy, NoisyPolicy
+from ..data.collect import ExplorationPolicy
 from ..data.recorded import MEASURED, check_recorded
 from ..data.storage import GB, Place
 from ..determinism import deterministic
 from ..device import find_device, seeded
-from ..models.build import build_model, exit_rule
+from ..models.build import build_model
 from ..models.dynamics import DynamicsModel
 from ..models.loopwm import LoopWM
+from ..models.shared import SharedModel
 from ..progress import progress
 from ..threads import torch_threads
 from ..types import Episode
 from .anchor import Anchor
-from .calibrate import calibrate_exits, calibrate_monitor
-from .depths import depth_counts
+from .arena import PLANNED, Arena, mean_entry
 from .explore import explore, record_held_out, reward_function, training_seed
 from .finetune import Origin, held_out_error
-from .gate import fit_exit_gate
+from .gate import fit_shared_gate
 from .keep import BEST, LAST, best, newest_is_best
-from .metrics import Starts, imagine, open_loop_rmse
 from .refused import REFUSED
 from .state import restore_state, save_state
 from .team import ALONE, Team
-from .trainer import WorldModelTrainer
+from .trainer import Subject, WorldModelTrainer, scaling_data
 
-WIDEN_ROWS = 1 << 18
-"""Observations that the model is shown at once before a round."""
-
-START_MARGIN = 0.01
-"""Distance to the joint limits of a start that is chained to the episode before [rad]."""
-
-EXIT_KEYS = ("threshold", "mean_loops", "met")
-"""What the summary says of each calibrated exit rule; `met` is 0 where its error stayed above the budget."""
+NAMES = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
+"""What the summary calls entries of the history."""
 
 
 @dataclass
@@ -76,13 +67,14 @@ class TrainingRun:
         rounds_done: finished rounds.
         train_time_s: time spent in them [s].
         gate: how the exit gate does after training, see `fit_exit_gate`.
-        exits: what calibration found for each exit rule, see `calibrate_exits`.
         errors: of a fine-tuned model on new and old motion, before and after.
-        depths: transitions by their number of loops, for each exit rule, see `depth_counts`.
         on_entry: is handed each new entry of the history.
         offline: nothing is done in the environment, see `use_data`.
         team: the processes of a data-parallel training.
         origin: what is fine-tuned, see `begin_from`; None where the weights are new.
+        others: further environments that the same model is trained on, with their spaces.
+        arenas: all environments, env first.
+        shared: the model of several environments; None where there is one.
     """
 
     env: gym.Env[Any, Any]
@@ -98,58 +90,90 @@ class TrainingRun:
     rounds_done: int = 0
     train_time_s: float = 0.0
     gate: dict[str, float] = field(default_factory=dict)
-    exits: dict[str, dict[str, float]] = field(default_factory=dict)
-    depths: dict[str, list[int]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     on_entry: Callable[[dict[str, float]], None] | None = None
     offline: bool = False
     origin: Origin | None = None
     team: Team = ALONE
+    others: Sequence[tuple[gym.Env[Any, Any], Spaces]] = ()
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
-        s = self.spaces
-        model = build_model(self.model_config, *s.of_model)
-        self.model = model.to(find_device(self.device))  # drawn on the CPU: the same weights everywhere
-        place = Place(self.train.replay_memory_gb * GB, self.folder)
-        self.buffer = ReplayBuffer(self.train.buffer_size, *s.sizes, place=place)
+        everywhere = [(self.env, self.spaces), *self.others]
+        self.shared: SharedModel | None = None
+        models = self._models([spaces for _, spaces in everywhere])
+        self.model = models[0]
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed + self.team.rank)
-        self.explorer = ExplorationPolicy(s.nu, self.rng, self.collect.correlation, self.collect.scale)
         self.planner_noise = seeded(self.model.device, self.seed)
-        self.agent = make_agent(self.model, s, self.planner_config, self.planner_noise)
+        names = short_names([spaces for _, spaces in everywhere])
+        parts = zip(names, everywhere, models, strict=True)
+        self.arenas = [self._arena(name, *where, model) for name, where, model in parts]
         self.trainer = WorldModelTrainer(
             self.model,
             self.train.update,
             self.train.rounds * self.train.updates_per_round,
             self.rng,
             self.generator,
-            s.position_columns,
+            self.spaces.position_columns,
             reward_function(self.env),
             self.team,
+            [Subject(a.model, a.spaces.position_columns, reward_function(a.env)) for a in self.arenas[1:]],
         )
         self.trainer.refused = self.folder / (REFUSED if self.team.lead else f"{self.team.rank}_{REFUSED}")
-        self.held_out: list[Episode] = []
+
+    def _models(self, spaces: Sequence[Spaces]) -> Sequence[DynamicsModel]:
+        """A new model as each environment sees it, drawn on the CPU: the same weights everywhere."""
+        device = find_device(self.device)
+        if len(spaces) == 1:
+            return [build_model(self.model_config, *spaces[0].of_model).to(device)]
+        self.shared = SharedModel(self.model_config, spaces, device)
+        return self.shared.views
+
+    def _arena(self, name: str, env: gym.Env[Any, Any], spaces: Spaces, model: DynamicsModel) -> Arena:
+        place = Place(self.train.replay_memory_gb * GB, self.folder)
+        buffer = ReplayBuffer(self.train.buffer_size, *spaces.sizes, place=place)
+        explorer = ExplorationPolicy(spaces.nu, self.rng, self.collect.correlation, self.collect.scale)
+        agent = make_agent(model, spaces, self.planner_config, self.planner_noise)
+        return Arena(name, env, spaces, model, buffer, explorer, agent)
+
+    @property
+    def buffer(self) -> ReplayBuffer:
+        """What was recorded in env."""
+        return self.arenas[0].buffer
+
+    @property
+    def held_out(self) -> list[Episode]:
+        """Episodes of env that are measured on."""
+        return self.arenas[0].held_out
+
+    @property
+    def depths(self) -> dict[str, list[int]]:
+        """How deep the exits go in env."""
+        return self.arenas[0].depths
+
+    @property
+    def weights(self) -> torch.nn.Module:
+        """All that is learned, and the scaling with it."""
+        return self.model if self.shared is None else self.shared
 
     def run(self, on_round: Callable[[ClosedLoopResult | None], None] | None = None) -> Checkpoint:
         """Do what is left of the run.
 
         Args:
-            on_round: called after each round with the planner-made episodes, None after the last round.
+            on_round: called after each round with the planner-made episodes of env, None after the last round.
 
         Returns:
             the trained model.
         """
         if not self.team.lead:
             return self._follow()
-        if not self.offline:
-            self.held_out = record_held_out(self.env, self.spaces.nu, self.collect, self.train.held_out)
-        if len(self.buffer) == 0:
-            episodes = self.collect.episodes
-            explorer = make_explorer(self.env, self.spaces.nu, self.collect, self.rng)
-            explore(self.env, explorer, self.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
+        for arena in self.arenas:
+            self._begin(arena)
         if self.origin is not None:
             self._compare("before", self.origin.checkpoint.model)
+        elif self.rounds_done == 0 and self.shared is not None:
+            self.shared.fit_normalizers([scaling_data(arena.buffer, self.model.device) for arena in self.arenas])
         elif self.rounds_done == 0:
             self.trainer.fit_normalizers(self.buffer)
         if self.team.size > 1:
@@ -159,18 +183,26 @@ class TrainingRun:
                 started = time.perf_counter()
                 self._update()
                 self.rounds_done += 1
-                result = self._collect() if self.rounds_done < self.train.rounds else None
-                self._log_round(result)
+                results = self._collect() if self.rounds_done < self.train.rounds else []
+                self._log_round(results)
                 self.train_time_s += time.perf_counter() - started
                 self._keep()
                 self._pass_on()
                 if on_round is not None:
-                    on_round(result)
-            if isinstance(self.model, LoopWM):
-                self._calibrate(self.model)
+                    on_round(results[0] if results else None)
+            self._calibrate()
         if self.origin is not None:
             self._compare("after", self.model)
         return self.checkpoint()
+
+    def _begin(self, arena: Arena) -> None:
+        """Record what is measured on and, where nothing was recorded yet, what is learned from at first."""
+        if not self.offline:
+            arena.held_out = record_held_out(arena.env, arena.spaces.nu, self.collect, self.train.held_out)
+        if len(arena.buffer) == 0:
+            explorer = make_explorer(arena.env, arena.spaces.nu, self.collect, self.rng)
+            episodes = self.collect.episodes
+            explore(arena.env, explorer, arena.buffer, episodes, lambda i: training_seed(self.seed, 0, i))
 
     def _follow(self) -> Checkpoint:
         """The part of a process that is not the lead: its share of each batch."""
@@ -224,38 +256,44 @@ class TrainingRun:
         check_recorded(episodes, held_out, self.train.buffer_size)
         for episode in episodes:
             self.buffer.add(episode)
-        self.held_out, self.offline = list(held_out), bool(held_out)
+        self.arenas[0].held_out, self.offline = list(held_out), bool(held_out)
 
     def summary(self) -> dict[str, float | int | str]:
-        """Flat keys of summary.json."""
+        """Flat keys of summary.json; of several environments each one's stand under its name."""
         last = self.history[-1] if self.history else {}
         top = best(self.history) or {}
-        names = {"val_rmse_h1": "open_loop_rmse_h1", "val_rmse_h5": "open_loop_rmse_h5", "loss": "train_loss"}
-        return {
+        values: dict[str, float | int | str] = {
             "train_updates": self.trainer.updates,
-            "train_transitions": len(self.buffer),
+            "train_transitions": self.transitions,
             "train_time_s": self.train_time_s,
             "parameters": self.checkpoint().parameters,
-            "env_id": self.spaces.env_id,
+            "env_id": ", ".join(arena.spaces.env_id for arena in self.arenas),
             "seed": self.seed,
-            **{key: last[name] for name, key in names.items() if name in last},
+            **{key: last[name] for name, key in NAMES.items() if name in last},
             **{f"best_{key}": top[key] for key in ("round", "success_rate") if key in top},
             **self.gate,
             **self.errors,
-            **{f"exit_{rule}_{key}": about[key] for rule, about in self.exits.items() for key in EXIT_KEYS},
         }
+        for arena in self.arenas:
+            values |= arena.summary(last, top) if self.shared else arena.exit_summary()
+        return values
+
+    @property
+    def transitions(self) -> int:
+        """Recorded transitions of all environments."""
+        return sum(len(arena.buffer) for arena in self.arenas)
 
     def checkpoint(self) -> Checkpoint:
         """The model as it is now."""
         info = {
             "updates": self.trainer.updates,
             "rounds": self.rounds_done,
-            "transitions": len(self.buffer),
+            "transitions": self.transitions,
             "train_time_s": self.train_time_s,
             "seed": self.seed,
             "torch": str(torch.__version__),
         }
-        return Checkpoint(self.model.eval(), self.model_config, self.spaces, info)
+        return Checkpoint(self.model.eval(), self.model_config, self.spaces, info, self.shared)
 
     def _keep(self) -> None:
         """Write checkpoints of the last round and, when this is it, of the best."""
@@ -273,15 +311,14 @@ class TrainingRun:
 
     def _update(self) -> None:
         self.model.train()
-        seen = self.buffer.observations
-        for start in range(0, len(seen), WIDEN_ROWS):
-            self.model.widen(torch.from_numpy(seen[start : start + WIDEN_ROWS]).to(self.model.device))
+        for arena in self.arenas:
+            arena.widen()
         name = f"train {self.rounds_done + 1}/{self.train.rounds}"
         smooth: dict[str, float] = {}
         started = time.perf_counter()
         with progress(name, self.train.updates_per_round, file=None if self.team.lead else io.StringIO()) as bar:
             for i in range(self.train.updates_per_round):
-                values = self.trainer.update(self.buffer)
+                values = self.trainer.update(*(arena.buffer for arena in self.arenas))
                 for key, value in values.items():
                     smooth[key] = value if key not in smooth else 0.95 * smooth[key] + 0.05 * value
                 bar.advance(loss=smooth["loss"])
@@ -291,56 +328,38 @@ class TrainingRun:
                     self._note({**now, **smooth})
         self.model.eval()
 
-    def _calibrate(self, model: LoopWM) -> None:
+    def _calibrate(self) -> None:
         """What a trained LoopWM decides at run time: its gate, the thresholds of its exits, its monitor's levels."""
-        if self.model_config.kind == "loopwm":
-            rng = np.random.default_rng(self.seed)
-            self.gate = fit_exit_gate(model, self.buffer, self.train.gate, self.trainer.obs_weight, rng)
-            self.exits = calibrate_exits(model, self.held_out)
-            self.depths = depth_counts(model, self.held_out)
-            model.exit_rule = exit_rule(self.model_config, model)  # a threshold in the configuration wins
-        calibrate_monitor(model, self.held_out)
+        looped = [(arena.model, arena.buffer) for arena in self.arenas if isinstance(arena.model, LoopWM)]
+        if looped and self.model_config.kind == "loopwm":
+            weights = [self.trainer.obs_weight, *(other.obs_weight(self.train.update) for other in self.trainer.others)]
+            examples = [(*some, weight) for some, weight in zip(looped, weights, strict=True)]
+            self.gate = fit_shared_gate(examples, self.train.gate, np.random.default_rng(self.seed))
+        for arena in self.arenas:
+            arena.calibrate(self.model_config)
 
-    def _collect(self) -> ClosedLoopResult | None:
+    def _collect(self) -> list[ClosedLoopResult]:
+        """Let the planner collect in all environments in turn; nothing where the run is offline."""
         count = self.train.episodes_per_round
         if count == 0 or self.offline:
-            return None
-        policy = NoisyPolicy(self.agent, self.explorer, self.train.noise)
-        with progress(f"plan {self.rounds_done}/{self.train.rounds}", count) as bar:
+            return []
+        seeds = [training_seed(self.seed, self.rounds_done, i) for i in range(count)]
+        title = f"plan {self.rounds_done}/{self.train.rounds}"
+        titles = [title if len(self.arenas) == 1 else f"{title} {arena.name}" for arena in self.arenas]
+        return [a.play(name, seeds, self.train) for a, name in zip(self.arenas, titles, strict=True)]
 
-            def keep(episode: Episode, success: bool) -> None:
-                self.buffer.add(episode)
-                bar.advance()
-
-            seeds = [training_seed(self.seed, self.rounds_done, i) for i in range(count)]
-            return evaluate(self.env, policy, seeds, keep, self._chained_start)
-
-    def _chained_start(self, i: int, before: Episode | None) -> dict[str, Any] | None:
-        """Start where the episode before ended; every `chain`-th one starts afresh."""
-        base = self.env.unwrapped
-        if before is None or i % self.train.chain == 0 or not isinstance(base, ArmEnv):
-            return None
-        if not self.spaces.joints[1]:  # nobody can read off a picture where the joints are
-            return None
-        if any(name.startswith("object") for name in self.spaces.groups):  # which may be where the arm was
-            return None
-        q = before.obs[-1, self.spaces.joint_columns]
-        return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
-
-    def _log_round(self, result: ClosedLoopResult | None) -> None:
-        starts = Starts.of(self.held_out, MEASURED, 5, self.model.context).to(self.model.device)
+    def _log_round(self, results: Sequence[ClosedLoopResult]) -> None:
         old = [] if self.origin is None else self.origin.held_out
-        rmse = open_loop_rmse(self.model, imagine(self.model, starts), starts)
+        names = [arena.name for arena in self.arenas]
         entry = {
             **(self.history[-1] if self.history else {"update": self.trainer.updates}),
             "round": self.rounds_done,
-            "val_rmse_h1": float(rmse[0]),
-            f"val_rmse_h{MEASURED}": float(rmse[-1]),
+            **mean_entry([arena.errors() for arena in self.arenas], names),
             **({f"val_old_rmse_h{MEASURED}": held_out_error(self.model, old)} if old else {}),
         }
-        if result is not None:
-            summary = result.summary()
-            entry |= {key: float(summary[key]) for key in ("success_rate", "final_distance_m_median")}
+        if results:
+            summaries = [result.summary() for result in results]
+            entry |= mean_entry([{key: float(summary[key]) for key in PLANNED} for summary in summaries], names)
         self._note(entry)
 
     def _note(self, entry: dict[str, float]) -> None:

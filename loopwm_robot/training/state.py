@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,14 @@ def save_state(run: TrainingRun, generators: Sequence[torch.Tensor] = ()) -> Non
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     tag = f"round_{run.rounds_done}"
-    run.buffer.save(run.folder / f"{tag}.npz")
+    for arena, file in zip(run.arenas, buffer_files(run.folder, tag, len(run.arenas)), strict=True):
+        arena.buffer.save(file)
     tensors, groups = _flatten_optimizer(run.trainer.optimizer)
-    tensors |= {f"model.{name}": t.detach().cpu() for name, t in run.model.state_dict().items()}
+    tensors |= {f"model.{name}": t.detach().cpu() for name, t in run.weights.state_dict().items()}
     for name, generator in (("generator", run.generator), ("planner", run.planner_noise)):
         tensors[f"random.{name}"] = generator.get_state()
     tensors |= {f"random.generator.{rank}": state for rank, state in enumerate(generators) if rank}
+    noises = [arena.explorer.noise.tolist() for arena in run.arenas]
     header = {
         "groups": json.dumps(groups),
         "state": json.dumps(
@@ -40,7 +43,7 @@ def save_state(run: TrainingRun, generators: Sequence[torch.Tensor] = ()) -> Non
                 "train_time_s": run.train_time_s,
                 "history": run.history,
                 "rng": run.rng.bit_generator.state,
-                "explorer": run.explorer.noise.tolist(),
+                "explorer": noises[0] if len(noises) == 1 else noises,
             }
         ),
     }
@@ -57,7 +60,7 @@ def restore_state(run: TrainingRun) -> bool:
         return False
     tensors, header = load_tensors(saved[-1])
     state = json.loads(header["state"])
-    run.model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
+    run.weights.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
     _restore_optimizer(run.trainer.optimizer, tensors, json.loads(header["groups"]))
     mine = f"random.generator.{run.team.rank}" if run.team.rank else "random.generator"
     if mine in tensors:  # otherwise there were fewer processes
@@ -65,13 +68,21 @@ def restore_state(run: TrainingRun) -> bool:
     noise = tensors["random.planner"]
     if noise.shape == run.planner_noise.get_state().shape:  # otherwise it was drawn on another kind of device
         run.planner_noise.set_state(noise)
-    run.buffer.load(saved[-1].with_suffix(".npz"))
+    noises = [state["explorer"]] if len(run.arenas) == 1 else state["explorer"]
+    files = buffer_files(run.folder, saved[-1].stem, len(run.arenas))
+    for arena, file, arena_noise in zip(run.arenas, files, noises, strict=True):
+        arena.buffer.load(file)
+        arena.explorer.noise = np.asarray(arena_noise)
     run.trainer.updates, run.rounds_done = state["updates"], state["rounds_done"]
     run.train_time_s, run.history = state["train_time_s"], state["history"]
     run.rng.bit_generator.state = state["rng"]
-    run.explorer.noise = np.asarray(state["explorer"])
     run.model.eval()  # as a finished round leaves it
     return True
+
+
+def buffer_files(folder: Path, tag: str, count: int) -> list[Path]:
+    """Files of the replay buffers: one, or one for each of several environments."""
+    return [folder / f"{tag}.npz"] if count == 1 else [folder / f"{tag}.{i}.npz" for i in range(count)]
 
 
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:

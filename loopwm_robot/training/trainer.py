@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.buffer import ReplayBuffer, RewardFn
+from ..data.buffer import ReplayBuffer, RewardFn, shares
 from ..models.dynamics import DynamicsModel, Unroll
 from ..models.loopwm import LoopWM
 from ..types import SequenceBatch, joined
@@ -88,28 +89,62 @@ class UpdateConfig:
             )
 
 
+@dataclass(frozen=True)
+class Subject:
+    """An environment that a model is trained on (models/shared.py).
+
+    Attributes:
+        model: as this environment sees it.
+        position: columns of the observation that get the loss weight `position`.
+        reward_fn: the task's reward, for hindsight goals; None keeps the recorded ones.
+    """
+
+    model: DynamicsModel
+    position: slice
+    reward_fn: RewardFn | None = None
+
+    def obs_weight(self, config: UpdateConfig) -> Tensor:
+        """Weight of each observed number (n_obs,)."""
+        weight = torch.ones(self.model.n_obs, device=self.model.device)
+        weight[self.position] = config.loss.position
+        return weight
+
+
+Terms = tuple[Tensor, Tensor, dict[str, Tensor]]
+"""The loss of the dynamics, that of policy and value (0 without), and their terms, detached."""
+
+
 class Losses(nn.Module):
     """All losses of a model as one module, whose forward pass torch can watch.
 
     Args:
-        model: with everything that is trained.
+        models: with everything that is trained: one, or the views of one for each environment.
         config: settings.
-        obs_weight: weight of each observed number (n_obs,).
+        obs_weights: for each of them the weight of each observed number (n_obs,).
         team: the processes that share a batch.
     """
 
-    def __init__(self, model: DynamicsModel, config: UpdateConfig, obs_weight: Tensor, team: Team) -> None:
+    def __init__(
+        self, models: Sequence[DynamicsModel], config: UpdateConfig, obs_weights: Sequence[Tensor], team: Team
+    ) -> None:
         super().__init__()
-        self.model, self.config, self.obs_weight, self.team = model, config, obs_weight, team
+        self.models, self.config, self.obs_weights, self.team = tuple(models), config, obs_weights, team
+        self.watched = nn.ModuleList(models)
 
-    def forward(
-        self, batch: SequenceBatch, how: Unroll, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The loss of the dynamics, that of policy and value (0 without), and their terms, detached."""
-        c, model = self.config, self.model
+    def forward(self, batches: Sequence[SequenceBatch], how: Unroll, generator: torch.Generator) -> Terms:
+        """The losses of one batch for each model; their means where there are several."""
+        parts = [self._of(i, batch, how, generator) for i, batch in enumerate(batches)]
+        if len(parts) == 1:
+            return parts[0]
+        losses, acting, terms = zip(*parts, strict=True)
+        means = {name: torch.stack([some[name] for some in terms]).mean() for name in terms[0]}
+        return torch.stack(losses).mean(), torch.stack(acting).mean(), means
+
+    def _of(self, i: int, batch: SequenceBatch, how: Unroll, generator: torch.Generator) -> Terms:
+        c, model = self.config, self.models[i]
         unrolled = model.unroll(batch, how, generator)
         loss, terms = world_model_loss(
-            model, batch, c.loss, self.obs_weight, how, generator, unrolled, self.team.mean
+            model, batch, c.loss, self.obs_weights[i], how, generator, unrolled, self.team.mean
         )
         if model.actor_critic is None:
             return loss, torch.zeros_like(loss), terms
@@ -129,6 +164,7 @@ class WorldModelTrainer:
         position: columns of the observation that get the loss weight `position`.
         reward_fn: the task's reward, for hindsight goals; None keeps the recorded ones.
         team: the processes that share each batch.
+        others: further environments whose views of the same model are trained with it.
 
     Attributes:
         updates: done so far.
@@ -147,16 +183,16 @@ class WorldModelTrainer:
         position: slice,
         reward_fn: RewardFn | None = None,
         team: Team = ALONE,
+        others: Sequence[Subject] = (),
     ) -> None:
         self.team = team
         self.model, self.config, self.total_updates = model, config, total_updates
-        self.rng, self.generator, self.reward_fn = rng, generator, reward_fn
+        self.rng, self.generator, self.reward_fn, self.others = rng, generator, reward_fn, tuple(others)
         self.updates = 0
         self.refused: Path | None = None
         self.old: ReplayBuffer | None = None
         self.anchor: Anchor | None = None
-        self.obs_weight = torch.ones(model.n_obs, device=model.device)
-        self.obs_weight[position] = config.loss.position
+        self.obs_weight = Subject(model, position).obs_weight(config)
         acting = [] if model.actor_critic is None else list(model.actor_critic.parameters())
         self.acting = [p for p in acting if p.requires_grad]
         apart = {id(p) for p in acting}
@@ -171,9 +207,8 @@ class WorldModelTrainer:
         self._losses: nn.Module | None = None
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
-        """Take the scaling of observations, their changes and goals from the data."""
-        arrays = (*buffer.transitions(NORMALIZER_ROWS), buffer.goals[:NORMALIZER_ROWS])
-        self.model.fit_normalizers(*(torch.from_numpy(a).to(self.model.device) for a in arrays))
+        """Take the scaling of observations, their changes and goals from the data of a single environment."""
+        self.model.fit_normalizers(*scaling_data(buffer, self.model.device))
         images = buffer.images(NORMALIZER_IMAGES)
         if images is not None and isinstance(self.model, LoopWM) and self.model.vision is not None:
             self.model.vision.normalizer.fit(torch.from_numpy(images))
@@ -187,16 +222,19 @@ class WorldModelTrainer:
         fall = (progress - warm) / (1 - warm)
         return self.config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * fall)))
 
-    def _draw(self, buffer: ReplayBuffer, length: int) -> SequenceBatch:
-        c, rest = self.config, (length, self.rng, self.reward_fn, self.config.relabel_fraction, self.model.context)
-        again = 0 if self.old is None else round(c.old_share * c.batch_size)
+    def _draw(self, buffer: ReplayBuffer, length: int, size: int, reward_fn: RewardFn | None) -> SequenceBatch:
+        c, rest = self.config, (length, self.rng, reward_fn, self.config.relabel_fraction, self.model.context)
+        again = 0 if self.old is None else round(c.old_share * size)
         if self.old is None or again == 0:
-            return buffer.sample(c.batch_size, *rest)
+            return buffer.sample(size, *rest)
         old = self.old.sample(again, *rest)
-        return old if again == c.batch_size else joined(buffer.sample(c.batch_size - again, *rest), old)
+        return old if again == size else joined(buffer.sample(size - again, *rest), old)
 
-    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+    def update(self, *buffers: ReplayBuffer) -> dict[str, float]:
         """One gradient step on a fresh batch.
+
+        Args:
+            buffers: one for each environment; the batch has equal shares of them, the first ones get what is left over.
 
         Returns:
             the loss, its terms, the gradient norm before clipping, and the learning rate.
@@ -207,16 +245,22 @@ class WorldModelTrainer:
         c = self.config
         chunk = c.chunks[int(self.rng.integers(len(c.chunks)))] if len(c.chunks) > 1 else c.chunks[0]
         length = chunk * curriculum_horizon(self.updates, c.curriculum, c.sequence_length)
-        batch = self._draw(buffer, length)
+        sizes, rewards = shares(c.batch_size, len(buffers)), (self.reward_fn, *(o.reward_fn for o in self.others))
+        drawn = [
+            self._draw(buffer, length, size, reward_fn)
+            for buffer, size, reward_fn in zip(buffers, sizes, rewards, strict=True)
+        ]
         if self.team.size > 1:  # the same batch everywhere
-            batch = batch.part(self.team.part(c.batch_size))
-        batch = batch.to(self.model.device)
+            drawn = [batch.part(self.team.part(len(batch.action))) for batch in drawn]
+        batches = [batch.to(self.model.device) for batch in drawn]
         how = Unroll(c.observe_prob, chunk)
         if self._losses is None:
-            self._losses = self.team.wrapped(Losses(self.model, c, self.obs_weight, self.team))
+            models = [self.model, *(other.model for other in self.others)]
+            weights = [self.obs_weight, *(other.obs_weight(c) for other in self.others)]
+            self._losses = self.team.wrapped(Losses(models, c, weights, self.team))
         self.optimizer.zero_grad(set_to_none=True)
         with self.team.noticing():
-            loss, acting, terms = self._losses(batch, how, self.generator)
+            loss, acting, terms = self._losses(batches, how, self.generator)
             (loss + acting).backward()  # neither has a gradient in what the other trains
         norm = torch.nn.utils.clip_grad_norm_(self.dynamics, c.grad_clip)
         actor_critic = self.model.actor_critic
@@ -224,7 +268,8 @@ class WorldModelTrainer:
             norm = norm + torch.nn.utils.clip_grad_norm_(self.acting, c.grad_clip)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             if self.refused is not None:
-                save_batch(self.refused, batch)
+                for i, batch in enumerate(batches):
+                    save_batch(self.refused.with_suffix(f".{i}.npz") if i else self.refused, batch)
             kept = "" if self.refused is None else f" in {self.refused}"
             raise TrainingError(
                 f"update {self.updates}: loss {float(loss.detach()):g}, gradient norm {float(norm):g}, allowed finite; "
@@ -242,3 +287,11 @@ class WorldModelTrainer:
         numbers = self.team.mean(torch.stack([loss.detach(), *terms.values()])).cpu()
         values = {name: float(number) for name, number in zip(("loss", *terms), numbers, strict=True)}
         return {**values, "grad_norm": float(norm), "learning_rate": rate}
+
+
+def scaling_data(buffer: ReplayBuffer, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations, those one control step later (rows, n_obs), and goals (any, n_goal) that scalings come from."""
+    before, after = buffer.transitions(NORMALIZER_ROWS)
+    arrays = (before, after, buffer.goals[:NORMALIZER_ROWS])
+    obs, following, goals = (torch.from_numpy(a).to(device) for a in arrays)
+    return obs, following, goals

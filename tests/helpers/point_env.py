@@ -9,24 +9,23 @@ import numpy as np
 
 
 class PointEnv(gym.Env[Any, Any]):
-    """x' = x + GAIN a in 2-D, kept in [-FAR, FAR]; reward -|x - goal|; goal-dict observation (x, constant 1)."""
+    """x' = x + GAIN a in DIMS-D, kept in [-FAR, FAR]; reward -|x - goal|; goal-dict observation (x, constant 1)."""
 
     ctrl_dt = 0.1
+    DIMS = 2
     GAIN, START, FAR, NEAR = 0.1, 0.5, np.inf, 0.1
     """Step of an action, range of start and goal, end of the world, distance that is a success."""
 
     def __init__(self, steps: int = 10) -> None:
         self.steps = steps
-        box = gym.spaces.Box(-5, 5, (2,), np.float32)
-        self.observation_space = gym.spaces.Dict(
-            {"observation": gym.spaces.Box(-5, 5, (3,), np.float32), "achieved_goal": box, "desired_goal": box}
-        )
-        self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        seen, box = (gym.spaces.Box(-5, 5, (n,), np.float32) for n in (self.DIMS + 1, self.DIMS))
+        self.observation_space = gym.spaces.Dict({"observation": seen, "achieved_goal": box, "desired_goal": box})
+        self.action_space = gym.spaces.Box(-1, 1, (self.DIMS,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.x, self.t = self.np_random.uniform(-self.START, self.START, 2), 0
-        self.goal = self.np_random.uniform(-self.START, self.START, 2)
+        self.x, self.t = self.np_random.uniform(-self.START, self.START, self.DIMS), 0
+        self.goal = self.np_random.uniform(-self.START, self.START, self.DIMS)
         return self._obs(), self._info()
 
     def step(self, action):

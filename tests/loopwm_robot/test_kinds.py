@@ -220,8 +220,9 @@ def test_planned_episodes_with_objects_start_afresh(tmp_path: Path) -> None:
         spaces = spaces_of(env, env_config)
         run = TrainingRun(env, spaces, config("loopwm"), FAST, CollectConfig(), training, 0, tmp_path)
         before, _ = run_episode(env, UniformPolicy(spaces.nu, np.random.default_rng(0)), 0)
-        assert (run._chained_start(1, before) is not None) == chained
-        assert run._chained_start(0, before) is None
+        arena = run.arenas[0]
+        assert (arena.chained_start(1, before, training.chain) is not None) == chained
+        assert arena.chained_start(0, before, training.chain) is None
 
 
 @pytest.mark.parametrize("config", [PUSH, EnvConfig(id="LoopWM/PandaReachHidden-v0")], ids=["push", "hidden"])
