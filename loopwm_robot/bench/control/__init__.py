@@ -114,6 +114,7 @@ def notes(config: ControlBench, rows: list[Row]) -> list[str]:
     tables = {str(row["table"]) for row in rows}
     told = list(race.NOTES) if race.TABLE in tables else []
     told += [transfer.note(config)] if transfer.ARMS in tables else []
+    told += [tasks.NOTE] if tasks.TABLE in tables else []
     told += metaworld.notes(config, of(rows, metaworld.RUNS)) if metaworld.RUNS in tables else []
     if config.experiment:
         told.append(f"The claims are about the default, not about experiment={config.experiment}: none is made.")

@@ -39,7 +39,7 @@ class Point:
 
     def meets(self, target: Target) -> bool:
         """Whether the target is reached."""
-        return (self.success if target.of == "success" else self.mean_return) >= target.least
+        return target.met(self.success, self.mean_return)
 
 
 @dataclass(frozen=True)

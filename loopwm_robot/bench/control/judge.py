@@ -100,15 +100,15 @@ class Judge:
     def measure(self, actor: Actor, steps: int) -> None:
         """Measure now. Raises: Over: the target is reached."""
         now, begun = self.time_s, time.monotonic()
-        score = measure(self.env, actor, self.request.goals, self.request.target)
-        self.curve = self.curve.with_point(Point.of(now, steps, score))
+        point = Point.of(now, steps, measure(self.env, actor, self.request.goals, self.request.target))
+        self.curve = self.curve.with_point(point)
         self.curve.save(self.file)
         self._next = max(self._next, now) * self.request.spacing
         self._marks = [mark for mark in self._marks if mark > steps]
-        found = f"success {score.success:.2f}, return {score.mean_return:.4g}"
+        found = f"success {point.success:.2f}, return {point.mean_return:.4g}"
         print(f"{self.request.peer}: {now:.0f} s, {steps} steps, {found}", file=sys.stderr)
         self._measuring += time.monotonic() - begun
-        if self.request.target is not None and score.meets(self.request.target):
+        if self.request.target is not None and point.meets(self.request.target):
             raise Over
 
     def end(self, actor: Actor, steps: int, about: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ...checkpoint import CHECKPOINT_FILE, load_checkpoint
 from ...config import EnvConfig
 from ...threads import torch_threads
 from ..common import Claim, Row
@@ -18,7 +17,7 @@ from .ours import agent_score, trained
 from .published import METAWORLD, PUBLISHED, SOURCE, published
 from .race import Runners, arguments_of, peer_curve, settings_of
 from .races import NAMES, NEAR, OURS, TDMPC2
-from .settings import configured
+from .settings import model_of
 
 TABLE = "Meta-World: success after so many control steps"
 RUNS = "details: Meta-World, each training"
@@ -68,7 +67,7 @@ def mine(config: ControlBench, task: str, steps: int, seed: int, runners: Runner
     folder = folder_of(config, task, f"{OURS}_{steps}", seed)
     arguments = [*arguments_of(config, f"metaworld_{task}", seed, NEAR), *budget(steps, config.updates)]
     record = trained(folder, arguments, math.inf, runners.ours)
-    checkpoint, settings = load_checkpoint(folder / CHECKPOINT_FILE), configured(folder)
+    checkpoint, settings = model_of(folder)
     with torch_threads(config.threads):
         score = agent_score(checkpoint, settings.env, settings.planner, config.metaworld_goals, seed)
     row = _row(task, NAMES[OURS], steps, seed, score.success, score.episodes)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...build import make_env, planning_agent
-from ...checkpoint import Checkpoint, load_checkpoint
+from ...checkpoint import Checkpoint
 from ...config import EnvConfig, PlannerConfig
 from ...errors import RequestError
 from ...runs import write_text
@@ -19,7 +19,7 @@ from ...training.keep import LAST
 from ..common import commit
 from ..subruns import WatchedRunner, read_json
 from .curve import Curve, Point
-from .settings import configured
+from .settings import configured, model_of
 from .target import PolicyActor, Score, Target, measure
 
 RECORD, SNAPSHOTS = "bench.json", "snapshots"
@@ -174,18 +174,17 @@ def curve_of(
     curve, config = Curve.load(file), configured(folder)
     if curve.end == "reached":
         return curve
-    extra = config.train.held_out
+    extra = config.train.held_out * episode_steps(config.env)
     kept: dict[int, tuple[Snapshot, Checkpoint]] = {}
     for snapshot in record.snapshots:  # a round that was done again counts the second time
-        checkpoint = load_checkpoint(folder / SNAPSHOTS / snapshot.file)
+        checkpoint, _ = model_of(folder, f"{SNAPSHOTS}/{snapshot.file}")
         kept[int(checkpoint.info["rounds"])] = snapshot, checkpoint
     with torch_threads(threads):
         for snapshot, checkpoint in [kept[n] for n in sorted(kept)][len(curve.points) :]:
             if target is not None and curve.first(target) is not None:
                 break
             score = agent_score(checkpoint, config.env, config.planner, goals, config.seed, target)
-            steps = int(checkpoint.info["transitions"]) + extra * episode_steps(config.env)
-            point = Point.of(snapshot.time_s, steps, score)
+            point = Point.of(snapshot.time_s, int(checkpoint.info["transitions"]) + extra, score)
             curve = curve.with_point(point)
             curve.save(file)
             on_point(point)

@@ -33,6 +33,10 @@ class Target:
         if self.of not in ("success", "return"):
             raise ValueError(f"target.of is '{self.of}', allowed success, return")
 
+    def met(self, success: float, mean_return: float) -> bool:
+        """Whether these means reach it."""
+        return (success if self.of == "success" else mean_return) >= self.least
+
     def __str__(self) -> str:
         return f"{self.least:g} success" if self.of == "success" else f"a return of {self.least:g}"
 
@@ -75,10 +79,6 @@ class Score:
     mean_return: float
     distance_m: float
     episodes: int
-
-    def meets(self, target: Target) -> bool:
-        """Whether the target is reached."""
-        return (self.success if target.of == "success" else self.mean_return) >= target.least
 
 
 def measure(env: gym.Env[Any, Any], actor: Actor, goals: int, target: Target | None = None) -> Score:

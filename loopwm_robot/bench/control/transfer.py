@@ -12,7 +12,6 @@ import numpy as np
 from envs.randomize import Dynamics, DynamicsRanges
 from envs.ranges_file import write_ranges
 
-from ...checkpoint import CHECKPOINT_FILE, load_checkpoint
 from ...config import EnvConfig
 from ...threads import torch_threads
 from ..common import Claim, Row
@@ -20,7 +19,7 @@ from ..subruns import attempt
 from .config import ControlBench
 from .ours import agent_score, trained
 from .race import Runners, arguments_of
-from .settings import configured
+from .settings import model_of
 
 ENV, ID, CTRL_DT, EPISODE = "panda_reach", "LoopWM/PandaReach-v0", 0.05, 100
 NOMINAL = Dynamics(payload=1.5, friction=6.0, damping=2.0, delay=2)
@@ -95,7 +94,7 @@ def prepared(config: ControlBench, kind: str, seed: int, runners: Runners) -> Pa
 
 def tested(config: ControlBench, folder: Path, arm: Path, seed: int) -> Row:
     """Success of a controller on one arm."""
-    checkpoint, settings = load_checkpoint(folder / CHECKPOINT_FILE), configured(folder)
+    checkpoint, settings = model_of(folder)
     env = EnvConfig(ID, "joint_delta", "dense", randomize=str(arm))
     with torch_threads(config.threads):
         score = agent_score(checkpoint, env, settings.planner, config.arm_goals, seed)
