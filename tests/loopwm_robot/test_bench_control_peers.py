@@ -40,14 +40,20 @@ class Buffer:
 """,
     "tdmpc2.py": """
 import torch
+class WorldModel(torch.nn.Linear):
+    total_params = 12
+    def init(self):
+        self.ready = True
+    def to(self, *args, **kwargs):
+        raise NotImplementedError('Cannot copy out of meta tensor')
 class TDMPC2(torch.nn.Module):
     def __init__(self, cfg):
         super().__init__()
         assert cfg.get('nothing') is None and cfg.lr == 3e-4 and cfg.bin_size == 0.2 and cfg.latent_dim == 512
         assert cfg.obs_shape == {'state': (5,)} and cfg.action_dim == 2 and cfg.episode_length == 10
         self.device = torch.device('cuda:0')
-        self.model = torch.nn.Linear(5, 2).to(self.device)
-        self.model.total_params = 12
+        self.model = WorldModel(5, 2).to(self.device)
+        assert self.model.ready
         self.optim = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, capturable=True)
     def act(self, obs, t0=False, eval_mode=False):
         assert obs.shape == (5,) and obs.dtype == torch.float32
@@ -97,16 +103,16 @@ def request(**changes: Any) -> judge.PeerRequest:
 
 
 def test_the_code_of_a_checkout_runs_on_the_cpu_until_it_is_good_enough(checkout: Path, tmp_path: Path) -> None:
-    (tmp_path / peer.REQUEST).write_text(json.dumps({"request": plain(request(tdmpc2=str(checkout)))}))
+    (tmp_path / judge.REQUEST).write_text(json.dumps({"request": plain(request(tdmpc2=str(checkout)))}))
     assert peer.main([str(tmp_path)]) == 0
-    found = json.loads((tmp_path / peer.CURVE).read_text())
+    found = json.loads((tmp_path / judge.CURVE).read_text())
     assert found["end"] == "reached" and found["steps"] == 10 and found["about"]["parameters"] == 12
     assert [point["success"] for point in found["points"]] == [1.0]
 
 
 def test_the_code_of_a_checkout_stops_at_its_limit(checkout: Path, tmp_path: Path) -> None:
     asked = request(tdmpc2=str(checkout), target=None, limit_steps=25, marks=(20,))
-    found = peer.run(asked, tmp_path / peer.CURVE, time.monotonic())
+    found = peer.run(asked, tmp_path / judge.CURVE, time.monotonic())
     assert found.end == "limit" and found.steps == 25 and [point.steps for point in found.points] == [20, 25]
 
 
@@ -151,7 +157,7 @@ def test_sac_learns_with_hindsight_where_there_are_goals(
     for module in (package, ModuleType("stable_baselines3.common"), callbacks):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(sac.metadata, "version", lambda name: "0")
-    found = peer.run(request(peer="sac"), tmp_path / peer.CURVE, time.monotonic())
+    found = peer.run(request(peer="sac"), tmp_path / judge.CURVE, time.monotonic())
     assert found.end == "reached" and found.steps == 10 and found.about["parameters"] == 3 + 4
     (policy, settings), *_ = given
     assert policy == "MultiInputPolicy" and settings["replay_buffer_class"] == "hindsight" and settings["gamma"] == 0.95
@@ -166,7 +172,7 @@ def test_stable_baselines_trains_with_and_without_goals(goal: bool, tmp_path: Pa
     env = EnvConfig("fetch/Reach-v4", "", "sparse") if goal else EnvConfig("dm/reacher-hard-repeat2-v0", "", "")
     target = Target() if goal else Target("return", 900.0, 1000.0)
     asked = request(peer="sac", env=env, goal=goal, target=target, limit_steps=1100, marks=(500,))
-    found = peer.run(asked, tmp_path / peer.CURVE, time.monotonic())
+    found = peer.run(asked, tmp_path / judge.CURVE, time.monotonic())
     assert found.steps == 1100 and [point.steps for point in found.points] == [500, 1100]
     assert "stable-baselines3" in found.about["package"] and np.isfinite(found.points[-1].mean_return)
 

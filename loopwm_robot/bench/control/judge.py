@@ -13,6 +13,9 @@ from ...config import EnvConfig
 from .curve import Curve, Point
 from .target import Actor, Target, measure
 
+REQUEST, CURVE = "request.json", "curve.json"
+"""Files in the folder of a training."""
+
 
 @dataclass(frozen=True)
 class PeerRequest:

@@ -16,10 +16,8 @@ import torch
 
 from ...schema import build
 from .curve import Curve
-from .judge import Judge, PeerRequest
+from .judge import CURVE, REQUEST, Judge, PeerRequest
 from .races import SAC
-
-REQUEST, CURVE = "request.json", "curve.json"
 
 
 def run(request: PeerRequest, file: Path, began: float) -> Curve:

@@ -20,9 +20,8 @@ from ..common import BenchmarkError, Claim, Row, commit
 from ..subruns import WatchedRunner, read_json
 from .config import ControlBench
 from .curve import Curve, Point
-from .judge import PeerRequest
+from .judge import CURVE, REQUEST, PeerRequest
 from .ours import curve_of, trained
-from .peer import CURVE, REQUEST
 from .races import NAMES, OURS, RACES, SAC, TDMPC2, Race
 from .tdmpc2 import NEEDS
 

@@ -52,6 +52,17 @@ class OnCPU:
         return torch.device("cpu")
 
 
+def staying(world_model: Any) -> Any:
+    """Its model, on the CPU where it was made: torch copies no module with parameters that hold no data."""
+
+    class Staying(world_model):  # type: ignore[misc]
+        def to(self, *_: Any) -> Any:
+            self.init()  # as its own does after moving
+            return self
+
+    return Staying
+
+
 def seen(raw: Any) -> torch.Tensor:
     """Observation and goal as one vector (n,)."""
     obs, _, goal = split_observation(raw)
@@ -139,6 +150,7 @@ def train(request: PeerRequest, judge: Judge) -> None:
     if request.device == "cpu" or not torch.cuda.is_available():
         for module in (agents, buffers, scales):
             module.torch = OnCPU()  # type: ignore[attr-defined]
+        agents.WorldModel = staying(agents.WorldModel)  # type: ignore[attr-defined]
     importlib.import_module("common.seed").set_seed(request.seed)
     env = make_env(request.env)
     cfg = configuration(request, source, common.MODEL_SIZE, env)

@@ -125,8 +125,8 @@ def tuned(config: ControlBench, seed: int, runners: Runners) -> list[Row]:
             chosen = [f"env={ENV}", f"env.randomize={arm}", f"collect.episodes={episodes}", f"seed={seed + 1}"]
             runners.ours(["collect", *chosen, f"out={data}"], lambda: True)
         out = folder / f"tuned_{config.minutes:g}"
-        arguments = [*arguments_of(config, ENV, seed, ()), "train=finetune", f"env.randomize={arm}"]
-        arguments += [f"init={base}", f"data={data}", f"old_data={base}"]
+        own = [text for text in arguments_of(config, ENV, seed, ()) if not text.startswith("model")]  # that of the base
+        arguments = [*own, "train=finetune", f"env.randomize={arm}", f"init={base}", f"data={data}", f"old_data={base}"]
         record = trained(out, arguments, math.inf, runners.ours)
         found = {"before": tested(config, base, arm, seed), "after": tested(config, out, arm, seed)}
         row: Row = {"table": TUNED, "seed": seed, "arm": arm.stem, "data [min]": config.minutes}
