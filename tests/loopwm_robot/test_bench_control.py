@@ -446,6 +446,8 @@ def test_trainings_can_be_composed_and_are_about_the_environments_that_others_ge
     for name in published.METAWORLD:
         settings = [*NEAR, *metaworld.budget(20_000, 0.25), f"env=metaworld_{name}"]
         assert compose("train", settings, TrainCommand).env == metaworld.env_of(name)
+    quick = control.QUICK["experiment"]
+    assert compose("train", [f"experiment={quick}", "env=metaworld_reach"], TrainCommand).train.rounds == 2
     config = compose("train", [*transfer.CONTEXT, f"env={transfer.ENV}"], TrainCommand)
     assert (config.env.id, config.model.context) == (transfer.ID, 10)
 

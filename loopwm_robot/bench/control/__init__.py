@@ -22,7 +22,7 @@ __all__ = ["QUICK", "SCHEMA", "ControlBench", "run"]
 SCHEMA = ControlBench
 QUICK: dict[str, Any] = {
     "seeds": [0],
-    "experiment": "smoke",
+    "experiment": "smoke_train",
     "limit_s": 20.0,
     "races": ["panda_reach", "fetch_reach"],
     "goals": 2,

@@ -15,33 +15,21 @@ from pathlib import Path
 import torch
 
 from ...schema import build
+from . import sac, tdmpc2
 from .curve import Curve
 from .judge import CURVE, REQUEST, Judge, PeerRequest
-from .races import SAC
+from .races import SAC, TDMPC2
+
+TRAINERS = {SAC: sac.train, TDMPC2: tdmpc2.train}
 
 
 def run(request: PeerRequest, file: Path, began: float) -> Curve:
     """Train a peer to its target or its limit."""
     torch.set_num_threads(request.threads)
     judge = Judge(request, file, began)
-    train = train_sac if request.peer == SAC else train_tdmpc2
-    train(request, judge)
+    TRAINERS[request.peer](request, judge)
     judge.env.close()
     return judge.curve
-
-
-def train_sac(request: PeerRequest, judge: Judge) -> None:
-    """Imported only now: its package is optional."""
-    from .sac import train
-
-    train(request, judge)
-
-
-def train_tdmpc2(request: PeerRequest, judge: Judge) -> None:
-    """Imported only now: its packages are optional."""
-    from .tdmpc2 import train
-
-    train(request, judge)
 
 
 def main(arguments: Sequence[str]) -> int:
