@@ -55,7 +55,7 @@ class OnCPU:
 def staying(world_model: Any) -> Any:
     """Its model, on the CPU where it was made: torch copies no module with parameters that hold no data."""
 
-    class Staying(world_model):  # type: ignore[misc]
+    class Staying(world_model):
         def to(self, *_: Any) -> Any:
             self.init()  # as its own does after moving
             return self
