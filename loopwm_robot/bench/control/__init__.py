@@ -112,7 +112,7 @@ def figures_of(rows: list[Row]) -> list[Figure]:
 def notes(config: ControlBench, rows: list[Row]) -> list[str]:
     """What a reader has to know of the parts that are there."""
     tables = {str(row["table"]) for row in rows}
-    told = list(race.NOTES) if race.TABLE in tables else []
+    told = race.notes(config) if race.TABLE in tables else []
     told += [transfer.note(config)] if transfer.ARMS in tables else []
     told += [tasks.NOTE] if tasks.TABLE in tables else []
     told += metaworld.notes(config, of(rows, metaworld.RUNS)) if metaworld.RUNS in tables else []

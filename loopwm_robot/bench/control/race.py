@@ -226,3 +226,13 @@ NOTES = (
     "measure its errors.",
     "Who does not reach the target within `limit_s` counts as having needed that long, in medians and claims.",
 )
+
+
+def notes(config: ControlBench) -> list[str]:
+    """How it was raced."""
+    how = "compiled" if config.tdmpc2_compile else "eagerly"
+    return [
+        *NOTES,
+        f"SAC + HER learns from the {config.her_reward} reward, the others from the dense one; reacher-hard has only "
+        f"one. TD-MPC2 has its model of {config.tdmpc2_size} million parameters and runs {how}.",
+    ]
