@@ -15,9 +15,9 @@ import pytest
 import torch
 from marks import slow_but
 
-from loopwm_robot.bench import planning
+from loopwm_robot.bench import planning, shelf
 from loopwm_robot.bench.common import Claim
-from loopwm_robot.bench.planning import closed_loop, quality, shelf, solvers, tdmpc2, timing
+from loopwm_robot.bench.planning import closed_loop, quality, solvers, tdmpc2, timing
 from loopwm_robot.bench.planning.config import PARTS, PlanningBench
 from loopwm_robot.bench.planning.problems import lqr, nothing, obstacles
 from loopwm_robot.cli.main import main

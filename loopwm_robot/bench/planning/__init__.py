@@ -14,6 +14,7 @@ from ...progress import progress
 from ...schema import plain
 from ...threads import torch_threads
 from ..common import Claim, Figure, Findings, Row
+from ..shelf import Measured, Shelf, origin_rows
 from .closed_loop import depth_claims, depth_rows, rate_claims, rate_rows
 from .config import PARTS, PlanningBench
 from .plots import draw, draw_rates
@@ -27,7 +28,6 @@ from .quality import (
     quality_rows,
     receding_rows,
 )
-from .shelf import Measured, Shelf, origin_rows
 from .solvers import PEERS, Solver, available
 from .tdmpc2 import side_by_side
 from .timing import BUSY, IDLE, deadline_rows, overhead, overhead_rows, share_rows

@@ -1,7 +1,8 @@
 """What was measured before: rows and claims of each finished unit of work, kept beside the trained models.
 
 A unit is a part of the benchmark, or a piece of one that takes minutes by itself. A unit that was measured by the same
-code with the same settings is not measured again; the page is made from all that is there.
+code with the same settings is not measured again; the page is made from all that is there. Where units take hours,
+those of other code count as well: the page names the commit of each.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...runs import write_text
-from ..common import Claim, Row, busy_cores, commit
+from ..runs import write_text
+from .common import Claim, Row, busy_cores, commit
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,18 @@ class Shelf:
 
     Args:
         folder: is made when the first unit is finished.
+        any_commit: units that other code measured are not measured again either.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.commit = folder, commit()
+    def __init__(self, folder: Path, any_commit: bool = False) -> None:
+        self.folder, self.commit, self.any_commit = folder, commit(), any_commit
 
     def measure(self, part: str, name: str, settings: dict[str, Any], make: Callable[[], Measured]) -> Unit:
         """The unit from the folder, or made and put there."""
         settings = json.loads(json.dumps(settings))
         file = self.folder / f"{part}{'_' if name else ''}{name}.json"
         found = self._read(file) if file.is_file() else None
-        if found is not None and (found.settings, found.commit) == (settings, self.commit):
+        if found is not None and found.settings == settings and (self.any_commit or found.commit == self.commit):
             return found
         busy, begun = busy_cores(0.2), time.perf_counter()
         rows, claims, notes = make()
