@@ -87,6 +87,7 @@ class SimArmDriver:
             first, if any.
         latency_s: delay of commands and of measurements, each way [s].
         noise_rad: standard deviation of the encoders [rad].
+        friction_nm: dry friction of the joints beside that of the model [N m].
         quantisation_rad: step of the encoders and of the targets [rad], 0 for none.
         gripper: a joint with an actuator of its own that opens the gripper, closed at its lower limit; None for none.
         faults: failures to come, as ``SimFault`` or plain mappings.
@@ -101,6 +102,7 @@ class SimArmDriver:
         home: str | Sequence[float] | None = None,
         latency_s: float = 0.0,
         noise_rad: float = 0.0,
+        friction_nm: float = 0.0,
         quantisation_rad: float = 0.0,
         faults: Sequence[SimFault | Mapping[str, Any]] = (),
         seed: int = 0,
@@ -111,12 +113,15 @@ class SimArmDriver:
         for name, value, unit in (
             ("latency_s", latency_s, "s"),
             ("noise_rad", noise_rad, "rad"),
+            ("friction_nm", friction_nm, "N m"),
             ("quantisation_rad", quantisation_rad, "rad"),
         ):
-            if not (np.isfinite(value) and 0.0 <= value <= 1.0):
-                raise ValueError(f"simulated arm {name} {value} {unit}, allowed [0, 1] {unit}")
+            high = 100.0 if name == "friction_nm" else 1.0
+            if not (np.isfinite(value) and 0.0 <= value <= high):
+                raise ValueError(f"simulated arm {name} {value} {unit}, allowed [0, {high:g}] {unit}")
         self._path, self._names, self._home = Path(mjcf_path), tuple(joint_names), home
         self._latency, self._noise, self._quantum = latency_s, noise_rad, quantisation_rad
+        self._friction = friction_nm
         self._faults = [f if isinstance(f, SimFault) else SimFault.from_mapping(f) for f in faults]
         self._rng = np.random.default_rng(seed)
         self._clock: Clock = clock or MonotonicClock()
@@ -138,6 +143,7 @@ class SimArmDriver:
         self._model = model = load(str(self._path))
         self._data = mj.MjData(model)
         self._locate()
+        model.dof_frictionloss[self._dof] += self._friction
         self._go_home()
         mj.mj_forward(model, self._data)
         self._opened_at = self._base = self._clock.now()

@@ -46,6 +46,19 @@ def test_it_tells_what_it_is_and_starts_at_home(make):
     assert state.t_host == 50.0 and state.tau is not None and state.fault is None
 
 
+@pytest.mark.parametrize("friction", [0.0, 4.0])
+def test_dry_friction_holds_against_a_small_push(make, clock, friction):
+    arm = make(friction_nm=friction)
+    arm.enable()
+    arm.freedrive(True)
+    arm.inject(kind="push", joint=0, value=2.0)
+    for _ in range(5):
+        clock.advance(0.2)
+        arm.read(0.0)
+    moved = abs(arm.true_q[0] - HOME[0])
+    assert moved < 0.01 if friction else moved > 0.05
+
+
 def test_joints_are_found_by_name_in_any_order_and_number(make, clock):
     arm = make(("wrist", "shoulder"))
     np.testing.assert_allclose(arm.read(0.0).q, [0.3, 0.2])
