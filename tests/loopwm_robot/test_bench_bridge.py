@@ -19,7 +19,9 @@ from loopwm_robot.bench.bridge import parity, reaches
 from loopwm_robot.bench.bridge.delay import follow
 from loopwm_robot.bench.bridge.paths import PATHS, SERVO_STEP
 from loopwm_robot.bench.subruns import RunFailed
+from loopwm_robot.cli.compose import compose
 from loopwm_robot.cli.main import main
+from loopwm_robot.config import TrainCommand
 from loopwm_robot.deploy.arm_config import arm_file
 from loopwm_robot.deploy.record import save_recording
 from loopwm_robot.deploy.result import DeployResult
@@ -191,3 +193,8 @@ def test_a_servo_bus_carries_the_plan_as_the_simulated_arm_does(tmp_path: Path, 
     assert row["greatest_difference_rad"] < 10 * SERVO_STEP and 0.0 <= row["delay_s"] < 0.1
     monkeypatch.setattr(parity, "ride", None)  # what is measured is not measured again
     assert parity.parity_row(path, tmp_path) == row
+
+
+def test_the_quick_form_trains_with_settings_that_training_has():
+    overrides = [f"experiment={bench.QUICK['experiment']}", "env=panda_reach"]
+    assert compose("train", overrides, TrainCommand).train.rounds == 2

@@ -31,7 +31,7 @@ class BridgeBench:
         parts: reaches, parity, or both.
         checkpoint: run folder of a trained controller, with {env} and {seed} in its name, such as
             runs/train/{env}_{seed}; empty trains them.
-        experiment: of the training and the runs; empty is the default, which the claims are about.
+        experiment: of the training; empty is the default, which the claims are about.
         runs: folder of the run folders; finished runs in it are used again, interrupted ones go on.
     """
 
@@ -60,7 +60,7 @@ class BridgeBench:
 
 
 SCHEMA = BridgeBench
-QUICK: dict[str, Any] = {"seeds": [0], "goals": 1, "experiment": "smoke", "runs": "runs/bench_bridge_quick"}
+QUICK: dict[str, Any] = {"seeds": [0], "goals": 1, "experiment": "smoke_train", "runs": "runs/bench_bridge_quick"}
 
 
 def run(config: BridgeBench, runner: Runner | None = None) -> Findings:
@@ -84,7 +84,7 @@ def run(config: BridgeBench, runner: Runner | None = None) -> Findings:
         for seed in config.seeds if "reaches" in config.parts else ():
             for path in paths:
                 folder = trained(path, seed, config.checkpoint, config.experiment, runs, runner)
-                found.append(deployed(path, seed, config.goals, folder, config.experiment, runs, runner))
+                found.append(deployed(path, seed, config.goals, folder, runs, runner))
                 bar.advance(success=found[-1].success)
         parity = []
         for path in paths if "parity" in config.parts else ():

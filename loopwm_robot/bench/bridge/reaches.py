@@ -116,7 +116,7 @@ def trained(path: ArmPath, seed: int, checkpoint: str, experiment: str, runs: Pa
 
 
 def deployed(
-    path: ArmPath, seed: int, goals: int, checkpoint: Path, experiment: str, runs: Path, runner: Runner
+    path: ArmPath, seed: int, goals: int, checkpoint: Path, runs: Path, runner: Runner
 ) -> Reaches:
     """Drive the arm in real time, or take up a run that is finished. A fault is a result, too.
 
@@ -125,10 +125,9 @@ def deployed(
     """
     out = attempt(runs / f"{path.name}_seed_{seed}_goals_{goals}", RECORD)
     if not out.exists():
-        chosen = [f"experiment={experiment}"] if experiment else []
         now = commit()
         with reachable(path) as (_, moved):
-            command = ["deploy", *chosen, f"arm={path.name}", f"env={path.env}", f"checkpoint={checkpoint}"]
+            command = ["deploy", f"arm={path.name}", f"env={path.env}", f"checkpoint={checkpoint}"]
             command += [f"deploy.goals={goals}", f"seed={seed}", f"out={out}"]
             if moved:
                 values = ", ".join(f"{key}: '{value}'" for key, value in moved.items())
