@@ -20,7 +20,7 @@ from .serving import END_S, KEPT, Lost, Serving, words
 from .states import Sample, States
 
 _REFRESH_S = 0.01  # targets are repeated: one may be lost on the way
-_START_S = 2.0
+_START_S, _SETTLE_S = 2.0, 0.2
 _REST_RAD_S = 1e-3
 _LATE_S = 0.004  # age of the speed on which a stop is reckoned, when the arm takes it
 _SHARE = 0.7  # of the acceleration, for a stop: what the arm's generator takes of its rating is not published
@@ -121,6 +121,15 @@ class Posting(Serving):
         self._sample = sample or self._sample
         return sample
 
+    def _wait_for(self, mode: RobotMode, seconds: float) -> Sample | None:
+        # States from before an order may still be under way.
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            sample = self._receive()
+            if sample is not None and sample.mode == mode:
+                return sample
+        return None
+
     # Orders
     # ---------------------------------------------------------------------------------------------------
 
@@ -153,15 +162,13 @@ class Posting(Serving):
         if result.error_message is not None:
             return words(result.error_message)
         self._handler = result.handler
-        until = time.monotonic() + _START_S
-        while time.monotonic() < until:
-            sample = self._receive()
-            if sample is not None and sample.mode == RobotMode.MOVE:
-                self._taken = self._holding = True
-                self._post(sample.reference)
-                return ""
-        self._let_go()
-        return f"the motion did not start within {_START_S:g} s"
+        sample = self._wait_for(RobotMode.MOVE, _START_S)
+        if sample is None:
+            self._let_go()
+            return f"the motion did not start within {_START_S:g} s"
+        self._taken = self._holding = True
+        self._post(sample.reference)
+        return ""
 
     def _stop(self) -> str:
         if self._handler is not None:  # otherwise nothing moves
@@ -189,6 +196,7 @@ class Posting(Serving):
             raise Lost(words(error)) from error
         except Exception as error:
             return words(error)
+        self._wait_for(RobotMode.IDLE, _SETTLE_S)
         return ""
 
     def _brake(self) -> None:
