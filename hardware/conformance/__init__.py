@@ -34,6 +34,7 @@ RIGS: dict[str, str] = {
     "sim": f"{_HERE}.sim_rig:SimRig",
     "dynamixel": f"{_HERE}.dynamixel_rig:DynamixelRig",
     "franka": f"{_HERE}.franka_rig:FrankaRig",
+    "franka_async": f"{_HERE}.franka_rig:FrankaAsyncRig",
     "ur": f"{_HERE}.ur_rig:UrRig",
 }
 """Name -> "package.module:Rig"."""

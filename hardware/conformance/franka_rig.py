@@ -1,4 +1,4 @@
-"""The rig of the Franka driver: its emulator over TCP and UDP, through the vendor's client."""
+"""The rigs of the Franka driver: its emulator over TCP and UDP, through franky and through pylibfranka."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class FrankaRig(ProcessRig):
     """Driver `franka` on its emulator, in real time."""
 
     name = "franka"
+    client = "franky"
     resolution_rad = 1e-6  # single precision
     settle_rad = 4e-3
     speed_tolerance = 0.03
@@ -45,7 +46,7 @@ class FrankaRig(ProcessRig):
     config = BridgeConfig(rate_hz=125.0, stale_after_s=0.15, disconnect_after_s=0.6, max_obs_age_s=1.0)
 
     def __init__(self) -> None:
-        require_package()  # tell at once when the vendor's package is missing
+        require_package(self.client)  # tell at once when the vendor's package is missing
         self.limits = arm_limits()
         self.host = loopback()
         home = ",".join(str(q) for q in HOME)
@@ -60,4 +61,11 @@ class FrankaRig(ProcessRig):
 
     def make_driver(self) -> ArmDriver:
         """Make a driver for the emulator's address."""
-        return FrankaDriver(self.host, "fr3", watchdog_s=0.5, realtime=False, clock=self.clock)
+        return FrankaDriver(self.host, "fr3", watchdog_s=0.5, realtime=False, client=self.client, clock=self.clock)
+
+
+class FrankaAsyncRig(FrankaRig):
+    """The same driver with targets that are posted, and an arm that leads itself to them."""
+
+    name = "franka_async"
+    client = "pylibfranka"

@@ -7,13 +7,15 @@ shorter numbers.
 
 Sources: libfranka-common 2022 (`research_interface/robot/service_types.h`, `rbk_types.h`, `error.h`,
 `gripper/types.h`) for names and order; what changed until version 10 (numbers of commands and statuses, single
-precision, accelerometers) as franky-sim 1.0.4 speaks it and franky 2.0.0 (libfranka 0.21.2) takes it.
+precision, accelerometers) as franky-sim 1.0.4 speaks it and franky 2.0.0 (libfranka 0.21.2) takes it; the Move as in
+libfranka-common d96c221, which is version 10.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -195,14 +197,45 @@ def unpack(layout: str, payload: bytes, what: str) -> tuple[float, ...]:
     return values
 
 
-def parse_move(payload: bytes) -> tuple[Generator, Control]:
-    """Read a Move: what will be streamed and what follows it.
+_MODES = "II"
+_DEVIATIONS = "6d"
+_ASYNC = "?7d"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A request to move.
+
+    Attributes:
+        generator: what will be streamed.
+        control: what follows it.
+        speeds: largest joint speeds (7,) [rad/s] of the arm's own motion generator, which leads to targets that come at
+            any rate; None when the client streams a set-point each millisecond.
+    """
+
+    generator: Generator
+    control: Control
+    speeds: tuple[float, ...] | None = None
+
+
+def parse_move(payload: bytes) -> Move:
+    """Read a Move; the largest deviations from path and goal are left out.
 
     Raises:
         WireError: it is too short, or names a mode that there is not.
     """
-    control, generator = unpack("II", payload, "Move")
+    control, generator, *rest = unpack(_MODES + _DEVIATIONS + _ASYNC, payload, "Move")
+    speeds = tuple(rest[7:]) if rest[6] else None
     try:
-        return Generator(int(generator) + 1), Control(int(control))
+        return Move(Generator(int(generator) + 1), Control(int(control)), speeds)
     except ValueError as error:
         raise WireError(f"Franka Move with unknown modes {generator}, {control}") from error
+
+
+def pack_move(move: Move) -> bytes:
+    """Return the payload of a Move as libfranka sends it."""
+    values = (move.control, move.generator - 1, *_DEFAULT_DEVIATIONS, move.speeds is not None)
+    return struct.pack(f"<{_MODES}{_DEVIATIONS}{_ASYNC}", *values, *(move.speeds or (0.0,) * 7))
+
+
+_DEFAULT_DEVIATIONS = (10.0, 3.12, 2.0 * np.pi) * 2

@@ -12,13 +12,17 @@ from hardware.emulators.franka.gripper import MAX_WIDTH_M, Gripper
 from hardware.errors import LimitsMismatch
 from hardware.wire.franka import (
     Command,
+    Control,
     Fault,
+    Generator,
     GripperCommand,
     GripperStatus,
+    Move,
     MoveStatus,
     Recovery,
     RobotMode,
     Status,
+    pack_move,
 )
 from hardware.wire.franka_models import MODELS
 from hardware.wire.franka_udp import SetPoint
@@ -29,7 +33,7 @@ POSITION, VELOCITY, TORQUE = 0, 1, 4
 
 
 def start(controller: Controller, generator: int = VELOCITY, control: int = 0) -> int:
-    payload = struct.pack("<II", control, generator) + bytes(50)
+    payload = struct.pack("<II", control, generator) + bytes(105)
     assert controller.handle(Command.MOVE, 7, payload) is None
     return controller.replies.pop()[2]
 
@@ -72,6 +76,42 @@ def test_positions_move_the_arm_as_well(controller):
         controller.tick(SetPoint(controller.time_ms, tuple(q.tolist()), ZERO, False))
     assert controller.mode is RobotMode.MOVE, controller.notes
     np.testing.assert_allclose(controller.motion.q, q0 + 0.1, atol=1e-9)
+
+
+def lead(controller: Controller, speed: float = 1.0, generator: Generator = Generator.JOINT_POSITION) -> int:
+    """Start a motion of the arm's own generator."""
+    payload = pack_move(Move(generator, Control.JOINT_IMPEDANCE, (speed,) * 7))
+    assert controller.handle(Command.MOVE, 7, payload) is None
+    return controller.replies.pop()[2]
+
+
+def test_the_arm_leads_itself_to_targets_that_come_when_they_come(controller):
+    assert lead(controller) == MoveStatus.STARTED and not controller.streamed
+    start, speeds, rates = controller.motion.q.copy(), [], []
+    for cycle in range(1200):
+        goal = start + (0.3 if cycle < 200 else 0.5)
+        told = SetPoint(controller.time_ms, tuple(goal.tolist()), ZERO, False) if cycle in (100, 200) else None
+        controller.tick(told)
+        speeds.append(controller.motion.dq.copy())
+        rates.append(controller.motion.ddq.copy())
+        if cycle == 99:
+            np.testing.assert_array_equal(controller.motion.q, start)  # it waits for the first
+    assert controller.mode is RobotMode.MOVE and not controller.errors
+    assert np.max(speeds) == pytest.approx(1.0) and np.min(speeds) > -1e-9 and np.abs(rates).max() <= 8.0 + 1e-9
+    np.testing.assert_allclose(controller.motion.q, start + 0.5, atol=1e-9)
+    assert controller.motion.at_rest
+    controller.tick(SetPoint(controller.time_ms, ZERO, ZERO, True))
+    assert controller.replies == [(Command.MOVE, 7, MoveStatus.SUCCESS)] and controller.mode is RobotMode.IDLE
+
+
+def test_a_target_out_of_range_or_a_speed_above_the_rating_is_refused(controller):
+    assert lead(controller, 3.0) == MoveStatus.INVALID_ARGUMENT
+    assert lead(controller, 0.0) == MoveStatus.INVALID_ARGUMENT
+    assert lead(controller, 1.0, Generator.JOINT_VELOCITY) == MoveStatus.INVALID_ARGUMENT
+    assert lead(controller) == MoveStatus.STARTED
+    controller.tick()
+    controller.tick(SetPoint(controller.time_ms, (3.0,) * 7, ZERO, False))
+    assert controller.mode is RobotMode.REFLEX and controller.errors == {Fault.POSITION_LIMITS}
 
 
 def refused(controller: Controller, dq: tuple[float, ...], fault: Fault) -> None:

@@ -335,7 +335,7 @@ def test_the_configured_arm_can_be_built():
 def told(**changes) -> SimpleNamespace:
     """A state of the vendor's, as an arm at rest tells it."""
     fields = {"time": 1.0, "q": HOME, "dq": (0.0,) * 7, "tau_J": (0.0,) * 7, "q_d": HOME, "theta": HOME, "mode": 2}
-    fields |= {"current_errors": "[]"} | changes
+    fields |= {"dq_d": (0.0,) * 7, "current_errors": "[]"} | changes
     seconds, mode = fields.pop("time"), fields.pop("mode")
     to_sec = SimpleNamespace(to_sec=lambda: seconds)
     return SimpleNamespace(**fields, time=to_sec, robot_mode=SimpleNamespace(value=mode))
@@ -426,7 +426,7 @@ def test_speeds_stay_inside_those_that_the_arm_allows():
 def test_the_side_channel(rig):
     with pytest.raises(ValueError, match="known: freeze"):
         rig.emulator.ask("dance")
-    assert set(rig.faults) - {"kill"} <= set(franka.FAULTS)
+    assert set(rig.faults) - {"kill", "estop"} <= set(franka.FAULTS)
     rig.inject("guide")
     assert rig.emulator.ask("state")["mode"] == "GUIDING"
     rig.heal()
@@ -468,6 +468,10 @@ def swing(start: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 @pytest.mark.slow
 def test_a_plan_moves_the_simulated_arm_and_the_arm_on_the_wire_alike(rig, tmp_path):
+    compare_with_the_simulated_arm(rig, tmp_path)
+
+
+def compare_with_the_simulated_arm(rig: FrankaRig, tmp_path: Path) -> None:
     q, dq, dt = swing(np.array(HOME))
     file = tmp_path / "fr3.xml"
     file.write_text(make_mjcf(FR3, HOME))

@@ -58,6 +58,14 @@ def test_setpoints_read_what_they_wrote(time_ms, numbers, finished):
     assert franka_udp.parse_setpoint(franka_udp.pack_setpoint(setpoint)) == setpoint
 
 
+@given(st.sampled_from(Generator), st.sampled_from(Control), st.none() | st.tuples(*[st.floats(-10, 10)] * 7))
+@QUICK
+def test_moves_read_what_they_wrote(generator, control, speeds):
+    if generator is not Generator.IDLE:
+        move = franka.Move(generator, control, speeds)
+        assert franka.parse_move(franka.pack_move(move)) == move
+
+
 def test_sizes_and_places_are_those_of_the_vendors_client():
     # Taken from the packets of franky 2.0.0: its Connect and its set-points.
     connect = bytes.fromhex("0000000000000000100000000a0066b0")
@@ -86,7 +94,7 @@ WRONG = [
     lambda: list(franka.Stream().feed(struct.pack("<III", 0, 0, 1 << 30))),
     lambda: franka_udp.parse_setpoint(bytes(10)),
     lambda: franka_udp.parse_setpoint(b"\xff" * 371),
-    lambda: franka.parse_move(struct.pack("<II", 9, 1)),
+    lambda: franka.parse_move(struct.pack("<II", 9, 1) + bytes(105)),
     lambda: franka.parse_move(b"short"),
     lambda: franka.unpack("2d", struct.pack("<2d", 1.0, float("nan")), "pair"),
     lambda: known(99),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +35,11 @@ def config() -> ArmConfig:
 
 
 @pytest.mark.slow
-def test_a_goal_through_the_controller(config):
-    pytest.importorskip("franky", reason="franky-control is not installed: pip install 'loopwm-robot[franka]'")
+@pytest.mark.parametrize(("client", "extra"), [("franky", "franka"), ("pylibfranka", "pylibfranka")])
+def test_a_goal_through_the_controller(config, client, extra):
+    if find_spec(client) is None:  # one process cannot import both
+        pytest.skip(f"{client} is not installed: pip install 'loopwm-robot[{extra}]'")
+    config = replace(config, driver_kwargs=dict(config.driver_kwargs) | {"client": client})
     joint_delta, position = JointDelta(ARM.q_min, ARM.q_max), observation_groups(ARM.n)["ee_pos"]
     patient = ("--lost-packets", "200", "--patience", "0.2")
     with EmulatorProcess("franka", *emulator_arguments("franka", config), *patient) as emulator:

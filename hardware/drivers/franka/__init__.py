@@ -1,4 +1,4 @@
-"""Franka arms through franky: the control interface, joint velocities at 1 kHz."""
+"""Franka arms through franky or pylibfranka: the control interface."""
 
 from __future__ import annotations
 

@@ -13,16 +13,21 @@ from .messages import ORDER, REPORT, Op, Report, Settings
 _GOODBYE_S = 0.5  # it brakes first
 
 
-def require_package() -> None:
-    """Check for the vendor's package without importing it.
+CLIENTS = {
+    "franky": "the package franky-control: pip install 'loopwm-robot[franka]'",
+    "pylibfranka": "the package pylibfranka: pip install 'loopwm-robot[pylibfranka]' (wheels up to Python 3.12)",
+}
+"""Client -> what it needs."""
+
+
+def require_package(client: str = "franky") -> None:
+    """Check for the package of a client without importing it.
 
     Raises:
         DriverUnavailable: it is not installed.
     """
-    if importlib.util.find_spec("franky") is None:
-        raise DriverUnavailable(
-            "the driver 'franka' needs the package franky-control: pip install 'loopwm-robot[franka]'"
-        )
+    if importlib.util.find_spec(client) is None:
+        raise DriverUnavailable(f"the driver 'franka' with client '{client}' needs {CLIENTS[client]}")
 
 
 class Client(ClientProcess[Report]):

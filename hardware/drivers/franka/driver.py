@@ -1,4 +1,4 @@
-"""The driver `franka`: joint targets followed by joint velocities through franky."""
+"""The driver `franka`: joint targets through franky or pylibfranka."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...interface import ArmInfo, ArmState, Array
 from ...wire.franka import RobotMode
 from ...wire.franka_models import ACCELERATION, JERK, N, find
 from ..client_driver import ClientDriver
-from .client import Client, require_package
+from .client import CLIENTS, Client, require_package
 from .messages import Op, Report, Settings
 
 _RANGES = {
@@ -23,6 +23,7 @@ _RANGES = {
     "jerk": (10.0, JERK, "rad/s^3"),
     "collision_torque": (1.0, 100.0, "N m"),
     "collision_force": (1.0, 100.0, "N"),
+    "speed": (0.05, 5.26, "rad/s"),
 }
 _STOP_S, _ENABLE_S, _END_S, _RECOVER_S = 1.0, 4.0, 3.0, 8.0
 _SILENT_S = 0.05  # at least
@@ -46,15 +47,18 @@ class FrankaDriver(ClientDriver[Client]):
     Args:
         host: address of the arm.
         model: "fr3"; compared with what the arm says.
-        gain: speed for each radian of distance from the target [1/s].
-        delay_s: targets are followed so late, which evens out ticks that come early or late [s].
+        gain: speed for each radian of distance from the target [1/s]; franky only.
+        delay_s: targets are followed so late, which evens out ticks that come early or late [s]; franky only.
         watchdog_s: the arm is braked when no command came for so long [s].
-        acceleration: bound on the joint accelerations [rad/s^2].
-        jerk: bound on the joint jerks [rad/s^3].
+        acceleration: bound on the joint accelerations [rad/s^2]; with pylibfranka that of stops alone.
+        jerk: bound on the joint jerks [rad/s^3]; franky only.
         collision_torque: external torque at a joint at which the arm stops [N m].
         collision_force: external force at the tool at which the arm stops [N].
         realtime: refuse to run without a real-time kernel and priority; right on a real arm.
-        gripper: read and command the Franka Hand, where there is one.
+        gripper: read and command the Franka Hand, where there is one; franky only.
+        client: "franky" follows the targets by joint velocities at 1 kHz; "pylibfranka" posts them, and the arm leads
+            itself to each (experimental in libfranka).
+        speed: bound on the joint speeds of the arm's own generator [rad/s]; pylibfranka only.
         joint_names: names of the joints from base to tool.
         clock: time of reception.
     """
@@ -72,6 +76,8 @@ class FrankaDriver(ClientDriver[Client]):
         collision_force: float = 30.0,
         realtime: bool = True,
         gripper: bool = False,
+        client: str = "franky",
+        speed: float = 2.62,
         joint_names: tuple[str, ...] | list[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -80,6 +86,10 @@ class FrankaDriver(ClientDriver[Client]):
             value = values[name]
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"Franka {name} {value} {unit}, allowed [{low:g}, {high:g}] {unit}")
+        if client not in CLIENTS:
+            raise ValueError(f"Franka client '{client}' is unknown; known: {', '.join(CLIENTS)}")
+        if gripper and client != "franky":
+            raise ValueError(f"Franka gripper with client '{client}', allowed with 'franky' alone")
         self._model = find(model)
         names = tuple(joint_names or self._model.joint_names)
         if len(names) != N:
@@ -87,7 +97,7 @@ class FrankaDriver(ClientDriver[Client]):
         meanwhile = "an arm that gets no set-points stops by itself"
         super().__init__(f"Franka {host}", names, max(watchdog_s, _SILENT_S), meanwhile, clock)
         bounds = (acceleration, jerk, collision_torque, collision_force)
-        self._settings = Settings(host, model, gain, delay_s, watchdog_s, *bounds, realtime, gripper)
+        self._settings = Settings(host, model, gain, delay_s, watchdog_s, *bounds, realtime, gripper, client, speed)
 
     # ArmDriver
     # --------------------------------------------------------------------------------------------------
@@ -99,7 +109,7 @@ class FrankaDriver(ClientDriver[Client]):
             LimitsMismatch: another model than ours.
             Disconnected: nobody there, another client is, or another version of the interface.
         """
-        require_package()
+        require_package(self._settings.client)
         self.close()
         client = Client(self._settings)
         self._opened(client)

@@ -91,6 +91,8 @@ class Settings:
         force_n: external force at the tool at which the arm stops [N].
         realtime: whether the client refuses to run without a real-time kernel and priority.
         gripper: whether there is a hand to read and to command.
+        client: "franky" or "pylibfranka".
+        speed: bound on the joint speeds [rad/s]; pylibfranka only.
     """
 
     host: str
@@ -104,6 +106,8 @@ class Settings:
     force_n: float
     realtime: bool
     gripper: bool
+    client: str
+    speed: float
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values."""

@@ -30,6 +30,7 @@ class Sample:
         dq: joint velocities (7,) [rad/s].
         tau: joint torques (7,) [N m].
         reference: where the arm has been told to be (7,) [rad].
+        speed: how fast it has been told to go there (7,) [rad/s].
         mode: of the arm.
         errors: names of its errors.
     """
@@ -40,6 +41,7 @@ class Sample:
     dq: Array
     tau: Array
     reference: Array
+    speed: Array
     mode: int
     errors: str
 
@@ -68,8 +70,8 @@ class States:
         stamp = float(state.time.to_sec())
         if self._seen is not None and not 0.0 < stamp - self._seen[1] <= now - self._seen[0] + _MAX_LEAP_S:
             return None
-        numbers = np.array([state.q, state.dq, state.tau_J, state.q_d, state.theta], dtype=np.float64)
-        q, dq, tau, reference, theta = numbers
+        numbers = np.array([state.q, state.dq, state.tau_J, state.q_d, state.dq_d, state.theta], dtype=np.float64)
+        q, dq, tau, reference, speed, theta = numbers
         if not np.isfinite(numbers).all() or np.abs(q).max() > _MAX_RAD or np.abs(theta - q).max() > _MAX_FLEX_RAD:
             return None
         mode, errors = mode_of(state), str(state.current_errors).strip("[]").replace('"', "")
@@ -79,4 +81,4 @@ class States:
         if known not in (None, self._told):
             return None
         self._seen = (now, stamp)
-        return Sample(now, stamp, q, dq, tau, reference, mode, errors)
+        return Sample(now, stamp, q, dq, tau, reference, speed, mode, errors)

@@ -1,4 +1,4 @@
-"""What the process of the vendor's client does: take orders, lead the arm to targets, report states.
+"""The process of franky: it leads the arm to targets by speeds.
 
 Between two targets a C++ thread of franky keeps the arm's 1 kHz, and brakes by itself when they stop coming.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import select
 import socket
 import time
 from typing import Any
@@ -18,22 +17,17 @@ from ...interface import Array
 from ...wire.franka import RobotMode
 from ...wire.franka_models import Description
 from .hand import Hand
-from .messages import ORDER, Kind, Op, Report, Settings
+from .messages import Kind, Report, Settings
+from .serving import END_S, PERIOD_S, Lost, Serving, words
 from .servo import VelocityServo
 from .states import States, mode_of
 
-_PERIOD_S = 0.002
 _REFRESH_S = 0.01
-_START_S, _END_S, _GOODBYE_S = 2.0, 1.0, 0.25
+_START_S = 2.0
 _FRESH_S = 0.05
-_TRIES = 10
 
 
-class Lost(Exception):
-    """The link is gone."""
-
-
-class Streaming:
+class Streaming(Serving):
     """Receives states, streams speeds.
 
     Args:
@@ -54,42 +48,15 @@ class Streaming:
         description: Description,
         hand: Hand | None = None,
     ) -> None:
-        self._link, self._franky, self._robot, self._settings = link, franky, robot, settings
+        super().__init__(link)
+        self._franky, self._robot, self._settings = franky, robot, settings
         self._servo = VelocityServo(description, settings.gain, settings.delay_s)
         self._taken, self._expected, self._holding = True, False, False
         self._moved_at, self._ended = 0.0, ""
         self._reference: Array = np.zeros(7)
         self._sampled_at = -np.inf
         self._states, self._damaged = States(), False
-        self._buffer = b""
         self._hand = hand
-
-    def run(self) -> None:
-        """Serve until the driver is gone, then brake.
-
-        Raises:
-            Lost: the link to the arm is gone.
-        """
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while self._take_orders():
-                self._go_on()
-                self._report()
-        self._end(_GOODBYE_S)
-
-    def _take_orders(self) -> bool:
-        readable, _, _ = select.select([self._link], [], [], _PERIOD_S)
-        if not readable:
-            return True
-        data = self._link.recv(65536)
-        self._buffer += data
-        whole = len(self._buffer) // ORDER.size * ORDER.size
-        orders = list(ORDER.iter_unpack(self._buffer[:whole]))
-        self._buffer = self._buffer[whole:]
-        for k, (op, t, *seven) in enumerate(orders):
-            newest = k + 1 == len(orders) or orders[k + 1][0] != Op.FOLLOW
-            if op != Op.FOLLOW or newest:  # of targets that queued up the last counts
-                self._carry_out(Op(op), t, np.array(seven))
-        return bool(data)
 
     def _go_on(self) -> None:
         # Between two targets, and as long as they are not missed, the last one is led to; before the first one held.
@@ -109,7 +76,6 @@ class Streaming:
     # ---------------------------------------------------------------------------------------------------
 
     def _report(self) -> bool:
-        # Send the newest state; whether there was one.
         in_control = bool(self._robot.is_in_control)
         if self._expected and not in_control:
             self._expected = self._holding = False
@@ -151,24 +117,16 @@ class Streaming:
     # Orders
     # ---------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, op: Op, t: float, seven: Array) -> None:
-        if op is Op.FOLLOW:
-            self._taken = self._expected and bool(self._robot.is_in_control)
-            if self._taken and time.monotonic() < t + self._settings.watchdog_s:  # an older one was held up
-                self._holding = False
-                self._servo.add(t, seven)
-                self._follow(self._settings.watchdog_s)
-            return
-        if op is Op.GRIP:
-            if self._hand is not None:
-                self._hand.ask(float(seven[0]))
-            return
-        problem = {Op.ENABLE: self._enable, Op.STOP: self._stop, Op.END: self._end, Op.RECOVER: self._recover}[op]()
-        for _ in range(_TRIES):  # the state in which the order was carried out comes before the reply
-            if self._report():
-                break
-            time.sleep(_PERIOD_S)
-        self._send(Report(Kind.REPLY, not problem, text=problem))
+    def _take(self, t: float, target: Array) -> None:
+        self._taken = self._expected and bool(self._robot.is_in_control)
+        if self._taken and time.monotonic() < t + self._settings.watchdog_s:  # an older one was held up
+            self._holding = False
+            self._servo.add(t, target)
+            self._follow(self._settings.watchdog_s)
+
+    def _grip(self, opening: float) -> None:
+        if self._hand is not None:
+            self._hand.ask(opening)
 
     def _move(self, speeds: Array, seconds: float) -> None:
         # A new motion, which brakes by itself after so many seconds.
@@ -207,7 +165,7 @@ class Streaming:
                 return ""
             if time.monotonic() > until:
                 return f"the motion did not start within {_START_S:g} s"
-            time.sleep(_PERIOD_S)
+            time.sleep(PERIOD_S)
         return self._why() or self._ended or "the motion ended at once"
 
     def _stop(self) -> str:
@@ -218,7 +176,7 @@ class Streaming:
         self._holding = True
         return ""
 
-    def _end(self, patience: float = _END_S) -> str:
+    def _end(self, patience: float = END_S) -> str:
         self._expected = self._holding = False
         if not self._robot.is_in_control:
             return ""
@@ -243,12 +201,3 @@ class Streaming:
         except Exception as error:
             return words(error)
         return ""
-
-    def _send(self, report: Report) -> None:
-        self._link.sendall(report.pack())
-
-
-def words(error: Exception) -> str:
-    """First line of an error of the vendor's."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:1]).removeprefix("libfranka: ") or type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...interface import Array
 from ...wire import WireError
 from ...wire.franka import (
@@ -67,11 +69,18 @@ class Controller:
         self._missing, self._answered, self._begun = 0, 0, False
         self._success = 1.0
         self._pose: Array | None = None
+        self._speeds: Array | None = None
+        self._target: Array = self.motion.q
 
     @property
     def moving(self) -> bool:
         """Whether a client has a motion running."""
         return self._move is not None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether a client has a motion running for which it must send a set-point each cycle."""
+        return self.moving and self._speeds is None
 
     def state(self) -> bytes:
         """The state of this cycle as it goes over the wire."""
@@ -109,6 +118,9 @@ class Controller:
     def _stream(self, setpoint: SetPoint | None) -> None:
         fresh = setpoint is not None and setpoint.time_ms > self._answered
         self._success += 0.01 * (float(fresh) - self._success)
+        if self._speeds is not None:
+            self._lead(setpoint if fresh else None, self._speeds)
+            return
         if not fresh or setpoint is None:
             # Until the first set-point the arm waits for its client.
             self._missing += int(self._begun)
@@ -123,6 +135,18 @@ class Controller:
         fault = self.motion.follow(self.generator, setpoint)
         if fault is not None:
             self.reflex(fault, f"set-point refused: {fault.name.lower()}")
+
+    def _lead(self, setpoint: SetPoint | None, speeds: Array) -> None:
+        # The arm's own motion generator: without a new target it goes on to the last one.
+        if setpoint is not None:
+            self._answered = setpoint.time_ms
+            if setpoint.finished:
+                self._end(MoveStatus.SUCCESS)
+                return
+            self._target = np.array(setpoint.q)
+        fault = self.motion.approach(self._target, speeds)
+        if fault is not None:
+            self.reflex(fault, f"target refused: {fault.name.lower()}")
 
     def _end(self, status: MoveStatus, mode: RobotMode = RobotMode.IDLE) -> None:
         if self._move is not None:
@@ -159,13 +183,21 @@ class Controller:
         return bytes((Status.SUCCESS,))
 
     def _start(self, number: int, payload: bytes) -> MoveStatus:
-        generator, control = parse_move(payload)
+        move = parse_move(payload)
+        generator, control = move.generator, move.control
         if self.mode is not RobotMode.IDLE:
             self.notes.append(f"Move refused in mode {self.mode.name}")
             return MoveStatus.NOT_POSSIBLE
         if generator not in _STREAMED or control is not Control.JOINT_IMPEDANCE:
             self.notes.append(f"Move refused: {generator.name} with {control.name} is not emulated")
             return MoveStatus.INVALID_ARGUMENT
+        speeds = None if move.speeds is None else np.array(move.speeds)
+        if speeds is not None:
+            rated = speeds.min() > 0.0 and bool((speeds <= self.model.dq_max).all())
+            if generator is not Generator.JOINT_POSITION or not rated:
+                self.notes.append(f"Move refused: {generator.name} by the arm itself with speeds {speeds.tolist()}")
+                return MoveStatus.INVALID_ARGUMENT
+        self._speeds, self._target = speeds, self.motion.q
         self._move, self.mode = number, RobotMode.MOVE
         self.generator, self.control = generator, control
         # What answers an earlier state belongs to an earlier motion.

@@ -196,7 +196,7 @@ class FrankaEmulator:
     def _wait(self, due: float) -> float:
         # Time until the next cycle [s]: until it is due, then for a set-point that is late.
         left = due - time.monotonic()
-        if left <= 0.0 and self.controller.moving and self.link.good and not self._answered:
+        if left <= 0.0 and self.controller.streamed and self.link.good and not self._answered:
             left += self._published + self._patience - due
         return max(left, 0.0)
 

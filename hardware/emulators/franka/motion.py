@@ -15,6 +15,9 @@ from ...wire.franka_udp import SetPoint
 DT = 1e-3
 """Cycle of the controller [s]."""
 
+_APPROACH = 0.8 * ACCELERATION
+"""Acceleration of the arm's own motion generator [rad/s^2]; the device's is not published."""
+
 _SLACK = 1.02  # what rounding to single precision and missing set-points add
 _SPEED_SLACK = 1e-3  # rad/s
 _LOOK_EVERY = 8  # cycles; speeds near an end change slowly
@@ -53,10 +56,7 @@ class Motion:
             dq = np.array(setpoint.dq)
             q = self.q + dq * DT
         ddq = (dq - self.dq) / DT
-        if self._cycles % _LOOK_EVERY == 0:
-            self._bounds = self._look()
-        self._cycles += 1
-        low, high = self._bounds
+        low, high = self._look()
         values = np.concatenate((q, dq, ddq, ddq - self.ddq))
         outside = (values < low) | (values > high)
         if outside.any():
@@ -64,15 +64,42 @@ class Motion:
         self.q, self.dq, self.ddq = q, dq, ddq
         return None
 
+    def approach(self, target: Array, speeds: Array) -> Fault | None:
+        """Pass one cycle of the arm's own motion generator, which leads each joint to a target and to rest there.
+
+        Args:
+            target: joint positions (7,) [rad].
+            speeds: largest joint speeds (7,) [rad/s].
+
+        Returns:
+            The fault when the target is refused, then nothing has moved.
+        """
+        low, high = self._look()
+        if ((target < low[:N]) | (target > high[:N])).any():
+            return Fault.POSITION_LIMITS
+        way, step = target - self.q, _APPROACH * DT
+        # The largest speed from which it can brake, cycle by cycle, within the way.
+        braking = step * (np.sqrt(0.25 + 2.0 * np.abs(way) / (step * DT)) - 0.5)
+        dq = np.sign(way) * np.minimum(braking, np.abs(way) / DT)
+        dq = np.clip(dq, np.maximum(low[N : 2 * N], -speeds), np.minimum(high[N : 2 * N], speeds))
+        change = np.clip(dq - self.dq, -step, step)
+        self.ddq = change / DT
+        self.dq = self.dq + change
+        self.q = self.q + self.dq * DT
+        return None
+
     def _look(self) -> tuple[Array, Array]:
         # Bounds of position, speed, acceleration and its change, one after the other.
-        low, high = self._limits.speeds(self.q)
-        change = np.full(N, _SLACK * JERK * DT)
-        rate = np.full(N, _SLACK * ACCELERATION)
-        return (
-            np.concatenate((self._limits.q_min, _SLACK * low - _SPEED_SLACK, -rate, -change)),
-            np.concatenate((self._limits.q_max, _SLACK * high + _SPEED_SLACK, rate, change)),
-        )
+        if self._cycles % _LOOK_EVERY == 0:
+            low, high = self._limits.speeds(self.q)
+            change = np.full(N, _SLACK * JERK * DT)
+            rate = np.full(N, _SLACK * ACCELERATION)
+            self._bounds = (
+                np.concatenate((self._limits.q_min, _SLACK * low - _SPEED_SLACK, -rate, -change)),
+                np.concatenate((self._limits.q_max, _SLACK * high + _SPEED_SLACK, rate, change)),
+            )
+        self._cycles += 1
+        return self._bounds
 
     def coast(self) -> None:
         """Pass one cycle without a set-point: constant acceleration."""
