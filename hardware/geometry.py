@@ -280,6 +280,26 @@ def _apart(pairs: PairTable, p: int, ends: Array) -> float:
 # -------------------------------------------------------------------------------------------
 
 
+class Motion(NamedTuple):
+    """A motion of one arm, and what is known of it so far.
+
+    Attributes:
+        rows: its poses, the present one first (ticks + 1, n) [rad].
+        way: how far each joint has gone until each pose (ticks + 1, n) [rad].
+        ends: ends of the bodies at each pose (ticks + 1, bodies, 2, 3) [m] ..
+        known: .. as far as they have been worked out (ticks + 1,).
+        turn, at: room to work them out (n + 1, 3, 3), (n + 1, 3).
+    """
+
+    rows: Array
+    way: Array
+    ends: Array
+    known: NDArray[np.bool_]
+    turn: Array
+    at: Array
+
+
+
 @compiled
 def look(
     arm: Kinematics,
@@ -314,9 +334,9 @@ def look(
         return why
     ticks, motions, n = path.shape
     found, settled = why.copy(), np.zeros(len(now), np.bool_)
-    rows, way = np.empty((ticks + 1, n)), np.empty((ticks + 1, n))
-    turn, at = np.empty((n + 1, 3, 3)), np.empty((n + 1, 3))
-    ends, known = np.empty((ticks + 1, len(arm.frame), 2, 3)), np.empty(ticks + 1, np.bool_)
+    rows, way, known = np.empty((ticks + 1, n)), np.empty((ticks + 1, n)), np.empty(ticks + 1, np.bool_)
+    ends = np.empty((ticks + 1, len(arm.frame), 2, 3))
+    motion = Motion(rows, way, ends, known, np.empty((n + 1, 3, 3)), np.empty((n + 1, 3)))
     for m in range(motions):
         a = m % len(now)
         if settled[a] or why[m]:
@@ -333,58 +353,46 @@ def look(
             p = suspects[a] if k < 0 else k
             if p < 0 or found[m] & pairs.reason[p] or (found[m] and not thorough):
                 continue
-            if not _keeps(arm, pairs, p, rows, way, turn, at, ends, known):
+            if not _keeps(arm, pairs, p, motion):
                 found[m] |= pairs.reason[p]
                 suspects[a] = p
         for i in range(len(points.body) if moved else 0):
             if found[m] & points.reason or (found[m] and not thorough):
                 continue
-            if _speeds(arm, points, i, rows, way, turn, at, ends, known):
+            if _speeds(arm, points, i, motion):
                 found[m] |= points.reason
         settled[a] = not found[m]
     return found
 
 
 @compiled
-def _place(
-    arm: Kinematics, k: int, rows: Array, turn: Array, at: Array, ends: Array, known: NDArray[np.bool_]
-) -> Array:
+def _place(arm: Kinematics, of: Motion, k: int) -> Array:
     """Ends of the bodies at pose k of a motion, worked out once."""
-    if not known[k]:
-        _ends(arm, rows[k], turn, at, ends[k])
-        known[k] = True
-    return ends[k]
+    if not of.known[k]:
+        _ends(arm, of.rows[k], of.turn, of.at, of.ends[k])
+        of.known[k] = True
+    return of.ends[k]
 
 
 @compiled
-def _keeps(
-    arm: Kinematics,
-    pairs: PairTable,
-    p: int,
-    rows: Array,
-    way: Array,
-    turn: Array,
-    at: Array,
-    ends: Array,
-    known: NDArray[np.bool_],
-) -> bool:
-    """Whether pair p stays apart along the poses of a motion (ticks + 1, n), with the ways gone until each."""
-    last, margin = len(rows) - 1, pairs.margin[p]
-    here = _apart(pairs, p, _place(arm, 0, rows, turn, at, ends, known))
+def _keeps(arm: Kinematics, pairs: PairTable, p: int, of: Motion) -> bool:
+    """Whether pair p stays apart along a motion."""
+    last, margin = len(of.rows) - 1, pairs.margin[p]
+    here = _apart(pairs, p, _place(arm, of, 0))
     least, free = min(margin, here), here >= margin
     moved = 0.0
-    for j in range(rows.shape[1]):
-        moved += pairs.motion[p, j] * way[last, j]
+    for j in range(of.rows.shape[1]):
+        moved += pairs.motion[p, j] * of.way[last, j]
     if moved == 0.0 or here - moved * (1.0 + _ROUNDING) >= margin + _ROUNDING:
         return True
     until, apart = np.empty(64, np.int64), np.empty(64)  # ends of the stretches still to prove, the nearest on top
-    until[0], apart[0] = last, _apart(pairs, p, _place(arm, last, rows, turn, at, ends, known))
+    until[0], apart[0] = last, _apart(pairs, p, _place(arm, of, last))
     top, i, d_i = 0, 0, here
     while top >= 0:
         k, d_k = until[top], apart[top]
         moved = 0.0
-        for j in range(rows.shape[1]):
-            moved += pairs.motion[p, j] * (way[k, j] - way[i, j])
+        for j in range(of.rows.shape[1]):
+            moved += pairs.motion[p, j] * (of.way[k, j] - of.way[i, j])
         left = 0.5 * (d_i + d_k - moved * (1.0 + _ROUNDING))
         proven = moved == 0.0 or left >= least + _ROUNDING
         if proven or k == i + 1:
@@ -395,32 +403,22 @@ def _keeps(
         else:
             top += 1
             until[top] = (i + k) // 2
-            apart[top] = _apart(pairs, p, _place(arm, until[top], rows, turn, at, ends, known))
+            apart[top] = _apart(pairs, p, _place(arm, of, until[top]))
     return True
 
 
 @compiled
-def _speeds(
-    arm: Kinematics,
-    points: FastPoints,
-    i: int,
-    rows: Array,
-    way: Array,
-    turn: Array,
-    at: Array,
-    ends: Array,
-    known: NDArray[np.bool_],
-) -> bool:
+def _speeds(arm: Kinematics, points: FastPoints, i: int, of: Motion) -> bool:
     """Whether point i goes too far in any tick of a motion."""
     body, far = points.body[i], points.far * (1.0 + _ROUNDING)
-    for k in range(len(rows) - 1):
+    for k in range(len(of.rows) - 1):
         most = 0.0
-        for j in range(rows.shape[1]):
-            most += points.reach[i, j] * (way[k + 1, j] - way[k, j])
+        for j in range(of.rows.shape[1]):
+            most += points.reach[i, j] * (of.way[k + 1, j] - of.way[k, j])
         if most <= far:
             continue
-        before = _place(arm, k, rows, turn, at, ends, known)[body, 0]
-        after = _place(arm, k + 1, rows, turn, at, ends, known)[body, 0]
+        before = _place(arm, of, k)[body, 0]
+        after = _place(arm, of, k + 1)[body, 0]
         squared = 0.0
         for j in range(3):
             squared += (after[j] - before[j]) ** 2
