@@ -19,10 +19,14 @@ from hardware.drivers.franka import client as client_module
 from hardware.drivers.franka.messages import REPORT, Kind, Op, Report
 from hardware.drivers.franka.posting import Posting
 from hardware.drivers.franka.serving import Lost
-from hardware.errors import Disconnected, DriverUnavailable, HardwareFault, TransportError
+from hardware.errors import Disconnected, DriverUnavailable, TransportError
 from hardware.wire.franka import RobotMode
 from hardware.wire.franka_models import MODELS
-from tests.hardware.test_franka_driver import compare_with_the_simulated_arm, until
+from tests.hardware.test_franka_driver import (
+    compare_with_the_simulated_arm,
+    run_into_a_reflex_and_the_user_stop,
+    until,
+)
 
 FR3 = MODELS["fr3"]
 IDENTITY = tuple(np.eye(4).ravel())
@@ -270,18 +274,7 @@ def test_the_arm_is_led_through_the_vendors_client(rig):
 @pytest.mark.slow
 def test_a_reflex_is_recovered_from_only_on_request(rig):
     with Session(rig) as session:
-        session.driver.enable()
-        session.write(session.read().q)
-        rig.inject("device_fault")
-        assert until(lambda: "reflex: joint_reflex" in (session.read().fault or ""))
-        with pytest.raises(HardwareFault, match="joint_reflex"):
-            session.write(session.read().q)
-        session.driver.clear_faults()
-        assert session.read().fault is None and not rig.emulator.ask("state")["moving"]
-        session.driver.enable()
-        session.settle(np.array(HOME), 0.1)
-        rig.inject("user_stop")
-        assert until(lambda: "user stop" in (session.read().fault or ""))
+        run_into_a_reflex_and_the_user_stop(rig, session)
         rig.emulator.ask("release")
         assert until(lambda: "motion has ended" in (session.read().fault or ""))
         session.driver.clear_faults()

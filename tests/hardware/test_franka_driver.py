@@ -114,20 +114,25 @@ def test_a_kernel_without_real_time_is_told(rig):
 # ----------------------------------------------------------------------------------------------------------------
 
 
+def run_into_a_reflex_and_the_user_stop(rig, session) -> None:
+    """A reflex is told and recovered from only on request; then the user stop is pressed, and told."""
+    session.driver.enable()
+    session.write(session.read().q)
+    rig.inject("device_fault")
+    assert until(lambda: "reflex: joint_reflex" in (session.read().fault or ""))
+    with pytest.raises(HardwareFault, match="joint_reflex"):
+        session.write(session.read().q)
+    session.driver.clear_faults()
+    assert session.read().fault is None and not rig.emulator.ask("state")["moving"]
+    session.driver.enable()
+    session.settle(np.array(HOME), 0.1)
+    rig.inject("user_stop")
+    assert until(lambda: "user stop" in (session.read().fault or ""))
+
+
 def test_a_reflex_is_told_and_recovered_from_only_on_request(rig):
     with Session(rig) as session:
-        session.driver.enable()
-        session.write(session.read().q)
-        rig.inject("device_fault")
-        assert until(lambda: "reflex: joint_reflex" in (session.read().fault or ""))
-        with pytest.raises(HardwareFault, match="joint_reflex"):
-            session.write(session.read().q)
-        session.driver.clear_faults()
-        assert session.read().fault is None and not rig.emulator.ask("state")["moving"]
-        session.driver.enable()
-        session.settle(np.array(HOME), 0.1)
-        rig.inject("user_stop")
-        assert until(lambda: "user stop" in (session.read().fault or ""))
+        run_into_a_reflex_and_the_user_stop(rig, session)
 
 
 @pytest.mark.slow
