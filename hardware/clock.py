@@ -15,6 +15,9 @@ class Clock(Protocol):
     def sleep_until(self, t: float) -> None:
         """Return at time t [s], or at once when t has passed."""
 
+    def spin_until(self, t: float) -> None:
+        """Return at time t [s] without letting the processor go: nobody has to wake it up."""
+
 
 class MonotonicClock:
     """CLOCK_MONOTONIC: never steps, and is the same in every process, so both sides mean the same t0."""
@@ -28,6 +31,11 @@ class MonotonicClock:
         left = t - time.monotonic()
         if left > 0.0:
             time.sleep(left)
+
+    def spin_until(self, t: float) -> None:
+        """Look at the time until it is t [s]."""
+        while time.monotonic() < t:
+            pass
 
 
 class FakeClock:
@@ -43,6 +51,10 @@ class FakeClock:
     def sleep_until(self, t: float) -> None:
         """Jump to time t [s]; a fake clock never goes back."""
         self._now = max(self._now, float(t))
+
+    def spin_until(self, t: float) -> None:
+        """Jump to time t [s] as well."""
+        self.sleep_until(t)
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward by a duration [s]."""

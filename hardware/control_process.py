@@ -62,10 +62,11 @@ class ControlLoop:
     def run(self) -> None:
         """Run until closed. The arm is brought to rest before the driver is let go."""
         executor, clock = self.executor, self.clock
+        ahead = self.config.ahead_s if self.memory.word(Word.REALTIME) else 0.0
         self.ticker.restart()
         try:
             while not self._finished():
-                tick = self.ticker.wait()
+                tick = self.ticker.wait(ahead, executor.rehearse)
                 began = clock.now()
                 if self._commands(tick.t):
                     continue
@@ -98,6 +99,7 @@ class ControlLoop:
             if command is not Command.CLOSE:
                 self.memory.finish(command, number, error)
         if blocked:
+            self.executor.rehearse()  # the first one may take longer than a tick
             self.ticker.restart()
         return blocked
 

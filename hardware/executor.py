@@ -284,6 +284,11 @@ class Executor:
             self._bookkeep(now, requested, out, lateness)
         self.publish(now)
 
+    def rehearse(self) -> None:
+        """Let the safety filter compute a tick for practice, shortly before one is due (``SafetyFilter.rehearse``)."""
+        if self._enabled:
+            self.filter.rehearse()
+
     def _guided(self, now: float) -> None:
         state, record = self.watch.state, self._record
         if state is None:

@@ -40,7 +40,9 @@ class PlanQueue:
     def _warm_up(self) -> None:
         """Compile, or load, what samples a plan: no tick has the time."""
         knots = np.zeros((2, len(self._names)))
-        sample_step(ArmPlan(0, 0.0, 1.0, knots, 1.0, self._names, knots), 0.5, 0.1)
+        plan = ArmPlan(0, 0.0, 1.0, knots, 1.0, self._names, knots)
+        sample_plan(plan, 0.5)
+        sample_step(plan, 0.5, 0.1)
 
     @property
     def plan_id(self) -> int:

@@ -175,6 +175,13 @@ class SafetyFilter:
         self._take(State(q, v, v - now.v, target, speed, path, speeds, now.suspects))
         return FilterOutput(self.q, self.dq, self._shaped(reasons))
 
+    def rehearse(self) -> None:
+        """Compute the next tick as if the target went on as it does; nothing comes of it but warm caches."""
+        now, stopping = self._now, self._stopping
+        self._state = now._replace(suspects=now.suspects.copy())
+        self.step(self._shaped(now.target + now.w * self.dt), self._shaped(now.w))
+        self._state, self._stopping = now, stopping
+
     def brake(self) -> FilterOutput:
         """Take one tick of the stop that is in store: each joint brakes at its own limit."""
         return self._braked(Reason.BRAKE)

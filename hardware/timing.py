@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -40,11 +41,20 @@ class Ticker:
         """Begin a new grid now: after something that may block, such as opening a device."""
         self._start, self._k = self._clock.now(), 0
 
-    def wait(self) -> Tick:
-        """Sleep until the next deadline."""
+    def wait(self, early: float = 0.0, rehearse: Callable[[], None] = lambda: None) -> Tick:
+        """Sleep until the next deadline.
+
+        Args:
+            early: the processor is taken so long before it and not let go again, so that no wake-up makes the tick
+                late [s] ..
+            rehearse: .. and has this to do meanwhile, unless the tick is late already.
+        """
         self._k += 1
         deadline = self._start + self._k * self.period
-        self._clock.sleep_until(deadline)
+        self._clock.sleep_until(deadline - early)
+        if early > 0.0 and self._clock.now() < deadline:
+            rehearse()
+            self._clock.spin_until(deadline)
         late = max(self._clock.now() - deadline, 0.0)
         self.lateness.add(late)
         skipped = 0

@@ -30,12 +30,16 @@ from ..threads import torch_threads
 from ..types import Seen
 from .common import BenchmarkError, Claim, Figure, Findings, Row
 from .safety.scene import make_scene
+from .stalls import stalls
 
 BUDGET = 0.1
 """Share of the control period that the safety filter may take."""
 
 _PLAN_DT = 0.05
 _DRAIN_S = 5.0
+_WATCH_S = 60.0
+"""How long the machine itself is watched at most [s]."""
+
 Float64 = NDArray[np.float64]
 
 
@@ -104,12 +108,16 @@ def run(config: RealtimeBench) -> Findings:
     arm = arm_settings(config)
     agent, obs = busy_planner(config)
     rides = []
-    with torch_threads(1), progress("realtime", len(config.rates_hz)) as bar:
+    with torch_threads(1), progress("realtime", 1 + len(config.rates_hz)) as bar:
+        watch_s = min(config.seconds, _WATCH_S)
+        watched, gaps = stalls(watch_s, config.realtime, lambda: agent.act(obs))
+        bar.advance()
         for rate in config.rates_hz:
             rides.append(ride(config, arm, rate, agent, obs))
             bar.advance(late_p99_us=1e6 * rides[-1].metrics["lateness_s_p99"])
     drawn = [Figure("lateness", "share of the ticks that ran later than a time", lambda path: plot(rides, path))]
-    return Findings([config.seed], rows(rides), claims(rides), notes(config, rides), figures=drawn)
+    table = [*rows(rides), *stall_rows(config.rates_hz, watched, gaps)]
+    return Findings([config.seed], table, claims(rides), notes(config, rides), figures=drawn)
 
 
 def arm_settings(config: RealtimeBench) -> ArmConfig:
@@ -227,6 +235,21 @@ def rows(rides: Sequence[Ride]) -> list[Row]:
     return table
 
 
+def stall_rows(rates_hz: Sequence[float], watched: float, gaps: Float64) -> list[Row]:
+    """Table of what the machine alone does to a process of the same priority: the misses that no program can avoid."""
+    return [
+        {
+            "table": "the machine itself",
+            "longer_than_s": longest,
+            "watched_s": watched,
+            "stalls": int((gaps > longest).sum()),
+            "share": float(gaps[gaps > longest].sum() / watched),
+            "longest_s": float(gaps.max(initial=0.0)),
+        }
+        for longest in sorted({2e-4, *(1.0 / rate for rate in rates_hz)})
+    ]
+
+
 def claims(rides: Sequence[Ride]) -> list[Claim]:
     """No deadline is missed, no limit broken, and the filter keeps to its budget."""
     listed = []
@@ -252,6 +275,8 @@ def notes(config: RealtimeBench, rides: Sequence[Ride]) -> list[str]:
         "of the whole tick, not of the filter. A deadline is missed when a tick begins more than a period late.",
         "The process that sends the plans makes plans with LoopWM without a pause, on one torch thread. SCHED_FIFO for "
         f"the control process: {granted}. Percentiles are upper edges of bins 12 % wide; maxima are exact.",
+        "The machine itself: a process of the same priority that only reads the clock, beside the same planner. What holds "
+        "it up (the kernel, or the host of a virtual machine) holds up a control loop as well.",
     ]
 
 

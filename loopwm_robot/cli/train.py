@@ -46,7 +46,7 @@ def lead(overrides: list[str], team: Team) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
-    from ..report.html import build_report
+    from ..report.html import REPORT, build_report
     from ..tracking import check_tracking, tracking
     from .checks import check_environments, check_processes, environments, origin, recorded
 
@@ -66,6 +66,9 @@ def lead(overrides: list[str], team: Team) -> int:
     check_processes(config, team.size)
     team.check(config.train.update.batch_size, config.device)
     if folder.resumed and (folder.path / "summary.json").is_file():
+        if not (folder.path / REPORT).is_file():  # killed just before it
+            with folder:
+                build_report(folder.path)
         print(f"the run is finished already: checkpoint {folder.path / CHECKPOINT_FILE}")
         team.tell("")
         return 0

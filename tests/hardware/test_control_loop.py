@@ -159,6 +159,28 @@ def test_late_ticks_are_counted_and_made_up_for_within_reason(stage, limits):
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
 
 
+@pytest.mark.parametrize(("realtime", "early_s", "ahead_s"), [(1, 3e-4, 3e-4), (1, 0.01, DT / 4), (1, 0.0, 0.0), (0, 3e-4, 0)])
+def test_in_real_time_each_tick_is_rehearsed_ahead_of_it(spec, limits, realtime, early_s, ahead_s):
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig(early_s=early_s)))
+    try:
+        memory.words[Word.REALTIME] = realtime
+        clock = ScriptedClock(10.0)
+        loop = ControlLoop(memory, clock, lambda: True)
+        began, rehearse = [], loop.executor.rehearse
+        loop.executor.rehearse = lambda: (began.append((clock.now() - 10.0) / DT % 1.0 * DT), rehearse())
+        go(memory, clock, Command.CONNECT, Command.ENABLE, Command.START)
+        clock.at(10.2, lambda: sweep(memory, 1, 10.21))
+        clock.at(10.9, lambda: memory.request(Command.CLOSE))
+        loop.run()
+        found = memory.read_records(0)[0]
+        assert len(began) > 200 if ahead_s else len(began) == 2  # after connecting and enabling, in any case
+        assert audit(found, limits, DT).limit_violations == 0 and np.abs(np.diff(found["applied"][:, 0])).max() > 0
+        assert np.abs(found["lateness"]).max() < 1e-9
+    finally:
+        memory.segment.unlink()
+        memory.close()
+
+
 def test_errors_of_commands_reach_the_client(stage):
     memory, clock, loop = stage
     go(memory, clock, Command.ENABLE, Command.CONNECT, Command.START)
@@ -350,6 +372,11 @@ def test_ticker_and_histogram():
     tick = ticker.wait()
     assert tick.t == pytest.approx(0.06) and tick.skipped == 2 and tick.lateness == pytest.approx(0.025)
     assert ticker.wait().t == pytest.approx(0.07) and ticker.misses == 1
+    rehearsed: list[float] = []
+    assert ticker.wait(0.002, lambda: rehearsed.append(clock.now())).lateness == pytest.approx(0.0)
+    clock.advance(0.011)
+    assert ticker.wait(0.002, lambda: rehearsed.append(clock.now())).t == pytest.approx(0.09)
+    assert rehearsed == [pytest.approx(0.078)]  # a late tick has no time for it
     h = Histogram()
     assert h.percentile(50) == 0.0
     samples = np.random.default_rng(0).lognormal(-9.0, 1.0, 5000)

@@ -313,3 +313,21 @@ def test_enabling_too_close_is_told(spec, limits):
         bridge.enable()
         told = [e for e in bridge.events() if e.kind == "too_close"]
         assert len(told) == 1 and "hand and ceiling" in told[0].text
+
+
+def test_a_rehearsed_tick_leaves_no_trace():
+    """Nothing that a filter does is changed by computing ticks for practice before it."""
+    guard, rng = Guard(CHAIN, SCENE, DT), np.random.default_rng(5)
+    plain, practised = (SafetyFilter(LIMITS, DT, guard=guard) for _ in range(2))
+    for f in (plain, practised):
+        f.reset(np.tile(START, (5, 1)))
+    held = 0
+    for k in range(400):
+        practised.rehearse()
+        request = hostile(rng, plain.q, k)
+        steps = [f.brake() if k % 97 > 92 else f.step(request) for f in (plain, practised)]
+        for one, other in zip(*steps, strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(plain.stop_path, practised.stop_path)
+        held += int((steps[0].reasons & Reason.COLLISION > 0).any())
+    assert held > 10 and practised.stopping_time == plain.stopping_time

@@ -322,6 +322,10 @@ def test_a_full_disk_in_training_loses_no_finished_round(
     assert "finished already" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
 
+    page = (tmp_path / "run" / "report.html").rename(tmp_path / "run" / ".report.html.77.tmp")
+    assert main(["train", f"resume={tmp_path / 'run'}"]) == 0
+    assert (tmp_path / "run" / "report.html").is_file() and not page.exists()
+
 
 @pytest.fixture
 def small_files() -> Iterator[None]:

@@ -1,0 +1,58 @@
+"""How long the machine itself holds up a process of the highest priority, whatever that process does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.control_process import request_realtime
+
+_STRETCH_S, _REST_S = 8e-3, 2e-3
+"""Time that is watched without a pause, and left to others after it: Linux halts who takes more than 95 % [s]."""
+
+_LEAST_S = 5e-5
+"""Shorter gaps are those of reading the clock [s]."""
+
+
+def stalls(seconds: float, realtime: str, meanwhile: Callable[[], object]) -> tuple[float, NDArray[np.float64]]:
+    """Watch the clock in a process of its own: each gap between two looks is a time in which nothing of it ran.
+
+    Args:
+        seconds: how long [s].
+        realtime: its scheduling: auto, on or off, as for the control process.
+        meanwhile: called again and again in this process, for the load.
+
+    Returns:
+        time that was watched [s], and the gaps in it above 50 us, in any order [s].
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    watcher = context.Process(target=_watch, args=(seconds, realtime, there), daemon=True)
+    watcher.start()
+    there.close()
+    while not here.poll():
+        meanwhile()
+    watched, gaps = here.recv()
+    watcher.join()
+    return watched, np.array(gaps)
+
+
+def _watch(seconds: float, realtime: str, out: Connection) -> None:
+    request_realtime(realtime)
+    watched, gaps = 0.0, []
+    end = time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        last = began
+        while last - began < _STRETCH_S:
+            now = time.monotonic()
+            if now - last > _LEAST_S:
+                gaps.append(now - last)
+            last = now
+        watched += last - began
+        time.sleep(_REST_S)
+    out.send((watched, gaps))
