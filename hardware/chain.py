@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import LimitsMismatch, ShapeMismatch
-from .geometry import Kinematics, ends_of, frames_of
+from .geometry import BODY, JOINT, Kinematics, ends_of, frames_of, records
 from .interface import Array
 from .plain import refuse_unknown
 
@@ -111,13 +111,10 @@ class Chain:
         """The numbers that compiled functions take."""
         fixed = np.array([rotation(joint.quat) for joint in self.joints])
         axes = np.array([skew(np.asarray(joint.axis) / np.linalg.norm(joint.axis)) for joint in self.joints])
+        origins, ends = [joint.pos for joint in self.joints], [(body.start, body.end) for body in self.bodies]
         return Kinematics(
-            pos=np.array([joint.pos for joint in self.joints], dtype=np.float64),
-            fixed=fixed,
-            sine=fixed @ axes,
-            cosine=fixed @ axes @ axes,
-            frame=np.array([body.frame for body in self.bodies], dtype=np.int64),
-            ends=np.array([(body.start, body.end) for body in self.bodies], dtype=np.float64).reshape(-1, 2, 3),
+            records(self.n, JOINT, pos=origins, fixed=fixed, sine=fixed @ axes, cosine=fixed @ axes @ axes),
+            records(len(self.bodies), BODY, frame=[body.frame for body in self.bodies], ends=ends),
         )
 
     def index(self, name: str) -> int:

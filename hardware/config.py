@@ -117,7 +117,7 @@ class BridgeConfig:
     cautious_scale: float = 0.25
     speed_ramp_s: float = 0.5
     make_up_s: float = 0.02
-    early_s: float = 3e-4
+    early_s: float = 5e-4
     stale_after_s: float = 0.0
     disconnect_after_s: float = 0.1
     max_obs_age_s: float = 0.5

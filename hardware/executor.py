@@ -356,6 +356,17 @@ class Executor:
             self._enter(Mode.ENABLED, now, "stop_incomplete", text, speed)
 
     def _advance_plan(self, now: float) -> None:
+        if self.plans.waiting:
+            self._take_over(now)
+        if self.mode.follows and self.plans.expired(now):
+            text = (
+                f"plan {self.plans.plan_id} ran out; brakes for {self.filter.stopping_time:.3f} s, then holds"
+            )
+            self.counts["plans_expired"] += 1
+            self._enter(Mode.HOLDING, now, "plan_expired", text, self.plans.plan_id)
+            self.plans.drop_current()
+
+    def _take_over(self, now: float) -> None:
         config = self.config
         starts = self.mode is Mode.ALIGNING or (self.mode is Mode.HOLDING and self.filter.at_rest)
         reach = max(config.max_jump_rad, config.align_rad) if starts else config.max_jump_rad
@@ -367,13 +378,6 @@ class Executor:
             self.counts["plans_accepted"] += 1
             if self.mode is Mode.HOLDING:
                 self._follow(now, away)
-        if self.mode.follows and self.plans.expired(now):
-            text = (
-                f"plan {self.plans.plan_id} ran out; brakes for {self.filter.stopping_time:.3f} s, then holds"
-            )
-            self.counts["plans_expired"] += 1
-            self._enter(Mode.HOLDING, now, "plan_expired", text, self.plans.plan_id)
-            self.plans.drop_current()
 
     def _follow(self, now: float, away: float) -> None:
         plan_id, share = self.plans.plan_id, self.config.align_scale

@@ -9,7 +9,7 @@ a stretch that it leaves open is halved, down to single ticks (conservative adva
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,51 +27,46 @@ _ROUNDING = 1e-9
 """What rounding may make of a distance [m], or as a share of a way."""
 
 
+JOINT = np.dtype([("pos", "f8", 3), ("fixed", "f8", (3, 3)), ("sine", "f8", (3, 3)), ("cosine", "f8", (3, 3))])
+"""A joint: ``pos`` is the origin of its frame in the one before [m]; the frame turns by fixed + sin q sine +
+(1 - cos q) cosine there."""
+
+BODY = np.dtype([("frame", "i8"), ("ends", "f8", (2, 3))])
+"""A body: number of its frame, 0 for the base, and both ends of its axis there [m]."""
+
+PAIR = np.dtype(
+    [
+        *(("kind", "i8"), ("body", "i8"), ("other", "i8"), ("reason", "i8"), ("radius", "f8"), ("margin", "f8")),
+        *(("pos", "f8", 3), ("turn", "f8", (3, 3)), ("half", "f8", 3), ("normal", "f8", 3), ("offset", "f8")),
+    ]
+)
+"""A pair: ``kind`` is ROD, CRATE or WALL, ``body`` the number of the body and ``other`` that of a ROD's other body,
+``reason`` its bit, ``radius`` of both together and ``margin`` the distance to keep [m]. A CRATE has the box's
+``pos`` [m], ``turn`` and ``half`` edges [m], a WALL its half-space: points x with normal x >= offset are free [m]."""
+
+
 class Kinematics(NamedTuple):
-    """Numbers of a serial arm of n joints: frame i turns by fixed_i + sin q_i sine_i + (1 - cos q_i) cosine_i.
+    """Numbers of a serial arm.
 
     Attributes:
-        pos: origins of the frames in those before (n, 3) [m].
-        fixed, sine, cosine: parts of their rotations (n, 3, 3).
-        frame: number of the frame of each body, 0 for the base (bodies,).
-        ends: both ends of each body's axis in that frame (bodies, 2, 3) [m].
+        joints: JOINT (n,).
+        bodies: BODY (bodies,).
     """
 
-    pos: Array
-    fixed: Array
-    sine: Array
-    cosine: Array
-    frame: NDArray[np.int64]
-    ends: Array
+    joints: NDArray[np.void]
+    bodies: NDArray[np.void]
 
 
 class PairTable(NamedTuple):
     """Pairs of bodies and what they keep clear of.
 
     Attributes:
-        kind: ROD, CRATE or WALL (pairs,).
-        body: number of the body (pairs,).
-        other: number of the other body, of the box or of the half-space (pairs,).
-        radius: of both together (pairs,) [m].
-        margin: distance to keep (pairs,) [m].
+        rows: PAIR (pairs,).
         motion: how far each joint moves the two against each other at most (pairs, n) [m/rad].
-        reason: bit of each (pairs,).
-        box_pos, box_turn, box_half: of the boxes (boxes, 3) [m], (boxes, 3, 3), (boxes, 3) [m].
-        normal, offset: of the half-spaces: points x with normal x >= offset are free (walls, 3), (walls,) [m].
     """
 
-    kind: NDArray[np.int64]
-    body: NDArray[np.int64]
-    other: NDArray[np.int64]
-    radius: Array
-    margin: Array
+    rows: NDArray[np.void]
     motion: Array
-    reason: NDArray[np.uint32]
-    box_pos: Array
-    box_turn: Array
-    box_half: Array
-    normal: Array
-    offset: Array
 
 
 class FastPoints(NamedTuple):
@@ -92,12 +87,18 @@ class FastPoints(NamedTuple):
 
 def nothing_to_look_at(n: int) -> tuple[Kinematics, PairTable, FastPoints]:
     """Numbers of an arm of n joints without bodies, pairs and points."""
-    none, many = np.zeros(0), np.zeros(0, dtype=np.int64)
-    turns, ends = np.zeros((n, 3, 3)), np.zeros((0, 2, 3))
-    arm = Kinematics(np.zeros((n, 3)), turns, turns, turns, many, ends)
-    motion, rows, boxes = np.zeros((0, n)), np.zeros((0, 3)), np.zeros((0, 3, 3))
-    pairs = PairTable(many, many, many, none, none, motion, np.zeros(0, np.uint32), rows, boxes, rows, rows, none)
-    return arm, pairs, FastPoints(many, motion, 0.0, np.uint32(0))
+    motion = np.zeros((0, n))
+    arm, pairs = Kinematics(records(n, JOINT), records(0, BODY)), PairTable(records(0, PAIR), motion)
+    return arm, pairs, FastPoints(np.zeros(0, dtype=np.int64), motion, 0.0, np.uint32(0))
+
+
+def records(count: int, of: np.dtype[np.void], /, **fields: object) -> NDArray[np.void]:
+    """Records (count,) of a dtype with some fields given, all others 0."""
+    found = np.zeros(count, of).view(np.recarray)
+    for name, values in fields.items():
+        if count:
+            found[name] = values
+    return found
 
 
 # Distances
@@ -214,7 +215,7 @@ def frames_of(arm: Kinematics, poses: Array) -> tuple[Array, Array]:
 def ends_of(arm: Kinematics, poses: Array) -> Array:
     """Ends of the bodies' axes at poses (m, n) [rad]: (m, bodies, 2, 3) [m]."""
     m, n = poses.shape
-    turn, at, ends = np.empty((n + 1, 3, 3)), np.empty((n + 1, 3)), np.empty((m, len(arm.frame), 2, 3))
+    turn, at, ends = np.empty((n + 1, 3, 3)), np.empty((n + 1, 3)), np.empty((m, len(arm.bodies), 2, 3))
     for k in range(m):
         _ends(arm, poses[k], turn, at, ends[k])
     return ends
@@ -224,12 +225,12 @@ def ends_of(arm: Kinematics, poses: Array) -> Array:
 def clearances(arm: Kinematics, pairs: PairTable, poses: Array) -> Array:
     """Distances of the pairs, surface to surface, at poses (m, n) [rad]: (m, pairs) [m]."""
     m, n = poses.shape
-    turn, at, ends = np.empty((n + 1, 3, 3)), np.empty((n + 1, 3)), np.empty((len(arm.frame), 2, 3))
-    found = np.empty((m, len(pairs.kind)))
+    turn, at, ends = np.empty((n + 1, 3, 3)), np.empty((n + 1, 3)), np.empty((len(arm.bodies), 2, 3))
+    found = np.empty((m, len(pairs.rows)))
     for k in range(m):
         _ends(arm, poses[k], turn, at, ends)
-        for p in range(len(pairs.kind)):
-            found[k, p] = _apart(pairs, p, ends)
+        for p in range(len(pairs.rows)):
+            found[k, p] = _apart(pairs.rows[p], ends)
     return found
 
 
@@ -240,14 +241,17 @@ def _frames(arm: Kinematics, q: Array, turn: Array, at: Array) -> None:
         for j in range(3):
             turn[0, i, j] = 1.0 if i == j else 0.0
     for f in range(len(q)):
+        joint = arm.joints[f]
         sin, versed = math.sin(q[f]), 1.0 - math.cos(q[f])
         for i in range(3):
-            at[f + 1, i], turn[f + 1, i] = at[f, i], 0.0
+            at[f + 1, i] = at[f, i]
+            for j in range(3):
+                turn[f + 1, i, j] = 0.0
         for k in range(3):
             for i in range(3):
-                at[f + 1, i] += turn[f, i, k] * arm.pos[f, k]
+                at[f + 1, i] += turn[f, i, k] * joint.pos[k]
             for j in range(3):  # Rodrigues
-                local = arm.fixed[f, k, j] + sin * arm.sine[f, k, j] + versed * arm.cosine[f, k, j]
+                local = joint.fixed[k, j] + sin * joint.sine[k, j] + versed * joint.cosine[k, j]
                 for i in range(3):
                     turn[f + 1, i, j] += turn[f, i, k] * local
 
@@ -255,25 +259,26 @@ def _frames(arm: Kinematics, q: Array, turn: Array, at: Array) -> None:
 @compiled
 def _ends(arm: Kinematics, q: Array, turn: Array, at: Array, ends: Array) -> None:
     _frames(arm, q, turn, at)
-    for body in range(len(arm.frame)):
-        f = arm.frame[body]
+    for b in range(len(arm.bodies)):
+        body = arm.bodies[b]
+        f = body.frame
         for end in range(2):
-            x, y, z = arm.ends[body, end, 0], arm.ends[body, end, 1], arm.ends[body, end, 2]
+            x, y, z = body.ends[end, 0], body.ends[end, 1], body.ends[end, 2]
             for i in range(3):
-                ends[body, end, i] = at[f, i] + turn[f, i, 0] * x + turn[f, i, 1] * y + turn[f, i, 2] * z
+                ends[b, end, i] = at[f, i] + turn[f, i, 0] * x + turn[f, i, 1] * y + turn[f, i, 2] * z
 
 
 @compiled
-def _apart(pairs: PairTable, p: int, ends: Array) -> float:
-    """Distance of pair p, surface to surface, from the ends of all bodies (bodies, 2, 3) [m]."""
-    a, other = pairs.body[p], pairs.other[p]
-    if pairs.kind[p] == ROD:
+def _apart(pair: Any, ends: Array) -> float:
+    """Distance of a pair, surface to surface, from the ends of all bodies (bodies, 2, 3) [m]."""
+    a, other = pair.body, pair.other
+    if pair.kind == ROD:
         d = segment_segment(ends[a, 0], ends[a, 1], ends[other, 0], ends[other, 1])
-    elif pairs.kind[p] == CRATE:
-        d = segment_box(ends[a, 0], ends[a, 1], pairs.box_pos[other], pairs.box_turn[other], pairs.box_half[other])
+    elif pair.kind == CRATE:
+        d = segment_box(ends[a, 0], ends[a, 1], pair.pos, pair.turn, pair.half)
     else:
-        d = segment_wall(ends[a, 0], ends[a, 1], pairs.normal[other], pairs.offset[other])
-    return d - pairs.radius[p]
+        d = segment_wall(ends[a, 0], ends[a, 1], pair.normal, pair.offset)
+    return d - pair.radius
 
 
 # Motions
@@ -330,12 +335,12 @@ def look(
     Returns:
         bits of why not (ways * arms,), 0 where a motion is clear or was not looked at.
     """
-    if len(pairs.kind) + len(points.body) == 0:
+    if len(pairs.rows) + len(points.body) == 0:
         return why
     ticks, motions, n = path.shape
     found, settled = why.copy(), np.zeros(len(now), np.bool_)
     rows, way, known = np.empty((ticks + 1, n)), np.empty((ticks + 1, n)), np.empty(ticks + 1, np.bool_)
-    ends = np.empty((ticks + 1, len(arm.frame), 2, 3))
+    ends = np.empty((ticks + 1, len(arm.bodies), 2, 3))
     motion = Motion(rows, way, ends, known, np.empty((n + 1, 3, 3)), np.empty((n + 1, 3)))
     for m in range(motions):
         a = m % len(now)
@@ -349,12 +354,12 @@ def look(
                 step = abs(rows[k + 1, j] - rows[k, j])
                 way[k + 1, j] = way[k, j] + step
                 moved |= step != 0.0
-        for k in range(-1, len(pairs.kind) if moved else -1):
+        for k in range(-1, len(pairs.rows) if moved else -1):
             p = suspects[a] if k < 0 else k
-            if p < 0 or found[m] & pairs.reason[p] or (found[m] and not thorough):
+            if p < 0 or found[m] & pairs.rows[p].reason or (found[m] and not thorough):
                 continue
             if not _keeps(arm, pairs, p, motion):
-                found[m] |= pairs.reason[p]
+                found[m] |= np.uint32(pairs.rows[p].reason)
                 suspects[a] = p
         for i in range(len(points.body) if moved else 0):
             if found[m] & points.reason or (found[m] and not thorough):
@@ -377,8 +382,9 @@ def _place(arm: Kinematics, of: Motion, k: int) -> Array:
 @compiled
 def _keeps(arm: Kinematics, pairs: PairTable, p: int, of: Motion) -> bool:
     """Whether pair p stays apart along a motion."""
-    last, margin = len(of.rows) - 1, pairs.margin[p]
-    here = _apart(pairs, p, _place(arm, of, 0))
+    last, pair = len(of.rows) - 1, pairs.rows[p]
+    margin = pair.margin
+    here = _apart(pair, _place(arm, of, 0))
     least, free = min(margin, here), here >= margin
     moved = 0.0
     for j in range(of.rows.shape[1]):
@@ -386,7 +392,7 @@ def _keeps(arm: Kinematics, pairs: PairTable, p: int, of: Motion) -> bool:
     if moved == 0.0 or here - moved * (1.0 + _ROUNDING) >= margin + _ROUNDING:
         return True
     until, apart = np.empty(64, np.int64), np.empty(64)  # ends of the stretches still to prove, the nearest on top
-    until[0], apart[0] = last, _apart(pairs, p, _place(arm, of, last))
+    until[0], apart[0] = last, _apart(pair, _place(arm, of, last))
     top, i, d_i = 0, 0, here
     while top >= 0:
         k, d_k = until[top], apart[top]
@@ -403,7 +409,7 @@ def _keeps(arm: Kinematics, pairs: PairTable, p: int, of: Motion) -> bool:
         else:
             top += 1
             until[top] = (i + k) // 2
-            apart[top] = _apart(pairs, p, _place(arm, of, until[top]))
+            apart[top] = _apart(pair, _place(arm, of, until[top]))
     return True
 
 

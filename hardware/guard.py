@@ -48,7 +48,7 @@ class Guard:
 
     def too_close(self, q: ArrayLike) -> list[str]:
         """Names of the pairs that are closer than their margin at one pose (n,) [rad]."""
-        return [self.names[i] for i in np.flatnonzero(self.clearances(q) < self.pairs.margin)]
+        return [self.names[i] for i in np.flatnonzero(self.clearances(q) < self.pairs.rows["margin"])]
 
     def check(self, now: Array, path: Array) -> NDArray[np.uint32]:
         """Look at motions as a whole.

@@ -133,7 +133,7 @@ class SafetyFilter:
         return self._state
 
     def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array.reshape(*array.shape[:-2], *self._lead, array.shape[-1])
+        return array.reshape(*array.shape[:-2], *self._lead, array.shape[-1]) if self._lead else array[..., 0, :]
 
     @property
     def at_rest(self) -> bool:

@@ -275,8 +275,8 @@ def notes(config: RealtimeBench, rides: Sequence[Ride]) -> list[str]:
         "of the whole tick, not of the filter. A deadline is missed when a tick begins more than a period late.",
         "The process that sends the plans makes plans with LoopWM without a pause, on one torch thread. SCHED_FIFO for "
         f"the control process: {granted}. Percentiles are upper edges of bins 12 % wide; maxima are exact.",
-        "The machine itself: a process of the same priority that only reads the clock, beside the same planner. What holds "
-        "it up (the kernel, or the host of a virtual machine) holds up a control loop as well.",
+        "The machine itself: a process of the same priority that only reads the clock, beside the same planner. What "
+        "holds it up (the kernel, or the host of a virtual machine) holds up a control loop as well.",
     ]
 
 

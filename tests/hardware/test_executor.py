@@ -591,7 +591,8 @@ def test_a_bug_in_the_plans_brakes_and_latches(running, monkeypatch, method):
     running.advance(0.3)
     executor = running._link.executor
     monkeypatch.setattr(executor.plans, method, lambda *_: 1 / 0)
-    running.advance(DT)
+    running.submit(sweep(running, validity=1.0))
+    running.advance(2 * DT)
     assert running.mode is Mode.FAULT and running.fault.startswith("plan_error: ZeroDivisionError")
     assert executor.moving
     running.advance(0.3)

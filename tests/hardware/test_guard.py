@@ -202,10 +202,10 @@ def criterion(guard: Guard, now: np.ndarray, path: np.ndarray, far: float = np.i
     """What ``check`` promises, for every pair at every tick: reasons (arms,) of motions (ticks, arms, n)."""
     rows, pairs = np.concatenate([now[None], path]), guard.pairs
     d, steps = guard.clearances(rows), np.abs(np.diff(rows, axis=0))
-    bad = (d[1:] < np.minimum(pairs.margin, d[0])).any(axis=0)
+    bad = (d[1:] < np.minimum(pairs.rows["margin"], d[0])).any(axis=0)
     touch = (0.5 * (d[1:] + d[:-1] - steps @ pairs.motion.T) < 0.0).any(axis=0)
-    bad |= touch & (d[0] >= pairs.margin) & (pairs.margin > 0.0)
-    found = np.bitwise_or.reduce(np.where(bad, pairs.reason, 0), axis=-1)
+    bad |= touch & (d[0] >= pairs.rows["margin"]) & (pairs.rows["margin"] > 0.0)
+    found = np.bitwise_or.reduce(np.where(bad, pairs.rows["reason"], 0), axis=-1)
     at = CHAIN.ends(rows)[:, :, [CHAIN.index(name) for name in guard.scene.speed_of], 0]
     fast = (np.linalg.norm(np.diff(at, axis=0), axis=-1) > far).any(axis=(0, 2))
     return np.where((rows == rows[0]).all(axis=(0, 2)), 0, found | np.where(fast, int(Reason.POINT_SPEED), 0))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hardware import Guard, sample_plan
-from loopwm_robot.bench import realtime
+from loopwm_robot.bench import realtime, stalls
+from loopwm_robot.bench.common import BenchmarkError
 from loopwm_robot.bench.realtime import RealtimeBench, Ride
 from loopwm_robot.cli.main import main
 from loopwm_robot.deploy import make_bridge
@@ -64,6 +66,22 @@ def test_claims_are_those_of_the_budget(tmp_path):
 def test_a_wrong_request_gives_one_line(argument, line, capsys, tmp_path):
     assert main(["bench", "realtime", argument, f"out={tmp_path}"]) == 2
     assert line in capsys.readouterr().err
+
+
+def test_what_the_machine_does_is_told_beside_it(monkeypatch):
+    calls = []
+    watched, gaps = stalls.stalls(0.5, "off", lambda: calls.append(time.sleep(0.01)))
+    assert 0.05 < watched < 0.5 and len(calls) > 5 and (gaps > 5e-5).all()
+    rows = realtime.stall_rows([500.0, 100.0], 10.0, np.array([1e-4, 3e-4, 3e-3, 0.02]))
+    assert [row["longer_than_s"] for row in rows] == [2e-4, 2e-3, 1e-2]
+    assert [row["stalls"] for row in rows] == [3, 2, 1] and rows[2]["share"] == pytest.approx(2e-3)
+    monkeypatch.setattr(stalls, "_watch", broken)
+    with pytest.raises(BenchmarkError, match="died"):
+        stalls.stalls(0.5, "off", lambda: None)
+
+
+def broken(*_: object) -> None:
+    """Ends at once and says nothing."""
 
 
 @pytest.mark.slow
