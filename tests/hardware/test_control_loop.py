@@ -176,7 +176,7 @@ def test_in_real_time_each_tick_is_rehearsed_ahead_of_it(spec, limits, realtime,
         loop.run()
         found = memory.read_records(0)[0]
         on_time = np.isclose(began, DT - ahead_s, atol=1e-6).sum() if ahead_s else 0
-        assert (on_time > 180) is (ahead_s > 0.0)
+        assert (on_time > 180) == (ahead_s > 0.0)
         assert 1 <= len(began) - on_time <= 3  # those after commands that may block
         assert audit(found, limits, DT).limit_violations == 0 and np.abs(np.diff(found["applied"][:, 0])).max() > 0
         assert np.abs(found["lateness"]).max() < 1e-9
