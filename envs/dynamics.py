@@ -56,6 +56,8 @@ class ModelDynamics:
         self._bias = model.actuator_biasprm.copy()
         self._mass = model.body_mass.copy()
         self._inertia = model.body_inertia.copy()
+        self._links = links(model, arm)
+        self._link_pos, self._link_mass_at = model.body_pos[self._links].copy(), model.body_ipos[self._links].copy()
         free = np.flatnonzero(model.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE))
         self._objects = model.jnt_bodyid[free]
         self._geoms = np.flatnonzero(np.isin(model.geom_bodyid, self._objects))
@@ -81,6 +83,8 @@ class ModelDynamics:
         model.actuator_gainprm[:, 0] *= dynamics.gain
         model.actuator_biasprm[:] = self._bias
         model.actuator_biasprm[:, 1:3] *= dynamics.gain
+        model.body_pos[self._links] = self._link_pos * dynamics.link_length
+        model.body_ipos[self._links] = self._link_mass_at * dynamics.link_length
         self._change_objects(dynamics)
         # Masses enter derived constants, e.g. those that scale the softness of contacts.
         mujoco.mj_setConst(model, self._scratch)
@@ -89,7 +93,9 @@ class ModelDynamics:
         model.stat.extent = self._extent
 
     def dress(self, model: mujoco.MjModel) -> None:
-        """Give the objects of another model of the scene, one for pictures, the size that they have in this one."""
+        """Give another model of the scene, one for pictures, the sizes and lengths of this one."""
+        for link in self._links:
+            model.body(self._model.body(int(link)).name).pos[:] = self._model.body_pos[link]
         for geom in self._geoms:
             model.geom(self._model.geom(int(geom)).name).size[:] = self._model.geom_size[geom]
 
@@ -111,6 +117,17 @@ class ModelDynamics:
             after = _solid(model.geom_size[geom], box)
             model.body_inertia[body] *= after / before
             model.geom_rbound[geom] = np.linalg.norm(model.geom_size[geom, : 3 if box else 2])
+
+
+def links(model: mujoco.MjModel, arm: Arm) -> NDArray[np.intp]:
+    """Numbers of the bodies from the second joint to the tool, whose places in one another are the arm's lengths."""
+    first = int(model.jnt_bodyid[model.joint(arm.joint_names[0]).id])
+    body = int(model.site_bodyid[model.site(arm.ee_site).id])
+    found = []
+    while body != first:
+        found.append(body)
+        body = int(model.body_parentid[body])
+    return np.array(found[::-1], dtype=np.intp)
 
 
 def _solid(size: NDArray[np.float64], box: bool) -> NDArray[np.float64]:

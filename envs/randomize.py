@@ -21,7 +21,9 @@ DYNAMICS_UNITS: dict[str, str] = {
 }
 """Parameters in the order of `Dynamics.vector`, with units."""
 OBJECT_DYNAMICS = ("object_mass", "object_friction", "object_size")
-"""Factors on what lies on the table; they are not in the vector."""
+"""Factors on what lies on the table."""
+FACTORS = (*OBJECT_DYNAMICS, "link_length")
+"""Parameters that are not in the vector."""
 LOGARITHMIC = ("damping", "gain")
 """Factors, drawn and normalised by their logarithm; the others are drawn uniformly."""
 
@@ -39,6 +41,9 @@ class Dynamics:
         object_mass: factor on the mass of what moves freely on the table.
         object_friction: factor on its friction.
         object_size: factor on its size in the plane; the height stays.
+        link_length: factor on the distances between the joints, and on to the tool, and on where each link's mass is.
+            Kinematics that were worked out for the arm of the MJCF are then a little wrong, as on an arm that was not
+            calibrated.
     """
 
     payload: float = 0.0
@@ -49,6 +54,7 @@ class Dynamics:
     object_mass: float = 1.0
     object_friction: float = 1.0
     object_size: float = 1.0
+    link_length: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -65,6 +71,7 @@ class Dynamics:
             ("object_mass", 0.1, 10.0),
             ("object_friction", 0.1, 10.0),
             ("object_size", 0.7, 1.3),
+            ("link_length", 0.9, 1.1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -118,9 +125,10 @@ class DynamicsRanges:
         delay: lowest and highest number of control steps.
         held_out: combinations that are left out.
         unseen: draw only from the held-out combinations instead of leaving them out.
-        object_mass: lowest and highest factor, drawn uniformly, as the two below.
+        object_mass: lowest and highest factor, drawn uniformly, as the three below.
         object_friction: lowest and highest factor.
         object_size: lowest and highest factor.
+        link_length: lowest and highest factor.
     """
 
     payload: Interval = (0.0, 3.0)
@@ -133,6 +141,7 @@ class DynamicsRanges:
     object_mass: Interval = (1.0, 1.0)
     object_friction: Interval = (1.0, 1.0)
     object_size: Interval = (1.0, 1.0)
+    link_length: Interval = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         """Refuse ranges that cannot be drawn from.
@@ -140,7 +149,7 @@ class DynamicsRanges:
         Raises:
             ValueError: an interval is upside down or holds impossible values, or nothing is left to draw.
         """
-        for name in (*DYNAMICS_UNITS, *OBJECT_DYNAMICS):
+        for name in (*DYNAMICS_UNITS, *FACTORS):
             low, high = getattr(self, name)
             if not low <= high:
                 unit = DYNAMICS_UNITS.get(name, "1")
@@ -170,7 +179,7 @@ class DynamicsRanges:
     def contains(self, dynamics: Dynamics) -> bool:
         """Whether `sample` could have drawn these parameters."""
         box = Combination(self.payload, self.friction, self.damping, self.gain, self.delay)
-        for name in OBJECT_DYNAMICS:
+        for name in FACTORS:
             low, high = getattr(self, name)
             if not low <= getattr(dynamics, name) <= high:
                 return False
@@ -196,15 +205,15 @@ class DynamicsRanges:
                 damping=_log_uniform(rng, self.damping),
                 gain=_log_uniform(rng, self.gain),
                 delay=int(rng.integers(self.delay[0], self.delay[1] + 1)),
-                **self._objects(rng),
+                **self._factors(rng),
             )
             if self.contains(drawn):
                 return drawn
         raise ValueError("held_out leaves nothing to draw in 1000 tries; make the combinations smaller or larger")
 
-    def _objects(self, rng: np.random.Generator) -> dict[str, float]:
-        """Draw what differs in the objects; a single value takes no random number, so that seeds keep their meaning."""
-        ends = {name: getattr(self, name) for name in OBJECT_DYNAMICS}
+    def _factors(self, rng: np.random.Generator) -> dict[str, float]:
+        """Draw what is not in the vector; a single value takes no random number, so that seeds keep their meaning."""
+        ends = {name: getattr(self, name) for name in FACTORS}
         return {name: float(rng.uniform(low, high)) if low < high else low for name, (low, high) in ends.items()}
 
 

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs import TRAINING, UNSEEN, Combination, Dynamics, DynamicsRanges, JointReference, ReachEnv, interpolate
-from envs.randomize import DYNAMICS_UNITS, HELD_OUT, OBJECT_DYNAMICS
+from envs.randomize import DYNAMICS_UNITS, FACTORS, HELD_OUT
 
 HEAVY = Dynamics(payload=3.0, friction=12.0, damping=10.0, gain=0.1, delay=2)
 MODEL_FIELDS = (
@@ -68,7 +68,7 @@ def test_vector_is_the_position_in_the_ranges() -> None:
     middle = Dynamics(payload=1.5, friction=6.0, damping=5.0**0.5, gain=0.1**0.5, delay=1).vector()
     np.testing.assert_allclose(middle, 0.0, atol=1e-6)
     assert middle.dtype == np.float32 and len(middle) == len(DYNAMICS_UNITS)
-    assert {field.name for field in dataclasses.fields(Dynamics)} == {*DYNAMICS_UNITS, *OBJECT_DYNAMICS}
+    assert {field.name for field in dataclasses.fields(Dynamics)} == {*DYNAMICS_UNITS, *FACTORS}
     np.testing.assert_array_equal(HEAVY.vector(UNSEEN), HEAVY.vector(TRAINING))
     np.testing.assert_array_equal(Dynamics(payload=2.0).vector(DynamicsRanges(payload=(2.0, 2.0)))[0], 0.0)
 
@@ -290,3 +290,29 @@ def test_objects_differ_as_compiled_ones_do_and_come_again(task: str) -> None:
     env.reset(options={"dynamics": Dynamics()})
     for name, values in nominal.items():
         np.testing.assert_array_equal(getattr(model, name), values, err_msg=name)
+
+
+@pytest.mark.parametrize("arm", ("panda", "ur5e", "so101"))
+def test_links_differ_in_length_and_come_again(arm: str) -> None:
+    ranges = dataclasses.replace(DynamicsRanges.at(Dynamics()), link_length=(0.93, 1.07))
+    env = gym.make("LoopWM/PandaReach-v0", arm=arm, randomize=ranges).unwrapped
+    pos, mass_at = env.model.body_pos.copy(), env.model.body_ipos.copy()
+    obs, _ = env.reset(seed=1)
+    scale, q = env.dynamics.link_length, env.data.qpos.copy()
+    assert 0.93 <= scale <= 1.07 and abs(scale - 1.0) > 1e-3
+    # The tip, joint by joint from the axis of the first: the same turns, other distances.
+    first = env.data.body(env.model.joint(env.arm.joint_names[0]).bodyid[0]).xpos
+    tip = env.data.site(env.arm.ee_site)
+    nominal = env.kinematics.ee_pos(q)
+    tool = tip.xpos - env.data.xpos[env.model.site_bodyid[tip.id]]  # the site's place in the last body stays
+    np.testing.assert_allclose(tip.xpos - tool - first, scale * (nominal - tool - first), atol=1e-9)
+    groups = env.column_groups()
+    np.testing.assert_allclose(obs["observation"][groups["ee_pos"]], tip.xpos, atol=1e-6)
+    drawn = env.dynamics
+    env.reset(seed=1)
+    assert env.dynamics == drawn
+    env.reset(options={"dynamics": Dynamics()})
+    np.testing.assert_array_equal(env.model.body_pos, pos)
+    np.testing.assert_array_equal(env.model.body_ipos, mass_at)
+    plain = gym.make("LoopWM/PandaReach-v0", arm=arm).unwrapped
+    np.testing.assert_array_equal(plain.reset(seed=1)[0]["desired_goal"], obs["desired_goal"])
