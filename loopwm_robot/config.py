@@ -308,6 +308,9 @@ class TrainConfig:
         buffer_size: rows of the replay buffer, at least 2.
         replay_memory_gb: size from which on the replay buffer lies in files of the run folder [10^9 bytes], at least 0.
         threads: torch threads, at least 1.
+        collectors: processes on a Ray cluster in which the planner makes its episodes, 0 to 100000; 0: the learner
+            makes them itself. Their number does not change the result, but 0 draws other random numbers than the rest.
+        ray: address of the cluster, such as auto or 10.0.0.1:6379; empty starts one on this machine.
         deterministic: only operations that give the same bits every time, also on a GPU.
         tensorboard: write curves for TensorBoard, where tensorboardX is installed.
         wandb: send curves to Weights & Biases; WANDB_MODE=offline keeps them in the run folder.
@@ -324,6 +327,8 @@ class TrainConfig:
     buffer_size: int = 200_000
     replay_memory_gb: float = 4.0
     threads: int = 1
+    collectors: int = 0
+    ray: str = ""
     deterministic: bool = False
     tensorboard: bool = True
     wandb: bool = False
@@ -340,6 +345,9 @@ class TrainConfig:
         _number("train.buffer_size", self.buffer_size, 2)
         _number("train.replay_memory_gb", self.replay_memory_gb, 0)
         _number("train.threads", self.threads, 1, 1024)
+        _number("train.collectors", self.collectors, 0, 100_000)
+        if self.ray and not self.collectors:
+            raise ValueError(f"train.ray is '{self.ray}' with train.collectors 0, allowed empty; set train.collectors")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ from .report.video import VideoError, record_reaches
 from .runs import Number, RunFolder, write_text
 from .threads import torch_threads
 from .tracking import tracking
+from .training.crew import Recipe
 from .training.online import TrainingRun
+from .training.ray_crew import crew_of
 
 FILM = {"width": 960, "height": 720}
 FILM_WIDTH = 640
@@ -149,8 +151,9 @@ class Demo:
         folder = self.folder.path / "training"
         run = TrainingRun(self.env, self.spaces, c.model, c.planner, c.collect, c.train, c.seed, folder, c.device)
         run.restore()
-        with tracking(self.folder.path, c, c.train.tensorboard, c.train.wandb, run.trainer.updates) as note:
-            run.on_entry = note
+        watched = tracking(self.folder.path, c, c.train.tensorboard, c.train.wandb, run.trainer.updates)
+        with watched as note, crew_of(Recipe((c.env,), c.model, c.planner, c.collect, c.train)) as crew:
+            run.on_entry, run.crew = note, crew
             checkpoint = run.run()
         save_checkpoint(self.folder.file(CHECKPOINT_FILE), checkpoint)
         learning_curve(run.history, self.folder.file("plots/learning_curve.png"))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from .progress import progress
 
@@ -22,7 +23,19 @@ POLL = 0.2
 """Time between two looks at the processes [s]."""
 PATIENCE = 15.0
 """Time that an interrupted run gets to leave a state that can be resumed [s]."""
-Start = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
+
+
+class Process(Protocol):
+    """A run that was begun, as `subprocess.Popen` has it."""
+
+    def poll(self) -> int | None: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[[Sequence[str], Path], Process]
+"""Begins a run with arguments, its output in a file."""
 
 
 class SweepError(RuntimeError):
@@ -88,7 +101,7 @@ def run_sweep(plan: SweepPlan, folder: Path, start: Start | None = None) -> list
     left = [(name, todo) for name in plan.settings if (todo := arguments(plan, folder, name)) is not None]
     done = len(plan.settings) - len(left)
     failed: list[str] = []
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    running: dict[str, Process] = {}
     with progress("runs", len(plan.settings), done=done) as bar:
         try:
             while left or running:
@@ -129,7 +142,7 @@ def last_line(log: Path) -> str:
     return next((line for line in reversed(lines) if line.strip()), "")
 
 
-def _end(running: dict[str, subprocess.Popen[bytes]]) -> None:
+def _end(running: dict[str, Process]) -> None:
     """Let the runs leave a state that can be resumed; one that goes on nevertheless, or a second Ctrl-C, ends them."""
     until = time.monotonic() + PATIENCE
     for process in running.values():

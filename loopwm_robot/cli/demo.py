@@ -7,6 +7,7 @@ from ..demo import DemoConfig, describe, run_demo
 from ..device import find_device
 from ..execution.run import check_blend, check_execution
 from ..objective import check_objective
+from ..ray_cluster import require_ray
 from ..runs import RunFolder
 from ..tracking import check_tracking
 from .checks import check_arm
@@ -28,6 +29,8 @@ def run(overrides: list[str]) -> int:
         check_blend(config.planner, config.deploy.blend_steps, "deploy.blend_steps")
         find_device(config.device)
         check_tracking(config.train.wandb)
+        if config.train.collectors:
+            require_ray(f"train.collectors={config.train.collectors}")
         check_model(env, spaces, config.model, config.train.update.chunks)
         check_arm(spaces, env, config.arm, config.deploy.allow_motion)
     folder = RunFolder.create("demo", config.out, config.resume)

@@ -1,8 +1,10 @@
-"""usage: loopwm sweep train|demo KEY=A,B ... [jobs=N] [out=FOLDER], or loopwm sweep resume=FOLDER
+"""usage: loopwm sweep train|demo KEY=A,B ... [jobs=N] [ray=ADDRESS] [out=FOLDER], or loopwm sweep resume=FOLDER
 
 Trains with every combination of the values that are given with commas, or as range(0,3); other settings are those of
-the command. jobs runs go at a time (1), each in a folder of its own inside out; none makes runs/sweep/TIME. Afterwards
-compare.html puts them side by side. A value with a comma of its own is quoted: 'costs="[{a: 1}, {b: 2}]"'.
+the command. jobs runs go at a time (1; on Ray as many as it has cores for), each in a folder of its own inside out;
+none makes runs/sweep/TIME. Afterwards compare.html puts them side by side. With ray=auto, an address or local they run
+on a Ray cluster (extra ray), each on a core where one is free; out is then a folder that all its machines see. A value
+with a comma of its own is quoted: 'costs="[{a: 1}, {b: 2}]"'.
 
 Example: loopwm sweep train seed=0,1,2 model=small,base jobs=2
 """
@@ -11,11 +13,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import hydra.errors
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ..errors import RequestError
+from ..ray_runs import ray_start
 from ..runs import RunFolder
 from ..schema import build
 from ..sweep import SweepPlan, combinations, run_sweep
@@ -29,7 +33,7 @@ MAX_JOBS = 256
 
 def run(overrides: list[str]) -> int:
     """Do a sweep, or what is left of one."""
-    own = {key: _last(overrides, key) for key in ("out", "resume", "jobs")}
+    own = {key: _last(overrides, key) for key in ("out", "resume", "jobs", "ray")}
     rest = [text for text in overrides if text.partition("=")[0] not in own]
     if own["resume"] is not None:
         if rest or own["out"] is not None:
@@ -38,15 +42,16 @@ def run(overrides: list[str]) -> int:
             plan = build(SweepPlan, read(folder.path / "config.yaml"))
             if own["jobs"] is not None:
                 plan = SweepPlan(plan.command, plan.settings, _jobs(own["jobs"]))
-            return _do(plan, folder)
-    plan = _plan(rest, _jobs(own["jobs"] or "1"))
+            return _do(plan, folder, own["ray"])
+    plan = _plan(rest, _jobs(own["jobs"] or ("1" if own["ray"] is None else str(MAX_JOBS))))
     with RunFolder.create("sweep", own["out"]) as folder:
         folder.save_config(plan)
-        return _do(plan, folder)
+        return _do(plan, folder, own["ray"])
 
 
-def _do(plan: SweepPlan, folder: RunFolder) -> int:
-    runs = run_sweep(plan, folder.path)
+def _do(plan: SweepPlan, folder: RunFolder, ray: str | None) -> int:
+    with nullcontext() if ray is None else ray_start(ray) as start:
+        runs = run_sweep(plan, folder.path, start)
     folder.write_summary({"runs": len(runs), "command": plan.command})
     if len(runs) > 1:
         from ..report.compare import compare_runs, read_runs

@@ -46,8 +46,11 @@ def lead(overrides: list[str], team: Team) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from ..checkpoint import CHECKPOINT_FILE, save_checkpoint
     from ..device import find_device
+    from ..ray_cluster import require_ray
     from ..report.html import REPORT, build_report
     from ..tracking import check_tracking, tracking
+    from ..training.crew import Recipe
+    from ..training.ray_crew import crew_of
     from .checks import check_environments, check_processes, environments, origin, recorded
 
     inputs = None
@@ -59,6 +62,8 @@ def lead(overrides: list[str], team: Team) -> int:
             config = replace(config, model=start.checkpoint.config)
         find_device(config.device)
         check_tracking(config.train.wandb)
+        if config.train.collectors:
+            require_ray(f"train.collectors={config.train.collectors}")
         check_environments(config, where, team.size)
         inputs = Inputs(where, start, recorded(config, *where[0]))
     folder = RunFolder.create("train", config.out, config.resume)
@@ -83,8 +88,9 @@ def lead(overrides: list[str], team: Team) -> int:
         training = prepared(config, folder.path, team, inputs)
         del inputs  # its episodes are in the buffer
         c, done = config.train, training.trainer.updates
-        with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note:
-            training.on_entry = note
+        recipe = Recipe(config.environments, config.model, config.planner, config.collect, c)
+        with tracking(folder.path, config, c.tensorboard, c.wandb, done) as note, crew_of(recipe) as crew:
+            training.on_entry, training.crew = note, crew
             checkpoint = training.run()
         save_checkpoint(folder.file(CHECKPOINT_FILE), checkpoint)
         draw(training, checkpoint, folder)

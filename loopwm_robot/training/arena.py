@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,10 @@ from ..config import ModelConfig, TrainConfig
 from ..data.buffer import ReplayBuffer
 from ..data.collect import ExplorationPolicy, NoisyPolicy
 from ..data.recorded import MEASURED
-from ..models.build import exit_rule
+from ..models.build import build_model, exit_rule
 from ..models.dynamics import DynamicsModel
 from ..models.loopwm import LoopWM
+from ..models.shared import SharedModel
 from ..progress import progress
 from ..types import Episode
 from .calibrate import calibrate_exits, calibrate_monitor
@@ -39,49 +40,27 @@ EXIT_KEYS = ("threshold", "mean_loops", "met")
 
 
 @dataclass
-class Arena:
-    """One of the environments of a training; mostly there is a single one.
+class Player:
+    """A planner in an environment, whose actions get some noise.
 
     Attributes:
-        name: short, and no other's in this training.
-        env: supplies episodes.
+        env: to act in.
         spaces: of env.
-        model: as this environment sees it.
-        buffer: what is learned from.
-        explorer: noise on the planner's actions.
         agent: plans.
-        held_out: episodes that are measured on.
-        exits: what calibration found for each exit rule, see `calibrate_exits`.
-        depths: transitions by their number of loops, for each exit rule, see `depth_counts`.
+        explorer: noise on its actions.
     """
 
-    name: str
     env: gym.Env[Any, Any]
     spaces: Spaces
-    model: DynamicsModel
-    buffer: ReplayBuffer
-    explorer: ExplorationPolicy
     agent: MPCAgent
-    held_out: list[Episode] = field(default_factory=list)
-    exits: dict[str, dict[str, float]] = field(default_factory=dict)
-    depths: dict[str, list[int]] = field(default_factory=dict)
+    explorer: ExplorationPolicy
 
-    def widen(self) -> None:
-        """Let the model imagine whatever was observed."""
-        seen = self.buffer.observations
-        for start in range(0, len(seen), WIDEN_ROWS):
-            self.model.widen(torch.from_numpy(seen[start : start + WIDEN_ROWS]).to(self.model.device))
-
-    def play(self, title: str, seeds: Sequence[int], train: TrainConfig) -> ClosedLoopResult:
-        """Let the planner collect an episode for each seed of a reset."""
+    def play(
+        self, seeds: Sequence[int], train: TrainConfig, keep: Callable[[Episode, bool], None] | None = None
+    ) -> ClosedLoopResult:
+        """An episode for each seed of a reset; `keep` is handed each with its success."""
         policy = NoisyPolicy(self.agent, self.explorer, train.noise)
-        with progress(title, len(seeds)) as bar:
-
-            def keep(episode: Episode, success: bool) -> None:
-                self.buffer.add(episode)
-                bar.advance()
-
-            return evaluate(self.env, policy, seeds, keep, lambda i, before: self.chained_start(i, before, train.chain))
+        return evaluate(self.env, policy, seeds, keep, lambda i, before: self.chained_start(i, before, train.chain))
 
     def chained_start(self, i: int, before: Episode | None, chain: int) -> dict[str, Any] | None:
         """Start episode i where the one before ended; every `chain`-th one starts afresh."""
@@ -94,6 +73,57 @@ class Arena:
             return None
         q = before.obs[-1, self.spaces.joint_columns]
         return {"q": np.clip(q, base.arm.q_min + START_MARGIN, base.arm.q_max - START_MARGIN)}
+
+
+def make_models(
+    config: ModelConfig, spaces: Sequence[Spaces], device: torch.device
+) -> tuple[Sequence[DynamicsModel], SharedModel | None]:
+    """A new model as each environment sees it, drawn on the CPU: the same weights everywhere.
+
+    Returns:
+        a view for each of `spaces`, and what is behind them where there are several.
+    """
+    if len(spaces) == 1:
+        return [build_model(config, *spaces[0].of_model).to(device)], None
+    shared = SharedModel(config, spaces, device)
+    return shared.views, shared
+
+
+@dataclass
+class Arena(Player):
+    """One of the environments of a training; mostly there is a single one.
+
+    Attributes:
+        name: short, and no other's in this training.
+        model: as this environment sees it.
+        buffer: what is learned from.
+        held_out: episodes that are measured on.
+        exits: what calibration found for each exit rule, see `calibrate_exits`.
+        depths: transitions by their number of loops, for each exit rule, see `depth_counts`.
+    """
+
+    name: str
+    model: DynamicsModel
+    buffer: ReplayBuffer
+    held_out: list[Episode] = field(default_factory=list)
+    exits: dict[str, dict[str, float]] = field(default_factory=dict)
+    depths: dict[str, list[int]] = field(default_factory=dict)
+
+    def widen(self) -> None:
+        """Let the model imagine whatever was observed."""
+        seen = self.buffer.observations
+        for start in range(0, len(seen), WIDEN_ROWS):
+            self.model.widen(torch.from_numpy(seen[start : start + WIDEN_ROWS]).to(self.model.device))
+
+    def collect(self, title: str, seeds: Sequence[int], train: TrainConfig) -> ClosedLoopResult:
+        """Let the planner collect an episode for each seed of a reset."""
+        with progress(title, len(seeds)) as bar:
+
+            def keep(episode: Episode, success: bool) -> None:
+                self.buffer.add(episode)
+                bar.advance()
+
+            return self.play(seeds, train, keep)
 
     def calibrate(self, config: ModelConfig) -> None:
         """Take the thresholds of a trained LoopWM's exits and the levels of its monitor from held-out episodes."""

@@ -27,15 +27,14 @@ from ..data.recorded import MEASURED, check_recorded
 from ..data.storage import GB, Place
 from ..determinism import deterministic
 from ..device import find_device, seeded
-from ..models.build import build_model
 from ..models.dynamics import DynamicsModel
 from ..models.loopwm import LoopWM
-from ..models.shared import SharedModel
 from ..progress import progress
 from ..threads import torch_threads
 from ..types import Episode
 from .anchor import Anchor
-from .arena import PLANNED, Arena, mean_entry
+from .arena import PLANNED, Arena, make_models, mean_entry
+from .crew import Crew, errands, joined
 from .explore import explore, record_held_out, reward_function, training_seed
 from .finetune import Origin, held_out_error
 from .gate import fit_shared_gate
@@ -73,6 +72,7 @@ class TrainingRun:
         team: the processes of a data-parallel training.
         origin: what is fine-tuned, see `begin_from`; None where the weights are new.
         others: further environments that the same model is trained on, with their spaces.
+        crew: collectors that let the planner act in processes of their own; None: this process does.
         arenas: all environments, env first.
         shared: the model of several environments; None where there is one.
     """
@@ -96,12 +96,13 @@ class TrainingRun:
     origin: Origin | None = None
     team: Team = ALONE
     others: Sequence[tuple[gym.Env[Any, Any], Spaces]] = ()
+    crew: Crew | None = None
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         everywhere = [(self.env, self.spaces), *self.others]
-        self.shared: SharedModel | None = None
-        models = self._models([spaces for _, spaces in everywhere])
+        device = find_device(self.device)
+        models, self.shared = make_models(self.model_config, [spaces for _, spaces in everywhere], device)
         self.model = models[0]
         self.rng = np.random.default_rng(self.seed)
         self.generator = torch.Generator().manual_seed(self.seed + self.team.rank)
@@ -122,20 +123,12 @@ class TrainingRun:
         )
         self.trainer.refused = self.folder / (REFUSED if self.team.lead else f"{self.team.rank}_{REFUSED}")
 
-    def _models(self, spaces: Sequence[Spaces]) -> Sequence[DynamicsModel]:
-        """A new model as each environment sees it, drawn on the CPU: the same weights everywhere."""
-        device = find_device(self.device)
-        if len(spaces) == 1:
-            return [build_model(self.model_config, *spaces[0].of_model).to(device)]
-        self.shared = SharedModel(self.model_config, spaces, device)
-        return self.shared.views
-
     def _arena(self, name: str, env: gym.Env[Any, Any], spaces: Spaces, model: DynamicsModel) -> Arena:
         place = Place(self.train.replay_memory_gb * GB, self.folder)
         buffer = ReplayBuffer(self.train.buffer_size, *spaces.sizes, place=place)
         explorer = ExplorationPolicy(spaces.nu, self.rng, self.collect.correlation, self.collect.scale)
         agent = make_agent(model, spaces, self.planner_config, self.planner_noise)
-        return Arena(name, env, spaces, model, buffer, explorer, agent)
+        return Arena(env, spaces, agent, explorer, name, model, buffer)
 
     @property
     def buffer(self) -> ReplayBuffer:
@@ -345,8 +338,25 @@ class TrainingRun:
             return []
         seeds = [training_seed(self.seed, self.rounds_done, i) for i in range(count)]
         title = f"plan {self.rounds_done}/{self.train.rounds}"
+        if self.crew is not None:
+            return self._sent_for(self.crew, title, seeds)
         titles = [title if len(self.arenas) == 1 else f"{title} {arena.name}" for arena in self.arenas]
-        return [a.play(name, seeds, self.train) for a, name in zip(self.arenas, titles, strict=True)]
+        return [a.collect(name, seeds, self.train) for a, name in zip(self.arenas, titles, strict=True)]
+
+    def _sent_for(self, crew: Crew, title: str, seeds: Sequence[int]) -> list[ClosedLoopResult]:
+        """The same by other processes; episodes come into the buffers in an order that does not depend on them."""
+        weights = {name: tensor.detach().cpu().numpy() for name, tensor in self.weights.state_dict().items()}
+        todo = errands(len(self.arenas), seeds, self.train.chain, training_seed(self.seed, self.rounds_done, 0))
+        found: dict[int, ClosedLoopResult] = {}
+        with progress(title, sum(len(errand.seeds) for errand in todo)) as bar:
+            for number, result in crew.collect(weights, todo):
+                found[number] = result
+                bar.advance(len(result.episodes))
+        for number, errand in enumerate(todo):
+            for episode in found[number].episodes:
+                self.arenas[errand.arena].buffer.add(episode)
+        of_arena = [[found[n] for n, errand in enumerate(todo) if errand.arena == a] for a in range(len(self.arenas))]
+        return [joined(results) for results in of_arena]
 
     def _log_round(self, results: Sequence[ClosedLoopResult]) -> None:
         old = [] if self.origin is None else self.origin.held_out

@@ -19,7 +19,7 @@ from point_env import PointEnv
 from envs.ranges_file import read_ranges
 from loopwm_robot.bench import control, shelf, subruns
 from loopwm_robot.bench.common import Row
-from loopwm_robot.bench.control import ddp, judge, metaworld, ours, published, race, tasks, transfer
+from loopwm_robot.bench.control import collectors, ddp, judge, metaworld, ours, published, race, tasks, transfer
 from loopwm_robot.bench.control import settings as settings_of_runs
 from loopwm_robot.bench.control.config import ControlBench
 from loopwm_robot.bench.control.curve import Curve, Point
@@ -427,6 +427,18 @@ def test_data_parallel_speed_is_over_what_the_cores_allow(monkeypatch: pytest.Mo
     rows: list[Row] = [{"processes": n, "updates a second": rate} for n, rate in ((1, 10.0), (2, 17.0), (4, 12.0))]
     assert [(claim.value, claim.met) for claim in ddp.ddp_claims(rows)] == [(0.85, True), (0.6, False)]
     assert ddp.ddp_claims(rows[1:]) == []
+
+
+def test_collectors_are_counted_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collectors, "cores", lambda: 2)
+    rates = ((0, 1.7), (1, 1.6), (2, 2.88), (4, 1.6))
+    rows: list[Row] = [{"collectors": n, "episodes a second": rate} for n, rate in rates]
+    assert [(claim.value, claim.met) for claim in collectors.collector_claims(rows)] == [
+        (pytest.approx(0.9), True),
+        (0.5, False),
+    ]
+    (row,) = collectors.timed(settings(collected=1), 0)
+    assert row["episodes"] == 1 and row["episodes a second"] > 0
 
 
 def test_an_experiment_makes_no_claims(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

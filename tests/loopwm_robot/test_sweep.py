@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from fake_runs import write_run
 
 from loopwm_robot import sweep
 from loopwm_robot.cli.main import main
+from loopwm_robot.ray_runs import ray_start
 from loopwm_robot.sweep import SweepError, SweepPlan, arguments, combinations, last_line, run_sweep
 
 
@@ -137,3 +139,25 @@ def test_the_last_words_of_a_run(tmp_path: Path) -> None:
     assert last_line(tmp_path / "none.log") == ""
     (tmp_path / "a.log").write_text("one\ntwo\n \n")
     assert last_line(tmp_path / "a.log") == "two"
+
+
+@pytest.mark.slow
+def test_runs_on_ray_are_interrupted_lost_and_finished_as_here(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    small = ["model=nano", "planner=cem_fast", "collect.episodes=2", "train.rounds=1", "train.updates_per_round=3"]
+    small += ["train.held_out=1", "train.episodes_per_round=0", "train.update.batch_size=8", "train.gate.updates=2"]
+    folder = tmp_path / "sweep"
+    assert main(["sweep", "train", *small, "seed=0,1", "ray=local", f"out={folder}"]) == 0
+    assert len(list(folder.glob("?_seed*/summary.json"))) == 2
+    with ray_start("local") as start:
+        sleeper = start(["view", "--help"], tmp_path / "help.log")
+        assert sleeper.wait(60.0) == 0 and "loopwm view" in (tmp_path / "help.log").read_text()
+        long = ["train", "train.updates_per_round=100000"]
+        runs = [start([*long, f"out={tmp_path / name}"], tmp_path / f"{name}.log") for name in ("a", "b")]
+        with pytest.raises(subprocess.TimeoutExpired):
+            runs[0].wait(5.0)
+        runs[0].send_signal(signal.SIGINT)
+        assert runs[0].wait(60.0) == 130
+        runs[1].kill()
+        assert runs[1].poll() == -signal.SIGKILL
+    assert main(["sweep", "train", *small, "seed=0,1", "ray=127.0.0.1:1", f"out={tmp_path / 'none'}"]) == 2

@@ -11,7 +11,7 @@ from ...schema import plain
 from ..common import Claim, Figure, Findings, Row
 from ..shelf import Measured, Shelf, origin_rows
 from ..subruns import run_processes, run_watched
-from . import ddp, metaworld, race, tasks, transfer
+from . import collectors, ddp, metaworld, race, tasks, transfer
 from .config import ControlBench
 from .jobs import PARTS, Job
 from .plots import draw_curves, draw_transfer
@@ -39,6 +39,7 @@ QUICK: dict[str, Any] = {
     "steps": [500],
     "updates": 0.1,
     "metaworld_goals": 1,
+    "collected": 1,
     "runs": "runs/bench_control_quick",
 }
 
@@ -94,7 +95,7 @@ def claims(rows: list[Row]) -> list[Claim]:
     made = race.race_claims(of(rows, race.TABLE)) + metaworld.metaworld_claims(of(rows, metaworld.RUNS))
     made += tasks.task_claims(of(rows, tasks.TABLE))
     made += transfer.transfer_claims(of(rows, transfer.ARMS), of(rows, transfer.TUNED))
-    return made + ddp.ddp_claims(of(rows, ddp.TABLE))
+    return made + ddp.ddp_claims(of(rows, ddp.TABLE)) + collectors.collector_claims(of(rows, collectors.TABLE))
 
 
 def figures_of(rows: list[Row]) -> list[Figure]:
@@ -116,6 +117,7 @@ def notes(config: ControlBench, rows: list[Row]) -> list[str]:
     told += [transfer.note(config)] if transfer.ARMS in tables else []
     told += [tasks.NOTE] if tasks.TABLE in tables else []
     told += metaworld.notes(config, of(rows, metaworld.RUNS)) if metaworld.RUNS in tables else []
+    told += [collectors.NOTE] if collectors.TABLE in tables else []
     if config.experiment:
         told.append(f"The claims are about the default, not about experiment={config.experiment}: none is made.")
     return told

@@ -8,7 +8,7 @@ from pathlib import Path
 from .published import METAWORLD
 from .races import PEERS, RACES
 
-PARTS = ("race", "transfer", "tasks", "metaworld", "ddp")
+PARTS = ("race", "transfer", "tasks", "metaworld", "ddp", "collectors")
 TASKS = ("panda_pick_and_place", "panda_peg_insert")
 
 
@@ -17,7 +17,8 @@ class ControlBench:
     """Settings.
 
     Attributes:
-        parts: what to measure: race, transfer, tasks, metaworld, ddp. Others stand on the page as they were measured.
+        parts: what to measure: race, transfer, tasks, metaworld, ddp, collectors. Others stand on the page as they were
+            measured.
         seeds: of the trainings, one or more different ones, each at least 0.
         threads: of torch, for everybody, at least 1.
         device: that everybody trains on: cpu, cuda or auto.
@@ -46,6 +47,8 @@ class ControlBench:
         updates: gradient updates of ours for each control step there, above 0.
         metaworld_goals: episodes of a measurement there, at least 1 (TD-MPC2's protocol has 10).
         processes: of torchrun in the part ddp, ascending, beginning with 1.
+        collectors: on Ray in the part collectors, ascending; 0 is the learner's own process.
+        collected: episodes that each of them makes there, at least 1.
         runs: folder of the run folders; finished runs in it are used again, interrupted ones of ours go on.
     """
 
@@ -78,6 +81,8 @@ class ControlBench:
     updates: float = 0.25
     metaworld_goals: int = 10
     processes: tuple[int, ...] = (1, 2)
+    collectors: tuple[int, ...] = (0, 1, 2)
+    collected: int = 20
     runs: str = "runs/bench_control"
 
     def __post_init__(self) -> None:
@@ -88,7 +93,8 @@ class ControlBench:
             given = getattr(self, name)
             if not set(given) <= set(known) or len(set(given)) < len(given):
                 raise ValueError(f"{name} is {list(given)}, allowed different ones of {', '.join(known)}")
-        for name in ("threads", "goals", "arm_goals", "tuned_arms", "task_goals", "simulator_goals", "metaworld_goals"):
+        counts = ("threads", "goals", "arm_goals", "tuned_arms", "task_goals", "simulator_goals", "metaworld_goals")
+        for name in (*counts, "collected"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed >= 1")
         for name in ("limit_s", "first_s", "minutes", "updates"):
@@ -104,10 +110,10 @@ class ControlBench:
             raise ValueError(f"off is {self.off}, allowed above 0, up to 0.5")
         if not self.arms >= max(2, self.tuned_arms):
             raise ValueError(f"arms is {self.arms}, allowed >= 2 and >= tuned_arms = {self.tuned_arms}")
-        for name in ("steps", "processes"):
+        for name, least in (("steps", 1), ("processes", 1), ("collectors", 0)):
             numbers = getattr(self, name)
-            if not numbers or list(numbers) != sorted(set(numbers)) or numbers[0] < 1:
-                raise ValueError(f"{name} is {list(numbers)}, allowed one or more, ascending, each >= 1")
+            if not numbers or list(numbers) != sorted(set(numbers)) or numbers[0] < least:
+                raise ValueError(f"{name} is {list(numbers)}, allowed one or more, ascending, each >= {least}")
         if self.tdmpc2 and not (Path(self.tdmpc2).expanduser() / "tdmpc2" / "tdmpc2.py").is_file():
             raise ValueError(
                 f"tdmpc2 is '{self.tdmpc2}', which has no tdmpc2/tdmpc2.py, allowed a checkout of "

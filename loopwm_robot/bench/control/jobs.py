@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from ..common import Row
-from . import ddp, metaworld, race, tasks, transfer
+from . import collectors, ddp, metaworld, race, tasks, transfer
 from .config import ControlBench
 from .race import Runners
 from .races import OURS, TDMPC2
@@ -94,10 +94,17 @@ def ddp_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[J
     return [job("ddp", f"{n}_processes", ("seeds",), ddp.timed, config, n, runners) for n in config.processes]
 
 
+def collector_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[Job]:
+    """A measurement for each number of collectors."""
+    uses, make = ("collected",), collectors.timed
+    return [job("collectors", f"{n}_collectors", uses, make, config, n) for n in config.collectors]
+
+
 PARTS: dict[str, Callable[[ControlBench, list[str], Runners], list[Job]]] = {
     "race": race_jobs,
     "transfer": transfer_jobs,
     "tasks": task_jobs,
     "metaworld": metaworld_jobs,
     "ddp": ddp_jobs,
+    "collectors": collector_jobs,
 }
