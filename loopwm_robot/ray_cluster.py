@@ -53,7 +53,8 @@ def cluster(setting: str, address: str = "", cores: int | None = None) -> Iterat
         return
     _require_answer(setting, address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that it is used
-    options = {"address": address} if address else {"num_cpus": cores, "include_dashboard": False}
+    # Without an address Ray would join a cluster that it finds on this machine.
+    options = {"address": address} if address else {"address": "local", "num_cpus": cores, "include_dashboard": False}
     try:
         ray.init(**options, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
