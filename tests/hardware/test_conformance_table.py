@@ -13,7 +13,7 @@ from hardware import conformance
 from hardware.conformance import ALL_CHECKS, RIGS, ConformanceError, NotApplicable, __main__
 from hardware.conformance.sim_rig import SimRig
 from hardware.drivers.sim import SimArmDriver
-from hardware.errors import BridgeError, HardwareFault
+from hardware.errors import BridgeError, DriverUnavailable, HardwareFault
 from hardware.interface import ArmState
 
 PAGE = Path(__file__).parents[2] / "docs/hardware/conformance.md"
@@ -161,3 +161,23 @@ def test_the_table_is_made_and_a_failure_is_written_down(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         __main__.main(["toaster"])
     assert isinstance(SimRig().make_driver(), SimArmDriver)
+
+
+def test_a_driver_whose_package_is_missing_is_told_before_the_checks_begin(tmp_path, monkeypatch, capsys):
+    def make(name):
+        if name == "ur":
+            raise DriverUnavailable("needs a package")
+        return SimRig()
+
+    monkeypatch.setattr(__main__, "make_rig", make)
+    monkeypatch.setattr(__main__, "RIGS", {"sim": "", "ur": ""})
+    monkeypatch.setattr(__main__, "ALL_CHECKS", {"opening_moves_nothing": ALL_CHECKS["opening_moves_nothing"]})
+    assert __main__.main([]) == 0
+    told = capsys.readouterr().out
+    assert "left out: needs a package" in told and "sim" in told.splitlines()[-1]
+    for arguments in (["ur"], ["--out", str(tmp_path / "page.md")]):
+        with pytest.raises(SystemExit):
+            __main__.main(arguments)
+        captured = capsys.readouterr()
+        assert "needs a package" in captured.err and not captured.out
+    assert not (tmp_path / "page.md").exists()
