@@ -253,6 +253,12 @@ def _planning(
     return planner, objective_factory(spaces, config), shallow, policy
 
 
+def trained_on(spaces: Spaces) -> EnvConfig:
+    """The environment of some spaces, as its id makes it."""
+    size = spaces.image[0] if spaces.obs_mode != "vector" else EnvConfig().image_size
+    return EnvConfig(spaces.env_id, spaces.control_mode, reward="", obs_mode=spaces.obs_mode, image_size=size)
+
+
 def load_agent(
     path: str | Path, planner: PlannerConfig | None = None, seed: int = 0, device: str = "cpu", env_id: str = ""
 ) -> tuple[MPCAgent, gym.Env[Any, Any]]:
@@ -280,8 +286,7 @@ def load_agent(
             f"env_id is '{env_id}' for checkpoint {file}, allowed {', '.join(sorted(known))}; take one of these"
         )
     s = known[env_id] if env_id else checkpoint.spaces
-    size = s.image[0] if s.obs_mode != "vector" else EnvConfig().image_size
-    config = EnvConfig(s.env_id, s.control_mode, reward="", obs_mode=s.obs_mode, image_size=size)
+    config = trained_on(s)
     env = make_env(config)
     checkpoint = checkpoint.at(spaces_of(env, config), file)
     return planning_agent(checkpoint, planner or PlannerConfig(), env, seed), env

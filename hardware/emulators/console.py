@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +32,8 @@ class Console:
     def __init__(self, handle: Handler, until_eof: bool = False, file: int = 0) -> None:
         self._handle, self._until_eof, self._file = handle, until_eof, file
         self._buffer = b""
-        self.open = True
-        self.ended = False
+        self.open = _can_be_watched(file)
+        self.ended = until_eof and not self.open
 
     def fileno(self) -> int:
         """The descriptor to watch while ``open``."""
@@ -105,3 +106,13 @@ def parse(line: str) -> tuple[str, dict[str, Any]]:
         except json.JSONDecodeError:
             settings[key] = value
     return word, settings
+
+
+def _can_be_watched(file: int) -> bool:
+    """Whether something may come yet: nothing does from /dev/null, the input of a program in the background."""
+    with selectors.DefaultSelector() as selector:
+        try:
+            selector.register(file, selectors.EVENT_READ)
+        except (OSError, ValueError):  # no pipe and no terminal, or closed
+            return False
+    return True

@@ -115,7 +115,8 @@ class UrEmulator:
             if not console.open:
                 loop.remove_reader(console.fileno())
 
-        loop.add_reader(console.fileno(), poll)
+        if console.open:
+            loop.add_reader(console.fileno(), poll)
         loop.add_signal_handler(signal.SIGTERM, lambda: setattr(console, "ended", True))
         console.ready(host=self.servers.host, model=self.controller.model.name)
         due = loop.time()

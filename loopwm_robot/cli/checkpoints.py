@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
-from ..build import make_env, spaces_of
+from ..build import make_env, spaces_of, trained_on
 from ..checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_checkpoint
 from ..config import EnvConfig
 from ..device import find_device
@@ -15,9 +17,19 @@ from ..errors import RequestError
 
 
 def open_checkpoint(
-    name: str, env_config: EnvConfig, device: str = "cpu"
-) -> tuple[Checkpoint, gym.Env[Any, Any], Path]:
+    name: str, env_config: EnvConfig, overrides: Sequence[str], device: str = "cpu"
+) -> tuple[Checkpoint, gym.Env[Any, Any], Path, EnvConfig]:
     """Load a checkpoint to a device and make the environment it was trained for.
+
+    Args:
+        name: of the file, or of the run folder that holds it.
+        env_config: the environment that is asked for; where `overrides` do not name one and the checkpoint does not
+            know this one, its own takes the place.
+        overrides: as written on the command line.
+        device: to plan on.
+
+    Returns:
+        the model, the environment, the file, and the configuration of the environment.
 
     Raises:
         RequestError: nothing is named, the file is missing or damaged, or belongs to another environment; or there
@@ -28,8 +40,12 @@ def open_checkpoint(
     path = find_checkpoint(name)
     try:
         checkpoint = load_checkpoint(path, find_device(device))
+        named = any(re.match(r"\+*env[.=]", text) for text in overrides)
+        known = [(spaces.env_id, spaces.control_mode, spaces.obs_mode) for spaces in checkpoint.known]
+        if not named and (env_config.id, env_config.control_mode, env_config.obs_mode) not in known:
+            env_config = trained_on(checkpoint.known[0])
         env = make_env(env_config)
         checkpoint = checkpoint.at(spaces_of(env, env_config), path)
     except CheckpointError as error:
         raise RequestError(str(error)) from error
-    return checkpoint, env, path
+    return checkpoint, env, path, env_config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..config import MAX_SEED, EnvConfig, PlannerConfig
 from ..deploy.arm_config import ArmConfig
@@ -26,7 +26,7 @@ class DeployCommand:
         checkpoint: the .safetensors file, or the run folder that holds it.
         seed: of the planner, at least 0.
         out: run folder; none makes runs/deploy/TIME.
-        env: the environment that the checkpoint was trained on.
+        env: the environment that the checkpoint was trained on; left out, it is the checkpoint's.
         planner: the planner.
         deploy: the run.
     """
@@ -51,7 +51,8 @@ SCHEMA = DeployCommand
 def run(overrides: list[str]) -> int:
     """Drive the arm and write a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
-    checkpoint, env, path = open_checkpoint(config.checkpoint, config.env)
+    checkpoint, env, path, env_config = open_checkpoint(config.checkpoint, config.env, overrides)
+    config = replace(config, env=env_config)
     check_arm(checkpoint.spaces, env, config.arm, config.deploy.allow_motion)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
     check_blend(config.planner, config.deploy.blend_steps, "deploy.blend_steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import EvaluateCommand
@@ -26,7 +27,8 @@ def run(overrides: list[str]) -> int:
     from ..threads import torch_threads
     from .checkpoints import open_checkpoint
 
-    checkpoint, env, path = open_checkpoint(config.checkpoint, config.env, config.device)
+    checkpoint, env, path, env_config = open_checkpoint(config.checkpoint, config.env, overrides, config.device)
+    config = replace(config, env=env_config)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
     check_execution(checkpoint.spaces, config.planner, config.evaluate)
     with RunFolder.create("evaluate", config.out) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..config import ViewCommand
@@ -37,7 +38,8 @@ def run(overrides: list[str]) -> int:
         env = make_env(config.env)
         spaces, model, kind = spaces_of(env, config.env), None, ""
     else:
-        checkpoint, env, _ = open_checkpoint(config.checkpoint, config.env, config.device)
+        checkpoint, env, _, env_config = open_checkpoint(config.checkpoint, config.env, overrides, config.device)
+        config = replace(config, env=env_config)
         spaces, model, kind = checkpoint.spaces, checkpoint.model, checkpoint.config.kind
     if not isinstance(env.unwrapped, ArmEnv):
         raise RequestError(f"env.id is '{config.env.id}', allowed environments of ours; loopwm gallery draws them")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -389,6 +391,19 @@ def test_a_server_answers_on_its_terminal(server):
     with pytest.raises(BlockingIOError):
         os.read(port, 100)
     os.close(port)
+
+
+@pytest.mark.parametrize("name", EMULATORS)
+def test_an_emulator_runs_in_the_background(name):
+    """Its input is /dev/null then, where no command ever comes from."""
+    command = [sys.executable, "-m", "hardware.emulators", name]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert "ready" in process.stdout.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+        finally:
+            process.kill()
 
 
 def test_the_console_reads_lines_in_pieces(capsys):

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from loopwm_robot import runs
 from loopwm_robot.build import make_env, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, Spaces, save_checkpoint
-from loopwm_robot.cli.errors import MAX_LINE
+from loopwm_robot.cli.checkpoints import open_checkpoint
+from loopwm_robot.cli.errors import MAX_LINE, RequestError
 from loopwm_robot.cli.main import main
 from loopwm_robot.config import EnvConfig, ModelConfig, TrainCommand
 from loopwm_robot.data.buffer import ReplayBuffer
@@ -178,6 +179,8 @@ def test_a_checkpoint_of_something_else(refuse: Refuse, spaces: Spaces, tmp_path
     other = replace(spaces, env_id="LoopWM/OtherReach-v0", n_obs=spaces.n_obs + 1)
     write_checkpoint(tmp_path / "other.safetensors", other)
     refusal = refuse(command, "checkpoint=other.safetensors", "out=new")
+    assert refusal.status == 2 and "LoopWM/OtherReach-v0" in refusal.line
+    refusal = refuse(command, "checkpoint=other.safetensors", "env=panda_reach", "out=new")
     assert refusal.status == 2
     assert "env_id 'LoopWM/OtherReach-v0' (environment 'LoopWM/PandaReach-v0'), n_obs 32" in refusal.line
 
@@ -187,6 +190,18 @@ def test_a_checkpoint_of_another_control_mode(refuse: Refuse, checkpoint: Path, 
     refusal = refuse(command, f"checkpoint={checkpoint}", "env=panda_reach_cartesian", "out=new")
     assert refusal.status == 2
     assert "control_mode 'joint_delta' (environment 'cartesian_delta')" in refusal.line
+
+
+def test_the_environment_of_a_checkpoint_need_not_be_named(tmp_path: Path) -> None:
+    """Where none is named, and the default is not the one that it was trained on, its own is taken."""
+    for given in (EnvConfig("LoopWM/UR5eReach-v0"), EnvConfig(control_mode="cartesian_delta")):
+        write_checkpoint(tmp_path / "own.safetensors", spaces_of(make_env(given), given))
+        for overrides, config in (([], EnvConfig()), (["env=x"], given)):
+            _, env, _, used = open_checkpoint(str(tmp_path / "own.safetensors"), config, overrides)
+            assert (used.id, used.control_mode) == (given.id, given.control_mode)
+            assert env.spec is not None and env.spec.id == given.id
+        with pytest.raises(RequestError, match="was trained for"):
+            open_checkpoint(str(tmp_path / "own.safetensors"), EnvConfig(), ["env=panda_reach"])
 
 
 def test_weights_that_do_not_fit_give_one_line_that_can_be_read(

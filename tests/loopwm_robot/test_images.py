@@ -487,7 +487,7 @@ def test_an_agent_of_a_checkpoint_sees_the_pictures_it_was_trained_on(mode: str,
     # What it shows is part of what has to fit, and an arm shows nothing.
     plain = replace(config, obs_mode="vector")
     with pytest.raises(RequestError, match="obs_mode"):
-        open_checkpoint(str(tmp_path / "c.safetensors"), plain)
+        open_checkpoint(str(tmp_path / "c.safetensors"), plain, ["env.obs_mode=vector"])
     with pytest.raises(RequestError, match="the bridge has no camera"):
         check_arm(spaces, again, None, False)  # type: ignore[arg-type]
 

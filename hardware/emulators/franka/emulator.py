@@ -173,7 +173,8 @@ class FrankaEmulator:
     def run(self, until_eof: bool) -> None:
         """Serve until the side channel says quit."""
         console = Console(self.handle, until_eof)
-        self._selector.register(console.fileno(), selectors.EVENT_READ, None)
+        if console.open:
+            self._selector.register(console.fileno(), selectors.EVENT_READ, None)
         console.ready(host=self.host, model=self.controller.model.name)
         due = time.monotonic() + DT
         while not console.ended:
