@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -396,7 +397,8 @@ def test_a_server_answers_on_its_terminal(server):
 @pytest.mark.parametrize("name", EMULATORS)
 def test_an_emulator_runs_in_the_background(name):
     """Its input is /dev/null then, where no command ever comes from."""
-    command = [sys.executable, "-m", "hardware.emulators", name]
+    arm = ["--arm", json.dumps(emulated_arm())] if name == "dynamixel" else []
+    command = [sys.executable, "-m", "hardware.emulators", name, *arm]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert "ready" in process.stdout.readline()
