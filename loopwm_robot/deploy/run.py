@@ -25,12 +25,16 @@ from .alarm import Alarm
 from .arm_config import ArmConfig
 from .control import run_reaches
 from .control_config import ControlConfig
+from .errors import DeployError
 from .preflight import make_bridge, preflight
 from .record import keep_recording
 from .result import DeployResult, GoalResult
 
 SCORE_STEPS = 6
 """Control steps without a score of the model's monitor after which the bridge slows the arm down."""
+
+DRY_RUN = "dry_run"
+"""Folder of what was done before anything was sent."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,16 +45,22 @@ class DeployConfig(ControlConfig):
 
     Attributes:
         goals: held-out goals to reach, one after another, at least 1.
+        dry_goals: goals that are pursued before that without sending anything: the arm is read, plans and commands are
+            worked out and recorded in the folder dry_run. A fault, or a command beyond a limit, ends the run there. 0
+            for none.
         allow_motion: consent of a person that an arm other than the simulated one moves.
     """
 
     goals: int = 20
+    dry_goals: int = 0
     allow_motion: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.goals <= 100_000:
             raise ValueError(f"deploy.goals is {self.goals}, allowed [1, 100000]")
+        if not 0 <= self.dry_goals <= 100_000:
+            raise ValueError(f"deploy.dry_goals is {self.dry_goals}, allowed [0, 100000]")
 
 
 def deploy_checkpoint(
@@ -87,12 +97,35 @@ def deploy_checkpoint(
         )
     preflight(checkpoint.spaces, arm_config, base.arm, base.joint_delta, config.allow_motion)
     check_blend(planner, config.blend_steps, "deploy.blend_steps")
+    if config.dry_goals:
+        dry = replace(arm_config, bridge=replace(arm_config.bridge, commands="dry_run"))
+        (folder / DRY_RUN).mkdir(exist_ok=True)
+        found = _drive(checkpoint, env, planner, dry, replace(config, goals=config.dry_goals), seed, folder / DRY_RUN)
+        broken = found.summary()["limit_violations"]
+        if broken:
+            where = folder / DRY_RUN
+            raise DeployError(f"the dry run had {broken} commands beyond a limit, see {where}; nothing was sent")
+        _LOG.info("dry run of %d goals without a fault; the arm is driven now", config.dry_goals)
+    return _drive(checkpoint, env, planner, arm_config, config, seed, folder)
+
+
+def _drive(
+    checkpoint: Checkpoint,
+    env: gym.Env[Any, Any],
+    planner: PlannerConfig,
+    arm_config: ArmConfig,
+    config: DeployConfig,
+    seed: int,
+    folder: Path,
+) -> DeployResult:
+    """Pursue the goals with a bridge of its own, see `deploy_checkpoint`."""
+    base = cast(ArmEnv, env.unwrapped)
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
     watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None
     arm_config = replace(arm_config, bridge=_bridge(arm_config.bridge, folder, watched, base.joint_delta.ctrl_dt))
     with (
-        progress("drive", config.goals) as bar,
+        progress("dry run" if arm_config.bridge.commands == "dry_run" else "drive", config.goals) as bar,
         make_bridge(arm_config, allow_motion=config.allow_motion) as bridge,
     ):
         wins: list[bool] = []

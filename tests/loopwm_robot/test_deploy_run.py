@@ -16,7 +16,7 @@ from loopwm_robot.closed_loop import EVALUATION_SEED
 from loopwm_robot.config import EnvConfig, ModelConfig, PlannerConfig
 from loopwm_robot.deploy.errors import DeployError
 from loopwm_robot.deploy.record import load_recording
-from loopwm_robot.deploy.run import DeployConfig, deploy_checkpoint, held_out_goals
+from loopwm_robot.deploy.run import DRY_RUN, DeployConfig, deploy_checkpoint, held_out_goals
 from loopwm_robot.errors import RequestError
 from loopwm_robot.models.build import build_model
 
@@ -62,6 +62,27 @@ def test_a_fault_ends_the_run_and_keeps_the_recording(parts, tmp_path):
     assert any(event.kind == "fault" for event in load_recording(tmp_path).events)
 
 
+def test_a_dry_run_comes_first_where_it_is_asked_for(parts, tmp_path):
+    checkpoint, env, arm = parts
+    config = DeployConfig(goals=1, dry_goals=2, steps_per_goal=10, warmup_plans=1)
+    result = deploy_checkpoint(checkpoint, env, FAST, arm, config, 0, tmp_path)
+    dry, real = load_recording(tmp_path / DRY_RUN), load_recording(tmp_path)
+    assert len(result.goals) == 1 and len(dry.records) > len(real.records) > 100
+    # The arm itself lags behind its commands; in a dry run its pose is that of the commands.
+    assert np.abs(np.diff(dry.records["applied"][:, 0])).max() > 0.0
+    assert np.abs(real.records["q"] - real.records["applied"]).max() > 1e-3
+    assert np.abs(np.roll(dry.records["applied"], 1, 0) - dry.records["q"])[5:].max() < 1e-6
+
+
+def test_a_fault_in_the_dry_run_ends_it_before_anything_is_sent(parts, tmp_path):
+    checkpoint, env, arm = parts
+    faulty = replace(arm, driver_kwargs={"faults": [{"kind": "device_fault", "at_s": 1.0}]})
+    config = DeployConfig(goals=1, dry_goals=3, steps_per_goal=40, warmup_plans=1)
+    with pytest.raises(DeployError, match="fault"):
+        deploy_checkpoint(checkpoint, env, FAST, faulty, config, 0, tmp_path)
+    assert (tmp_path / DRY_RUN / "bridge.npz").is_file() and not (tmp_path / "bridge.npz").exists()
+
+
 def test_what_does_not_fit_is_refused_before_anything_moves(parts, tmp_path):
     checkpoint, env, arm = parts
     other = replace(checkpoint, spaces=replace(checkpoint.spaces, control_mode="cartesian_delta"))
@@ -70,3 +91,5 @@ def test_what_does_not_fit_is_refused_before_anything_moves(parts, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"deploy\.goals is 0"):
         DeployConfig(goals=0)
+    with pytest.raises(ValueError, match=r"deploy\.dry_goals is -1"):
+        DeployConfig(dry_goals=-1)
