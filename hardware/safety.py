@@ -179,8 +179,10 @@ class SafetyFilter:
         """Compute the next tick as if the target went on as it does; nothing comes of it but warm caches."""
         now, stopping = self._now, self._stopping
         self._state = now._replace(suspects=now.suspects.copy())
-        self.step(self._shaped(now.target + now.w * self.dt), self._shaped(now.w))
-        self._state, self._stopping = now, stopping
+        try:
+            self.step(self._shaped(now.target + now.w * self.dt), self._shaped(now.w))
+        finally:
+            self._state, self._stopping = now, stopping
 
     def brake(self) -> FilterOutput:
         """Take one tick of the stop that is in store: each joint brakes at its own limit."""

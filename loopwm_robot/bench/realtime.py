@@ -236,7 +236,7 @@ def rows(rides: Sequence[Ride]) -> list[Row]:
 
 
 def stall_rows(rates_hz: Sequence[float], watched: float, gaps: Float64) -> list[Row]:
-    """Table of what the machine alone does to a process of the same priority: the misses that no program can avoid."""
+    """Table of how long the machine holds up a process of the same priority that only reads the clock."""
     return [
         {
             "table": "the machine itself",

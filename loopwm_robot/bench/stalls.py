@@ -1,4 +1,4 @@
-"""How long the machine itself holds up a process of the highest priority, whatever that process does."""
+"""How long the machine itself holds up a process with the control loop's priority that only reads the clock."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_chec
 from ..config import EnvConfig
 from ..device import find_device
 from ..errors import RequestError
+from .compose import named
 
 
 def open_checkpoint(
@@ -40,9 +40,9 @@ def open_checkpoint(
     path = find_checkpoint(name)
     try:
         checkpoint = load_checkpoint(path, find_device(device))
-        named = any(re.match(r"\+*env[.=]", text) for text in overrides)
         known = [(spaces.env_id, spaces.control_mode, spaces.obs_mode) for spaces in checkpoint.known]
-        if not named and (env_config.id, env_config.control_mode, env_config.obs_mode) not in known:
+        asked = env_config.id, env_config.control_mode, env_config.obs_mode
+        if named(overrides, "env") is None and asked not in known:
             env_config = trained_on(checkpoint.known[0])
         env = make_env(env_config)
         checkpoint = checkpoint.at(spaces_of(env, env_config), path)

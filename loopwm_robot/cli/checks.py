@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ..objective import check_objective
 from ..training.explore import reward_function
 from ..training.finetune import Origin
 from ..types import Episode
+from .compose import named
 
 Environment = tuple[gym.Env[Any, Any], Spaces]
 """An environment, and what its observations and actions are."""
@@ -58,9 +58,9 @@ def environments(config: TrainCommand, overrides: Sequence[str] = ()) -> list[En
     Raises:
         RequestError: one cannot be made, or is no good for the model or the planner; or env is given beside envs.
     """
-    given = [text for text in overrides if re.match(r"\+*env[.=]", text)]
-    if config.envs and given:
-        raise RequestError(f"{given[0]} beside envs, allowed one of them; name the environment in envs")
+    given = named(overrides, "env")
+    if config.envs and given is not None:
+        raise RequestError(f"{given} beside envs, allowed one of them; name the environment in envs")
     found = []
     for env_config in config.environments:
         env = make_env(env_config)
@@ -113,9 +113,9 @@ def origin(config: TrainCommand, spaces: Spaces, overrides: Sequence[str] = ()) 
     """
     if config.init is None:
         return None
-    changed = [text for text in overrides if re.match(r"\+*model[.=]", text)]
-    if changed:
-        raise RequestError(f"{changed[0]} beside init, allowed nothing of model: it is that of the checkpoint")
+    changed = named(overrides, "model")
+    if changed is not None:
+        raise RequestError(f"{changed} beside init, allowed nothing of model: it is that of the checkpoint")
     path = find_checkpoint(config.init)
     try:
         checkpoint = load_checkpoint(path)

@@ -75,6 +75,11 @@ def _with_options(values: Mapping[str, Any], schema: type, folder: Path) -> Mapp
     return found
 
 
+def named(overrides: Sequence[str], key: str) -> str | None:
+    """The first of some KEY=VALUE that sets a key or something below it; None where none does."""
+    return next((text for text in overrides if re.match(rf"\+*{key}[.=]", text)), None)
+
+
 def load(path: Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
     """Read the resolved configuration that a run saved.
 

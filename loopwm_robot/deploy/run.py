@@ -100,26 +100,13 @@ def deploy_checkpoint(
     if config.dry_goals:
         dry = replace(arm_config, bridge=replace(arm_config.bridge, commands="dry_run"))
         (folder / DRY_RUN).mkdir(exist_ok=True)
-        found = _drive(checkpoint, env, planner, dry, replace(config, goals=config.dry_goals), seed, folder / DRY_RUN)
+        first = replace(config, goals=config.dry_goals, dry_goals=0)
+        found = deploy_checkpoint(checkpoint, env, planner, dry, first, seed, folder / DRY_RUN)
         broken = found.summary()["limit_violations"]
         if broken:
             where = folder / DRY_RUN
             raise DeployError(f"the dry run had {broken} commands beyond a limit, see {where}; nothing was sent")
         _LOG.info("dry run of %d goals without a fault; the arm is driven now", config.dry_goals)
-    return _drive(checkpoint, env, planner, arm_config, config, seed, folder)
-
-
-def _drive(
-    checkpoint: Checkpoint,
-    env: gym.Env[Any, Any],
-    planner: PlannerConfig,
-    arm_config: ArmConfig,
-    config: DeployConfig,
-    seed: int,
-    folder: Path,
-) -> DeployResult:
-    """Pursue the goals with a bridge of its own, see `deploy_checkpoint`."""
-    base = cast(ArmEnv, env.unwrapped)
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
     watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None

@@ -423,14 +423,14 @@ def test_tasks_stand_beside_td_mpc2_and_the_worst_seed_counts(runner: Runner, mo
 
 
 def test_data_parallel_speed_is_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ddp, "cores", lambda: 2)
+    monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
     rows: list[Row] = [{"processes": n, "updates a second": rate} for n, rate in ((1, 10.0), (2, 17.0), (4, 12.0))]
     assert [(claim.value, claim.met) for claim in ddp.ddp_claims(rows)] == [(0.85, True), (0.6, False)]
     assert ddp.ddp_claims(rows[1:]) == []
 
 
 def test_collectors_are_counted_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collectors, "cores", lambda: 2)
+    monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
     rates = ((0, 1.7), (1, 1.6), (2, 2.88), (4, 1.6))
     rows: list[Row] = [{"collectors": n, "episodes a second": rate} for n, rate in rates]
     assert [(claim.value, claim.met) for claim in collectors.collector_claims(rows)] == [

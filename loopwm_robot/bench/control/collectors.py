@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from envs.batch_physics import usable_cores
+
 from ...build import make_env, spaces_of
 from ...config import CollectConfig, EnvConfig, ModelConfig, PlannerConfig, TrainConfig
 from ...training.arena import make_models
@@ -14,7 +16,7 @@ from ...training.crew import Collector, Crew, OneCollector, Recipe, errands
 from ...training.ray_crew import crew_of
 from ..common import Claim, Row
 from .config import ControlBench
-from .ddp import EFFICIENCY, cores
+from .ddp import speed_up
 
 TABLE = "collectors: planner-made episodes a second, PandaReach"
 NOTE = (
@@ -40,12 +42,10 @@ def timed(config: ControlBench, count: int) -> list[Row]:
         began = time.perf_counter()
         done = list(crew.collect(weights, errands(1, range(many * config.collected), 1, 1)))
         rate = len(done) / (time.perf_counter() - began)
-    return [{"table": TABLE, "collectors": count, "cores": cores(), "episodes": len(done), "episodes a second": rate}]
+    about = {"table": TABLE, "collectors": count, "cores": usable_cores()}
+    return [{**about, "episodes": len(done), "episodes a second": rate}]
 
 
 def collector_claims(rows: Sequence[Row]) -> list[Claim]:
     """Speed-up over what the cores allow."""
-    rates = {int(row["collectors"]): float(row["episodes a second"]) for row in rows}
-    shares = {n: rate / rates[1] / min(n, cores()) for n, rate in rates.items() if n > 1 and 1 in rates}
-    text = "episodes a second of {} collectors over what {} cores allow"
-    return [Claim(text.format(n, min(n, cores())), share, EFFICIENCY, "higher") for n, share in shares.items()]
+    return speed_up(rows, "collectors", "episodes a second")

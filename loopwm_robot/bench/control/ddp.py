@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from envs.batch_physics import usable_cores
 
 from ..common import BenchmarkError, Claim, Row
 from ..subruns import attempt, read_json
@@ -29,19 +30,24 @@ def timed(config: ControlBench, count: int, runners: Runners) -> list[Row]:
     if not summary:
         raise BenchmarkError(f"{out} has no summary.json; remove the folder to train again")
     rate = summary["train_updates"] / summary["train_time_s"]
-    return [{"table": TABLE, "processes": count, "cores": cores(), "updates a second": rate}]
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [{"table": TABLE, "processes": count, "cores": usable_cores(), "updates a second": rate}]
 
 
 def ddp_claims(rows: Sequence[Row]) -> list[Claim]:
     """Speed-up over what the cores allow."""
-    rates = {int(row["processes"]): float(row["updates a second"]) for row in rows}
-    shares = {n: rate / rates[1] / min(n, cores()) for n, rate in rates.items() if n > 1 and 1 in rates}
+    return speed_up(rows, "processes", "updates a second")
+
+
+def speed_up(rows: Sequence[Row], workers: str, rate: str) -> list[Claim]:
+    """Rates of several workers over what the cores allow, from the columns of their number and of their rate."""
+    rates = {int(row[workers]): float(row[rate]) for row in rows}
     return [
-        Claim(f"updates a second of {n} processes over what {min(n, cores())} cores allow", share, EFFICIENCY, "higher")
-        for n, share in shares.items()
+        Claim(
+            f"{rate} of {n} {workers} over what {min(n, usable_cores())} cores allow",
+            found / rates[1] / min(n, usable_cores()),
+            EFFICIENCY,
+            "higher",
+        )
+        for n, found in rates.items()
+        if n > 1 and 1 in rates
     ]
