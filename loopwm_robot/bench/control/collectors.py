@@ -42,7 +42,7 @@ def timed(config: ControlBench, count: int) -> list[Row]:
         began = time.perf_counter()
         done = list(crew.collect(weights, errands(1, range(many * config.collected), 1, 1)))
         rate = len(done) / (time.perf_counter() - began)
-    about = {"table": TABLE, "collectors": count, "cores": usable_cores()}
+    about: Row = {"table": TABLE, "collectors": count, "cores": usable_cores()}
     return [{**about, "episodes": len(done), "episodes a second": rate}]
 
 
