@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ _OPTIONAL = {"tau_max": "N m", "dddq_max": "rad/s^3", "temperature_max": "deg C"
 class JointLimits:
     """Limits (n,) per joint: position [rad], speed [rad/s], acceleration [rad/s^2].
 
-    Torque [N m], jerk [rad/s^3] and temperature [deg C] may be None: not limited.
+    Torque [N m], jerk [rad/s^3] and temperature [deg C] may be None: not limited. ``firmware`` names the versions, as a
+    driver tells them or with * and ?, that the numbers were compared with; none: any.
     """
 
     names: tuple[str, ...]
@@ -30,9 +32,11 @@ class JointLimits:
     source: str = ""
     dddq_max: Array | None = None
     temperature_max: Array | None = None
+    firmware: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "firmware", tuple(self.firmware))
         if not self.names or len(set(self.names)) != len(self.names):
             raise LimitsMismatch(f"joint names {list(self.names)}: need at least one, each only once")
         shape = (len(self.names),)
@@ -50,9 +54,7 @@ class JointLimits:
             value = getattr(self, field)
             if value is not None and not (value > 0.0).all():
                 i = int(np.argmin(value))
-                raise LimitsMismatch(
-                    f"joint '{self.names[i]}': {field} {value[i]:g} {unit}, must be above 0 {unit}"
-                )
+                raise LimitsMismatch(f"joint '{self.names[i]}': {field} {value[i]:g} {unit}, must be above 0 {unit}")
 
     @property
     def n(self) -> int:
@@ -64,8 +66,9 @@ class JointLimits:
         """Read the content of ``configs/arm/*.yaml``, already loaded as a mapping.
 
         Keys: ``joint_names`` (or ``names``), ``q_min``, ``q_max``, ``dq_max``, ``ddq_max``, optional
-        ``tau_max``, ``dddq_max``, ``temperature_max``, ``source`` and ``margin`` [rad]. A single number holds for
-        all joints. The keys may stand under ``limits``; keys of other parts of the file are left alone.
+        ``tau_max``, ``dddq_max``, ``temperature_max``, ``source``, ``firmware`` and ``margin`` [rad]. A single
+        number holds for all joints. The keys may stand under ``limits``; keys of other parts of the file are left
+        alone.
 
         Raises:
             LimitsMismatch: a key is missing or a value is not acceptable.
@@ -74,9 +77,7 @@ class JointLimits:
         merged: dict[str, Any] = {**data, **inner} if isinstance(inner, Mapping) else dict(data)
         names = merged.get("joint_names", merged.get("names"))
         if not isinstance(names, Sequence) or isinstance(names, str) or not names:
-            raise LimitsMismatch(
-                "limits: 'joint_names' is missing or not a list; give the joint names in order"
-            )
+            raise LimitsMismatch("limits: 'joint_names' is missing or not a list; give the joint names in order")
         n = len(names)
         values: dict[str, Any] = {}
         for field in ("q_min", "q_max", "dq_max", "ddq_max", *_OPTIONAL):
@@ -88,15 +89,19 @@ class JointLimits:
             try:
                 array = np.asarray(raw, dtype=np.float64)
             except (TypeError, ValueError) as error:
-                raise LimitsMismatch(
-                    f"limits: '{field}' is {raw!r}; give one number or a list of {n}"
-                ) from error
+                raise LimitsMismatch(f"limits: '{field}' is {raw!r}; give one number or a list of {n}") from error
             if array.shape not in ((), (n,)):
-                raise LimitsMismatch(
-                    f"limits: '{field}' has {array.size} entries, expected 1 or {n} (one per joint)"
-                )
+                raise LimitsMismatch(f"limits: '{field}' has {array.size} entries, expected 1 or {n} (one per joint)")
             values[field] = np.broadcast_to(array, (n,))
-        limits = cls(names=tuple(str(x) for x in names), source=str(merged.get("source", "")), **values)
+        versions = merged.get("firmware") or ()
+        if isinstance(versions, str) or not isinstance(versions, Sequence):
+            raise LimitsMismatch(f"limits: 'firmware' is {versions!r}; give a list of versions")
+        limits = cls(
+            names=tuple(str(x) for x in names),
+            source=str(merged.get("source", "")),
+            firmware=tuple(str(x) for x in versions),
+            **values,
+        )
         margin = float(merged.get("margin", 0.0))
         return limits.with_margin(margin) if margin else limits
 
@@ -107,6 +112,7 @@ class JointLimits:
             **{f: getattr(self, f).tolist() for f in ("q_min", "q_max", "dq_max", "ddq_max")},
             **{f: None if (x := getattr(self, f)) is None else x.tolist() for f in _OPTIONAL},
             "source": self.source,
+            "firmware": list(self.firmware),
         }
 
     def with_margin(self, margin: float) -> JointLimits:
@@ -119,13 +125,18 @@ class JointLimits:
         """Compare with what the device reports.
 
         Raises:
-            LimitsMismatch: joint names differ, or our range or speed is wider than the device's by more than the
-                tolerance [rad] or [rad/s].
+            LimitsMismatch: joint names differ, these limits were never compared with that firmware, or our range or
+                speed is wider than the device's by more than the tolerance [rad] or [rad/s].
         """
         if info.joint_names != self.names:
             raise LimitsMismatch(
                 f"device '{info.model}' has joints {list(info.joint_names)}, limits are for "
                 f"{list(self.names)}; names and order must agree"
+            )
+        if self.firmware and not any(fnmatchcase(info.firmware, version) for version in self.firmware):
+            raise LimitsMismatch(
+                f"device '{info.model}' has firmware '{info.firmware}', limits were compared with "
+                f"{list(self.firmware)}; compare them with the maker's for this version, then add it to 'firmware'"
             )
         for field, ours, theirs, sign, unit in (
             ("q_min", self.q_min, info.q_min, -1.0, "rad"),

@@ -46,6 +46,8 @@ class ArmConfig:
         tau_max: torque limits [N m].
         home: ready pose [rad], inside the position limits.
         source: where the limits are published.
+        firmware: versions of the device's firmware for which they hold, as its driver tells them or with * and ?; a
+            device with another one is refused. Empty for any.
         dddq_max: jerk limits [rad/s^3]; empty for none.
         temperature_max: of the joints [deg C], beyond which the arm brakes; empty for none.
         driver: registered driver or "package.module:Factory"; all but "sim" may move a real arm.
@@ -64,6 +66,7 @@ class ArmConfig:
     tau_max: Numbers
     home: Numbers
     source: str
+    firmware: tuple[str, ...] = ()
     dddq_max: Numbers = ()
     temperature_max: Numbers = ()
     driver: str = "sim"
@@ -114,6 +117,7 @@ class ArmConfig:
             ddq_max=self.ddq_max,  # type: ignore[arg-type]
             tau_max=self.tau_max,  # type: ignore[arg-type]
             source=self.source,
+            firmware=self.firmware,
             dddq_max=self.dddq_max or None,  # type: ignore[arg-type]
             temperature_max=self.temperature_max or None,  # type: ignore[arg-type]
         )

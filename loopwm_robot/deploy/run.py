@@ -33,8 +33,10 @@ from .result import DeployResult, GoalResult
 SCORE_STEPS = 6
 """Control steps without a score of the model's monitor after which the bridge slows the arm down."""
 
-DRY_RUN = "dry_run"
-"""Folder of what was done before anything was sent."""
+SHADOW, DRY_RUN = "shadow", "dry_run"
+"""What may come before the arm is driven, in this order; also the folders of what was recorded then."""
+
+_NAMES = {"send": "drive", DRY_RUN: "dry run", SHADOW: "shadow"}
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,13 +47,17 @@ class DeployConfig(ControlConfig):
 
     Attributes:
         goals: held-out goals to reach, one after another, at least 1.
-        dry_goals: goals that are pursued before that without sending anything: the arm is read, plans and commands are
-            worked out and recorded in the folder dry_run. A fault, or a command beyond a limit, ends the run there. 0
-            for none.
+        shadow_goals: goals that are pursued at first without sending anything, seeing only what the arm does by itself,
+            at rest or moved by somebody else: reading, planning in time, limits and alarms, recorded in the folder
+            shadow. 0 for none.
+        dry_goals: goals that are pursued then without sending anything, as if the arm followed exactly: the way that it
+            would take, recorded in the folder dry_run. A fault, or a command beyond a limit, ends the run here or
+            there. 0 for none.
         allow_motion: consent of a person that an arm other than the simulated one moves.
     """
 
     goals: int = 20
+    shadow_goals: int = 0
     dry_goals: int = 0
     allow_motion: bool = False
 
@@ -59,8 +65,9 @@ class DeployConfig(ControlConfig):
         super().__post_init__()
         if not 1 <= self.goals <= 100_000:
             raise ValueError(f"deploy.goals is {self.goals}, allowed [1, 100000]")
-        if not 0 <= self.dry_goals <= 100_000:
-            raise ValueError(f"deploy.dry_goals is {self.dry_goals}, allowed [0, 100000]")
+        for key in ("shadow_goals", "dry_goals"):
+            if not 0 <= getattr(self, key) <= 100_000:
+                raise ValueError(f"deploy.{key} is {getattr(self, key)}, allowed [0, 100000]")
 
 
 def deploy_checkpoint(
@@ -97,22 +104,27 @@ def deploy_checkpoint(
         )
     preflight(checkpoint.spaces, arm_config, base.arm, base.joint_delta, config.allow_motion)
     check_blend(planner, config.blend_steps, "deploy.blend_steps")
-    if config.dry_goals:
-        dry = replace(arm_config, bridge=replace(arm_config.bridge, commands="dry_run"))
-        (folder / DRY_RUN).mkdir(exist_ok=True)
-        first = replace(config, goals=config.dry_goals, dry_goals=0)
-        found = deploy_checkpoint(checkpoint, env, planner, dry, first, seed, folder / DRY_RUN)
-        broken = found.summary()["limit_violations"]
-        if broken:
-            where = folder / DRY_RUN
-            raise DeployError(f"the dry run had {broken} commands beyond a limit, see {where}; nothing was sent")
-        _LOG.info("dry run of %d goals without a fault; the arm is driven now", config.dry_goals)
+    for commands, count in ((SHADOW, config.shadow_goals), (DRY_RUN, config.dry_goals)):
+        if count:
+            silent = replace(arm_config, bridge=replace(arm_config.bridge, commands=commands))
+            first = replace(config, goals=count, shadow_goals=0, dry_goals=0)
+            where = folder / commands
+            where.mkdir(exist_ok=True)
+            found = deploy_checkpoint(checkpoint, env, planner, silent, first, seed, where).summary()
+            if broken := found["limit_violations"]:
+                raise DeployError(f"{commands}: {broken} commands beyond a limit, see {where}; nothing was sent")
+            _LOG.info(
+                "%s of %d goals without a fault, %d planner deadline misses",
+                commands.replace("_", " "),
+                count,
+                found["deadline_misses"],
+            )
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
     watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None
     arm_config = replace(arm_config, bridge=_bridge(arm_config.bridge, folder, watched, base.joint_delta.ctrl_dt))
     with (
-        progress("dry run" if arm_config.bridge.commands == "dry_run" else "drive", config.goals) as bar,
+        progress(_NAMES[arm_config.bridge.commands], config.goals) as bar,
         make_bridge(arm_config, allow_motion=config.allow_motion) as bridge,
     ):
         wins: list[bool] = []

@@ -673,6 +673,26 @@ def test_limits_of_another_arm_are_refused_on_connecting(spec):
         ArmBridge(spec, wide, lockstep=True).connect()
 
 
+@pytest.mark.parametrize(
+    ("versions", "fits"), [((), True), (("mujoco *",), True), (("x", "mujoco ?.*"), True), (("5.*",), False)]
+)
+def test_a_firmware_that_the_limits_do_not_name_is_refused(spec, limits, versions, fits):
+    told = JointLimits.from_mapping({**limits.to_mapping(), "firmware": list(versions)})
+    assert told.firmware == versions and JointLimits.from_mapping(told.to_mapping()).firmware == versions
+    bridge = ArmBridge(spec, told, lockstep=True)
+    if fits:
+        with bridge:
+            assert bridge.info.firmware.startswith("mujoco")
+    else:
+        with pytest.raises(LimitsMismatch, match=r"has firmware 'mujoco .*compared with \['5\.\*'\]"):
+            bridge.connect()
+
+
+def test_firmware_is_a_list(limits):
+    with pytest.raises(LimitsMismatch, match="'firmware' is 'PolyScope 5'; give a list"):
+        JointLimits.from_mapping({**limits.to_mapping(), "firmware": "PolyScope 5"})
+
+
 def test_a_link_that_is_frozen_from_the_start_is_noticed_on_connecting(mjcf, limits):
     kwargs = {"mjcf_path": str(mjcf), "joint_names": list(limits.names), "faults": [{"kind": "freeze"}]}
     with pytest.raises(StaleState, match="does not advance"):

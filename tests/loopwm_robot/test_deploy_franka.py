@@ -64,6 +64,7 @@ def test_the_two_files_of_the_arm_differ_in_the_driver_and_what_its_client_canno
     for key in ("dq_max", "ddq_max"):
         assert (np.array(real.pop(key)) <= sim.pop(key)).all()
     assert real.pop("source").startswith(sim.pop("source"))
+    assert real.pop("firmware") == ["FCI 10"]
     assert real == sim
 
 

@@ -16,7 +16,7 @@ from loopwm_robot.closed_loop import EVALUATION_SEED
 from loopwm_robot.config import EnvConfig, ModelConfig, PlannerConfig
 from loopwm_robot.deploy.errors import DeployError
 from loopwm_robot.deploy.record import load_recording
-from loopwm_robot.deploy.run import DRY_RUN, DeployConfig, deploy_checkpoint, held_out_goals
+from loopwm_robot.deploy.run import DRY_RUN, SHADOW, DeployConfig, deploy_checkpoint, held_out_goals
 from loopwm_robot.errors import RequestError
 from loopwm_robot.models.build import build_model
 
@@ -74,6 +74,16 @@ def test_a_dry_run_comes_first_where_it_is_asked_for(parts, tmp_path):
     assert np.abs(np.roll(dry.records["applied"], 1, 0) - dry.records["q"])[5:].max() < 1e-6
 
 
+def test_a_shadow_sees_only_what_the_arm_does_by_itself(parts, tmp_path):
+    checkpoint, env, arm = parts
+    config = DeployConfig(goals=1, shadow_goals=1, dry_goals=1, steps_per_goal=10, warmup_plans=1)
+    deploy_checkpoint(checkpoint, env, FAST, arm, config, 0, tmp_path)
+    shadow, dry = load_recording(tmp_path / SHADOW), load_recording(tmp_path / DRY_RUN)
+    assert np.ptp(shadow.records["q"], axis=0).max() < 1e-3 < 0.01 < np.ptp(shadow.records["applied"], axis=0).max()
+    assert np.ptp(dry.records["q"], axis=0).max() > 0.01
+    assert (tmp_path / "bridge.npz").is_file()
+
+
 def test_a_fault_in_the_dry_run_ends_it_before_anything_is_sent(parts, tmp_path):
     checkpoint, env, arm = parts
     faulty = replace(arm, driver_kwargs={"faults": [{"kind": "device_fault", "at_s": 1.0}]})
@@ -91,5 +101,6 @@ def test_what_does_not_fit_is_refused_before_anything_moves(parts, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"deploy\.goals is 0"):
         DeployConfig(goals=0)
-    with pytest.raises(ValueError, match=r"deploy\.dry_goals is -1"):
-        DeployConfig(dry_goals=-1)
+    for key in ("dry_goals", "shadow_goals"):
+        with pytest.raises(ValueError, match=rf"deploy\.{key} is -1"):
+            DeployConfig(**{key: -1})

@@ -55,6 +55,7 @@ def test_the_two_files_of_the_arm_differ_in_the_driver_alone():
     assert real.pop("driver") == "ur" and sim.pop("driver") == "sim"
     assert real.pop("driver_kwargs")["host"] == "127.0.0.1"  # no arm is moved by a default
     sim.pop("driver_kwargs")
+    assert real.pop("firmware") == ["PolyScope 5.*"]
     assert real == sim
 
 
