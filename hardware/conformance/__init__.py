@@ -35,6 +35,7 @@ RIGS: dict[str, str] = {
     "dynamixel": f"{_HERE}.dynamixel_rig:DynamixelRig",
     "franka": f"{_HERE}.franka_rig:FrankaRig",
     "franka_async": f"{_HERE}.franka_rig:FrankaAsyncRig",
+    "franky_sim": f"{_HERE}.franky_sim_rig:FrankySimRig",
     "ur": f"{_HERE}.ur_rig:UrRig",
 }
 """Name -> "package.module:Rig"."""

@@ -175,6 +175,15 @@ def test_a_stop_is_a_target_where_the_joints_can_come_to_rest(rehearsal):
     assert rehearsal.ask(Op.STOP)[-1].ok and rehearsal.ask(Op.END)[-1].ok and rehearsal.arm.stopped == 1
 
 
+def test_a_stop_does_not_go_beyond_a_target_that_lies_ahead(rehearsal):
+    rehearsal.ask(Op.ENABLE)
+    rehearsal.posting._carry_out(Op.FOLLOW, time.monotonic(), np.array(HOME) + 0.03)
+    rehearsal.arm.speed = np.array([1.0, -1.0, 0.0, 0.5, 0.0, 0.0, 0.0])
+    assert rehearsal.ask(Op.STOP)[-1].ok
+    way = rehearsal.arm.targets[-1] - np.array(HOME)
+    np.testing.assert_allclose(way[:4], [0.03, -0.0754, 0.0, 0.0199], atol=1e-4)
+
+
 def test_what_the_arm_refuses_is_told(rehearsal):
     rehearsal.arm.refuses = "libfranka: Move command rejected: command not possible in the current mode!"
     reply = rehearsal.ask(Op.ENABLE)[-1]

@@ -354,6 +354,7 @@ def told(**changes) -> SimpleNamespace:
         {"time": 1.0},
         {"q": (1e30,) * 7, "theta": (1e30,) * 7},
         {"q": (0.5,) * 7},
+        {"theta": (0.0,) * 7},
         {"dq": (float("nan"),) * 7},
         {"current_errors": '["joint_reflex"]'},
     ],
@@ -364,6 +365,13 @@ def test_a_state_that_makes_no_sense_is_left_out(change):
     assert states.take(told(**{"time": 1.1} | change), 10.1) is None
     found = states.take(told(time=1.2), 10.2) or states.take(told(time=1.3), 10.3)
     assert found is not None and found.t_device <= 1.3
+
+
+def test_an_arm_may_leave_its_motors_out():
+    states, silent = States(), {"theta": (0.0,) * 7}
+    assert states.take(told(**silent), 10.0) is not None
+    assert states.take(told(time=1.1, **silent), 10.1) is not None
+    assert states.take(told(time=1.2, theta=(0.5,) * 7), 10.2) is None
 
 
 def test_a_new_mode_counts_when_it_is_told_twice():

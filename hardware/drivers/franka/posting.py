@@ -200,12 +200,15 @@ class Posting(Serving):
         return ""
 
     def _brake(self) -> None:
-        # There is no order to stop: the next target is where each joint can come to rest.
+        # There is no order to stop: the next target is where each joint can come to rest, but never beyond the one that
+        # it is on its way to, where it means to rest anyhow.
         sample = self._receive() or self._sample
         self._holding = True
         if sample is None:
             return
         way = sample.speed * (_LATE_S + np.abs(sample.speed) / (2.0 * _SHARE * self._settings.acceleration))
+        left = self._goal - sample.reference
+        way = np.where(left * way > 0.0, np.sign(way) * np.minimum(np.abs(way), np.abs(left)), way)
         self._post(np.clip(sample.reference + way, self._model.q_min, self._model.q_max))
 
     def _let_go(self) -> None:

@@ -57,6 +57,7 @@ class States:
     def __init__(self) -> None:
         self._seen: tuple[float, float] | None = None
         self._told: tuple[int, str] | None = None
+        self._motors = False  # whether the positions of its motors are told: simulators may leave them out
 
     def take(self, state: Any, now: float) -> Sample | None:
         """Return what a state says, None for one that is old or makes no sense.
@@ -72,7 +73,10 @@ class States:
             return None
         numbers = np.array([state.q, state.dq, state.tau_J, state.q_d, state.dq_d, state.theta], dtype=np.float64)
         q, dq, tau, reference, speed, theta = numbers
-        if not np.isfinite(numbers).all() or np.abs(q).max() > _MAX_RAD or np.abs(theta - q).max() > _MAX_FLEX_RAD:
+        if not np.isfinite(numbers).all() or np.abs(q).max() > _MAX_RAD:
+            return None
+        self._motors = self._motors or bool(theta.any())
+        if self._motors and np.abs(theta - q).max() > _MAX_FLEX_RAD:
             return None
         mode, errors = mode_of(state), str(state.current_errors).strip("[]").replace('"', "")
         if errors and mode in (RobotMode.IDLE, RobotMode.MOVE):
