@@ -33,6 +33,13 @@ def add_payload(spec: mujoco.MjSpec, arm: Arm) -> None:
 
 
 GEOM_FIELDS = ("geom_size", "geom_rbound", "geom_aabb", "geom_friction")
+CHANGED_FIELDS = (
+    *("body_mass", "body_inertia", "body_pos", "body_ipos", "body_subtreemass", "body_invweight0"),
+    *("dof_frictionloss", "dof_damping", "dof_solimp", "dof_invweight0"),
+    *("actuator_gainprm", "actuator_biasprm", "actuator_acc0"),
+    *GEOM_FIELDS,
+)
+"""What `ModelDynamics` changes of a model and what MuJoCo derives from it, save what is for pictures alone."""
 
 
 class ModelDynamics:

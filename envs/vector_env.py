@@ -21,8 +21,10 @@ from .observation import arm_observation
 from .randomize import Dynamics
 from .stepping import NUM_HOLDS, EnvState, hold_fractions
 from .tasks.goal import GoalEnv
+from .warp_physics import WarpPhysics
 
 FloatArray = NDArray[np.float64]
+PHYSICS = ("mujoco", "warp")
 Observations = dict[str, NDArray[np.float32]]
 Step = tuple[Observations, FloatArray, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
@@ -42,6 +44,8 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         threads: int | None = None,
+        physics: str = "mujoco",
+        device: str | None = None,
         **options: Any,
     ) -> None:
         """Make the environments.
@@ -53,11 +57,18 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
             autoreset_mode: `NextStep` (the step after the last one of an episode resets and ignores its action),
                 `SameStep` (the last one resets, `info["final_obs"]` holds the true last observation) or `Disabled`.
             threads: of physics; None takes as many as there are cores.
+            physics: `mujoco`, or `warp` for MuJoCo Warp: on a GPU, in single precision, so near the single environment
+                and not bit by bit.
+            device: of Warp, such as cuda:0; None takes a GPU where there is one.
             **options: of the single environment.
 
         Raises:
-            ValueError: the task is not batched, a name is unknown or a number is out of range.
+            ValueError: the task is not batched, a name is unknown, a number is out of range, or MuJoCo Warp does not
+                know something in the scene.
+            ImportError: MuJoCo Warp is not installed.
         """
+        if physics not in PHYSICS:
+            raise ValueError(f"physics is '{physics}', allowed {', '.join(PHYSICS)}")
         if not task.__dict__.get("batched"):
             raise ValueError(f"{task.__name__} is not batched; make it with vectorization_mode='sync' or 'async'")
         for name, value in (("num_envs", num_envs), ("threads", 1 if threads is None else threads)):
@@ -87,7 +98,11 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         sensed = [int(model.sensor_objid[i]) for i in range(model.nsensor) if int(model.sensor_type[i]) == _POSITION]
         tip = int(model.site(single.arm.ee_site).id)
         sites = [tip, *(number for number in sensed if number != tip)]
-        self.physics = BatchPhysics(models, sites, single.n_substeps, cores)
+        self.physics: BatchPhysics | WarpPhysics
+        if physics == "warp":
+            self.physics = WarpPhysics(models, sites, single.n_substeps, device)
+        else:
+            self.physics = BatchPhysics(models, sites, single.n_substeps, cores)
         self._touch_columns = [
             int(model.sensor_adr[i]) for i in range(model.nsensor) if int(model.sensor_type[i]) == _CONTACT
         ]
@@ -226,12 +241,12 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         obs, info = single.reset(seed=seed, options=options)
         self._random[i] = single._np_random, single._np_random_seed
         state = single.get_state()
+        if self._dynamics:
+            self._dynamics[i].apply(state.dynamics)
         self.physics.place(i, state.physics, state.warmstart)
         self._ref.q[i], self._ref.dq[i] = state.ref.q, state.ref.dq
         self._goals[i] = single.goal
         self._given[:, i], self._delays[i], self._true[i] = 0.0, state.dynamics.delay, state.dynamics
-        if self._dynamics:
-            self._dynamics[i].apply(state.dynamics)
         self._elapsed[i], self._over[i], self._started[i] = 0, False, True
         return obs, info
 
