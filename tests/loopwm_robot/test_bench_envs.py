@@ -34,6 +34,7 @@ def measured(folder: Path, monkeypatch: pytest.MonkeyPatch, *parts: str) -> tupl
     for module in (bench, checks):
         monkeypatch.setattr(module, "CONTROL_MODES", ("joint_delta",))
     few = ["determinism_steps=3", "stability_steps=4", "episodes=1", "arms=[panda]", f"parts=[{','.join(parts)}]"]
+    few.append(f"runs={folder / 'runs'}")
     assert main(["bench", "envs", *TINY, *few, f"out={folder}"]) == 0
     values = json.loads((folder / "envs.json").read_text(encoding="utf-8"))
     tables: dict[str, list[dict[str, Any]]] = {}
@@ -72,7 +73,7 @@ def test_peers_that_are_not_installed_are_named(alone: None, monkeypatch: pytest
     broken = peers.Peer("numpy", {"Reach": "NoSuchEnv-v0"}, peers.ours)
     monkeypatch.setattr(speed, "PEERS", (absent, broken))
     rates, notes = speed.single(EnvsBench(seeds=(0,), steps=3), lambda: None)
-    assert list(rates) == [(speed.OURS, "Reach")]
+    assert list(rates) == [(speed.OURS, "Reach", "25"), (speed.OURS, "Reach", "20")]  # numpy's is there, but broken
     assert notes[0] == "no-such-package is not installed and was left out."
     assert notes[1].startswith("NoSuchEnv-v0 of numpy was left out: ")
 
@@ -81,10 +82,10 @@ def test_a_peer_is_compared_where_it_is_there(alone: None, monkeypatch: pytest.M
     monkeypatch.setattr(speed, "PEERS", peers.PEERS[:1])
     rates, notes = speed.single(EnvsBench(seeds=(0, 1), steps=3), lambda: None)
     assert notes == [] and all(len(values) == 2 for values in rates.values())
-    assert ("gymnasium-robotics", "Reach") in rates
-    (claim,) = bench.speed_claims(rates, {})
-    expected = [mine / other for mine, other in zip(*rates.values(), strict=True)]
-    assert claim.value == pytest.approx(np.median(expected)) and claim.claim.startswith("Reach:")
+    theirs = rates["gymnasium-robotics", "Reach", "20"]
+    (claim,) = bench.speed_claims(rates, {}, {})
+    expected = [mine / other for mine, other in zip(rates[speed.OURS, "Reach", "20"], theirs, strict=True)]
+    assert claim.value == pytest.approx(np.median(expected)) and claim.claim.startswith("Reach, one core, one alone")
 
 
 def test_a_trajectory_with_another_bit_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ class EnvsBench:
         stability_steps: random control steps of every arm x task x control mode, at least 1.
         episodes: solved by the scripts, of every arm x task, at least 1.
         frames: pictures in a repeat, at least 1.
+        runs: folder of what was measured; a part that the same code measured with the same settings is taken from it.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -34,6 +35,7 @@ class EnvsBench:
     stability_steps: int = 3000
     episodes: int = 100
     frames: int = 200
+    runs: str = "runs/bench_envs"
 
     def __post_init__(self) -> None:
         for part in self.parts:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ...report.style import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, SKY, figure
-from .peers import TASKS
-from .speed import OURS, Rates
+from ..common import Row
+from .peers import PEERS, SUBSTEPS, TASKS
+from .speed import OURS
 
 COLOURS = {
     OURS: BLUE,
@@ -19,20 +20,32 @@ COLOURS = {
 }
 
 
-def draw(alone: Rates, many: Rates, path: Path) -> Path:
+def draw(rows: list[Row], path: Path) -> Path:
     """Single environments on the left, many at once beside the physics alone on the right."""
+    of = {peer.package: peer.substeps for peer in PEERS}
+    single = {
+        (row["package"], row["task"]): float(row["steps_per_second"])
+        for row in rows
+        if "package" in row and row["physics_steps"] == of.get(str(row["package"]), SUBSTEPS)
+    }
+    many = {
+        (row["task"], row["cores"]): row
+        for row in rows
+        if row.get("control_mode") == "joint_delta" and row["physics_steps"] == SUBSTEPS
+    }
     with figure(path, 8.6, 3.3) as fig:
         left, right = fig.subplots(1, 2)
-        packages = [name for name in COLOURS if any(key[0] == name for key in alone)]
-        _bars(left, [(name, COLOURS[name], [alone.get((name, task)) for task in TASKS]) for name in packages])
+        packages = [name for name in COLOURS if any(key[0] == name for key in single)]
+        _bars(left, [(name, COLOURS[name], [single.get((name, task), 0.0) for task in TASKS]) for name in packages])
         left.set(title="one environment, one core")
         groups = []
-        for cores, colour in (("1", SKY), ("2", BLUE)):
-            keys = [(task, "joint_delta", cores) for task in TASKS]
-            if any(key in many for key in keys):
-                groups.append((f"{cores} core{'s' * (cores == '2')}", colour, [many.get(key) for key in keys]))
-                physics = [many.get((*key, "physics")) for key in keys]
-                groups.append((f"physics alone, {cores}", PALE, physics))
+        for cores, colour in ((1, SKY), (2, BLUE)):
+            found = [many.get((task, cores), {}) for task in TASKS]
+            if any(found):
+                name = f"{cores} core{'s' * (cores == 2)}"
+                groups.append((name, colour, [float(row.get("steps_per_second", 0.0)) for row in found]))
+                alone = [float(row.get("physics_alone", 0.0)) for row in found]
+                groups.append((f"physics alone, {cores}", PALE, alone))
         _bars(right, groups)
         right.set(title="many at once, joint_delta")
         for axes in (left, right):
@@ -40,10 +53,9 @@ def draw(alone: Rates, many: Rates, path: Path) -> Path:
     return path
 
 
-def _bars(axes: object, groups: list[tuple[str, str, list[list[float] | None]]]) -> None:
+def _bars(axes: object, groups: list[tuple[str, str, list[float]]]) -> None:
     width = 0.8 / max(len(groups), 1)
-    for i, (label, colour, rates) in enumerate(groups):
-        heights = [0.0 if values is None else float(np.median(values)) for values in rates]
+    for i, (label, colour, heights) in enumerate(groups):
         places = np.arange(len(heights)) + (i - (len(groups) - 1) / 2) * width
         axes.bar(places, heights, 0.92 * width, color=colour, label=label)  # type: ignore[attr-defined]
     axes.set_xticks(range(len(TASKS)), TASKS)  # type: ignore[attr-defined]

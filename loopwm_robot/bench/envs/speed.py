@@ -16,9 +16,10 @@ from envs.vector_env import ArmVectorEnv
 
 from ..common import Row
 from .config import EnvsBench
-from .peers import PEERS, TASKS, Stepped, ours
+from .peers import PEERS, SUBSTEPS, TASKS, Stepped, ours, rate_of
 
 OURS = "loopwm-robot"
+MODES = ("joint_delta", "cartesian_delta")
 Rates = dict[tuple[str, ...], list[float]]
 """Steps a second of each repeat."""
 
@@ -35,13 +36,18 @@ def single_rate(env: Stepped, steps: int, seed: int) -> float:
 
 
 def single(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, list[str]]:
-    """Rates by (package, task) of one environment in one process; all take turns in each repeat.
+    """Rates by (package, task, physics steps in a control step) of one environment; all take turns in each repeat.
+
+    Ours are there at the rate of each of the others.
 
     Returns:
         The rates, and a line for each package that was left out.
     """
-    made: dict[tuple[str, ...], Stepped] = {(OURS, task): ours(f"LoopWM/Panda{task}-v0", 0) for task in TASKS}
+    made: dict[tuple[str, ...], Stepped] = {}
     notes = []
+    for task in TASKS:
+        for substeps in rates_for(task):
+            made[OURS, task, str(substeps)] = ours(f"LoopWM/Panda{task}-v0", 0, substeps)
     for peer in PEERS:
         if peer.version is None:
             notes.append(f"{peer.package} is not installed and was left out.")
@@ -51,7 +57,7 @@ def single(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, list[
                 continue
             name = peer.ids[task]
             try:
-                made[peer.package, task] = peer.make(name, 0)
+                made[peer.package, task, str(peer.substeps)] = peer.make(name, 0)
             except Exception as error:  # whatever a package of others raises
                 notes.append(f"{name} of {peer.package} was left out: {type(error).__name__}: {error}".splitlines()[0])
     rates: Rates = {key: [] for key in made}
@@ -65,27 +71,32 @@ def single(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, list[
     return rates, notes
 
 
+def rates_for(task: str) -> list[int]:
+    """Physics steps in a control step of ours and of the others that are installed, ours first."""
+    others = {peer.substeps for peer in PEERS if peer.version is not None and task in peer.ids}
+    return [SUBSTEPS, *sorted(others - {SUBSTEPS}, reverse=True)]
+
+
 def batched(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, dict[tuple[str, ...], list[float]]]:
-    """Rates of many environments at once by (task, mode, cores), and their share of the rate of the physics alone.
+    """Rates of many at once by (task, mode, cores, physics steps), and their share of the rate of the physics alone.
 
     The physics alone is one call of `mujoco.rollout` with as many threads, from the same states with the same controls.
     """
     rates: Rates = {}
     shares: dict[tuple[str, ...], list[float]] = {}
     for task in TASKS:
-        for mode in ("joint_delta", "cartesian_delta"):
-            for cores in (1, 2)[: usable_cores()]:
-                many = cast(
-                    ArmVectorEnv,
-                    gym.make_vec(f"LoopWM/Panda{task}-v0", config.num_envs, control_mode=mode, threads=cores),
-                )
-                key = (task, mode, str(cores))
-                pairs = [batch_rates(many, config.batch_steps, seed, cores) for seed in config.seeds]
-                rates[key] = [rate for rate, _ in pairs]
-                rates[*key, "physics"] = [alone for _, alone in pairs]
-                shares[key] = [rate / alone for rate, alone in pairs]
-                many.close()
-                advance()
+        cells = [(mode, cores, SUBSTEPS) for mode in MODES for cores in (1, 2)[: usable_cores()]]
+        cells += [(MODES[0], 1, substeps) for substeps in rates_for(task)[1:]]
+        for mode, cores, substeps in cells:
+            name, options = f"LoopWM/Panda{task}-v0", rate_of(substeps)
+            many = cast(ArmVectorEnv, gym.make_vec(name, config.num_envs, control_mode=mode, threads=cores, **options))
+            key = (task, mode, str(cores), str(substeps))
+            pairs = [batch_rates(many, config.batch_steps, seed, cores) for seed in config.seeds]
+            rates[key] = [rate for rate, _ in pairs]
+            rates[*key, "physics"] = [alone for _, alone in pairs]
+            shares[key] = [rate / alone for rate, alone in pairs]
+            many.close()
+            advance()
     return rates, shares
 
 
@@ -119,17 +130,19 @@ def speed_rows(config: EnvsBench, alone: Rates, many: Rates, shares: dict[tuple[
     """Two tables."""
     names = {peer.package: peer.ids for peer in PEERS}
     rows: list[Row] = []
-    for (package, task), rates in sorted(alone.items(), key=lambda item: TASKS.index(item[0][1])):
+    for (package, task, substeps), rates in sorted(alone.items(), key=lambda item: TASKS.index(item[0][1])):
         name = f"LoopWM/Panda{task}-v0" if package == OURS else names[package][task]
-        rows.append({"table": "one environment, one core", "task": task, "package": package, "id": name, **_of(rates)})
+        about: Row = {"table": "one environment, one core", "task": task, "package": package, "id": name}
+        rows.append({**about, "physics_steps": int(substeps), **_of(rates)})
     for key, values in shares.items():
-        task, mode, cores = key
+        task, mode, cores, substeps = key
         rows.append(
             {
                 "table": f"{config.num_envs} environments at once",
                 "task": task,
                 "control_mode": mode,
                 "cores": int(cores),
+                "physics_steps": int(substeps),
                 **_of(many[key]),
                 "physics_alone": float(np.median(many[*key, "physics"])),
                 "share_fraction": float(np.median(values)),
