@@ -151,3 +151,23 @@ def test_a_task_without_a_script_has_none() -> None:
 def test_wrong_settings_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EnvsBench(**change)
+
+
+def test_a_picture_on_which_nothing_is_to_be_seen_is_told() -> None:
+    class Blank:
+        nu = 1
+
+        def reset(self, seed: int) -> None:
+            pass
+
+        def step(self, action: np.ndarray) -> bool:
+            return False
+
+        def picture(self, size: int) -> np.ndarray:
+            return np.full((size, size, 3), 7, np.uint8)
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(RuntimeError, match="one colour"):
+        images.image_rate(Blank(), 8, 2, 0)

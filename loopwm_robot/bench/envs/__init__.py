@@ -18,7 +18,7 @@ from .checks import DEEP, LONG, determinism, our_ids, stability
 from .config import PARTS, EnvsBench
 from .experts import solve
 from .images import SIZES, image_rates, image_rows
-from .peers import PEERS, TASKS
+from .peers import PEERS, SUBSTEPS, TASKS
 from .plots import draw
 from .speed import OURS, Rates, batched, rates_for, single, speed_rows
 
@@ -136,7 +136,7 @@ def speed_claims(alone: Rates, many: Rates, shares: Rates) -> list[Claim]:
                 about = f"{task}, one core, {text}: steps a second over those of the fastest other package ({best})"
                 made.append(Claim.over(about, ratios[best], 3.0, "higher"))
     for cores in ("1", "2"):
-        of = {key: values for key, values in shares.items() if key[2] == cores}
+        of = {key: values for key, values in shares.items() if key[2:] == (cores, str(SUBSTEPS))}
         if of:
             worst = min(of, key=lambda key: sorted(of[key])[len(of[key]) // 2])
             text = f"many at once over the physics alone on {cores} core{'s' * (cores == '2')}, worst task and mode"
