@@ -59,7 +59,7 @@ def run(config: EnvsBench) -> Findings:
     rows = [row for unit in units for row in unit.rows] + origin_rows(units)
     claims = [claim for unit in units for claim in unit.claims]
     speed = [row for unit in units if unit.part == "speed" for row in unit.rows]
-    caption = "Control steps a second, median of the repeats."
+    caption = "Control steps a second, median of the repeats, each package with its own number of physics steps in one."
     figures = [Figure("speed", caption, partial(draw, speed))] if speed else []
     versions = {peer.package: peer.version or "not installed" for peer in PEERS}
     notes = [note for unit in units for note in unit.notes]
