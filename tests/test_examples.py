@@ -7,16 +7,19 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 
 import loopwm_robot
+from hardware.conformance import ALL_CHECKS, ConformanceError
 from loopwm_robot.build import make_env, spaces_of
 from loopwm_robot.checkpoint import Checkpoint, save_checkpoint
 from loopwm_robot.config import EnvConfig, ModelConfig
@@ -108,3 +111,28 @@ def test_the_package_is_light_and_hands_out_its_model() -> None:
     assert found.stdout.split() == ["False", "LoopWM"]
     with pytest.raises(AttributeError, match="no attribute 'LopWM'"):
         _ = loopwm_robot.LopWM
+
+
+def test_new_arm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("new_arm").main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(ALL_CHECKS) and sum(line.endswith(" ok") for line in lines) == len(ALL_CHECKS) - 6
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "check"),
+    [
+        ("SIGN", [1.0, 1.0, 1.0], "positions_have_unit_order_and_zero"),
+        ("ZERO", [0.0, 2100.0, -4500.0], "positions_have_unit_order_and_zero"),
+        ("NAMES", ("elbow", "shoulder", "wrist"), "opening_tells_what_the_arm_is"),
+    ],
+)
+def test_a_mistake_in_the_new_arm_is_found(
+    name: str, mistake: Sequence[float], check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load("new_arm")
+    monkeypatch.setattr(module.MyArm, name, np.array(mistake) if name != "NAMES" else mistake)
+    with module.MyRig() as rig, pytest.raises(ConformanceError):
+        if name == "NAMES":
+            rig.limits = replace(rig.limits, names=("shoulder", "elbow", "wrist"))
+        ALL_CHECKS[check](rig)
