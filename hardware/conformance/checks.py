@@ -108,7 +108,7 @@ def time_and_numbers_advance(rig: Rig) -> None:
             fresh.append(state)
     require(len(fresh) >= 20, f"only {len(fresh)} of 40 frames were fresh, 20 ms apart")
     device, host = fresh[-1].t_device - fresh[0].t_device, fresh[-1].t_host - fresh[0].t_host
-    require(abs(device / host - 1.0) < 0.2, f"{device:.3f} s passed on the device in {host:.3f} s")
+    require(abs(device / host - 1.0) < rig.pace_tolerance, f"{device:.3f} s passed on the device in {host:.3f} s")
 
 
 def enabling_holds_the_pose(rig: Rig) -> None:

@@ -30,6 +30,7 @@ class FrankySimRig(Rig):
     speed_tolerance = FrankaRig.speed_tolerance
     step_s = FrankaRig.step_s
     stop_way_rad = FrankaRig.stop_way_rad
+    pace_tolerance = 0.8  # a loop in Python that does not keep its 1 kHz where the machine has other work
     faults = frozenset(("kill",))
     config = FrankaRig.config
 

@@ -35,6 +35,7 @@ class Rig(ABC):
         step_s: time in which a joint goes as far as the checks ask for [s].
         stop_way_rad: distance of the target that is set and then stopped on the way [rad].
         speed_tolerance: error of the measured speed [rad/s].
+        pace_tolerance: how far the device's clock may run from the host's, as a share.
         config: settings of the bridge for this arm.
         faults: those of LINK_FAULTS and DEVICE_FAULTS that ``inject`` knows.
         clock: what the driver runs on.
@@ -47,6 +48,7 @@ class Rig(ABC):
     step_s: float = 0.3
     stop_way_rad: float = 0.4
     speed_tolerance: float = 0.05
+    pace_tolerance: float = 0.2
     config: BridgeConfig = BridgeConfig()
     faults: frozenset[str] = frozenset()
     clock: Clock = MonotonicClock()

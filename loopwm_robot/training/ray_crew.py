@@ -95,6 +95,8 @@ class RayCrew:
                     ) from error
                 log.warning("a collector was lost (%s); its episodes are collected again", reason)
                 waiting.append(number)
+                if isinstance(error, ray.exceptions.ActorUnavailableError):
+                    time.sleep(2.0 ** tried[number])  # it is about to come back: not all attempts in one restart
                 continue
             except ray.exceptions.RayTaskError as error:
                 raise CrewError(f"episodes {list(todo[number].seeds)} failed: {error.cause}") from error
