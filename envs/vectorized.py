@@ -34,6 +34,7 @@ def __getattr__(name: str) -> Callable[..., AnyVectorEnv]:
             return ArmVectorEnv(task, num_envs, max_episode_steps=max_episode_steps, **options)
         mode = options.pop("autoreset_mode", gym.vector.AutoresetMode.NEXT_STEP)
         options.pop("threads", None)
+        options.pop("device", None)
         if (physics := options.pop("physics", "mujoco")) != "mujoco":
             raise ValueError(f"physics is '{physics}', allowed 'mujoco' where a task or its options are not batched")
 

@@ -13,15 +13,15 @@ from .batch_physics import FloatArray
 from .dynamics import CHANGED_FIELDS
 
 CONTACTS = 48
-"""Contacts of an environment that there is room for; the scenes here have up to about 20."""
+"""Contacts of an environment that there is room for."""
 
 
 class WarpPhysics:
     """Steps N states as `BatchPhysics` does and looks the same from outside; in single precision, so not bit by bit.
 
     https://github.com/google-deepmind/mujoco_warp. All environments take a step together, one thread of the GPU each or
-    more; on a CPU it is there for tests and slower than MuJoCo itself. The kernels are compiled at the first step (a
-    minute on a CPU), once for a machine.
+    more; on a CPU it is there for tests and slower than MuJoCo itself. The kernels are compiled at the first step,
+    which can take a minute, once for a machine.
 
     Attributes:
         models: one for each environment, of the same scene.
@@ -73,15 +73,15 @@ class WarpPhysics:
             self._data = self._mjw.put_data(first, data, nworld=num, nconmax=CONTACTS, njmax=rows)
             self._ctrl = self._wp.zeros((steps, num, int(first.nu)), dtype=float)
             self._sensors = self._wp.zeros((steps, num, int(first.nsensordata)), dtype=float)
-        self._fields: dict[str, FloatArray] = {}
+        # What differs between the models, in the shapes of Warp's arrays.
+        self._fields: dict[str, NDArray[np.float32]] = {}
         if any(model is not first for model in self.models):
             for name in CHANGED_FIELDS:
-                each = np.array([getattr(model, name) for model in self.models])
-                self._fields[name] = each
-                target = getattr(self._model, name)
-                shape = (num, *target.shape[1:])
+                one = getattr(self._model, name)
+                each = np.array([getattr(model, name) for model in self.models], dtype=np.float32)
+                self._fields[name] = each.reshape(num, *one.numpy().shape[1:])
                 with self._wp.ScopedDevice(self._device):
-                    setattr(self._model, name, self._wp.array(_as(each, target), dtype=target.dtype, shape=shape))
+                    setattr(self._model, name, self._wp.array(self._fields[name], dtype=one.dtype))
         self._changed = False
         self._graph: Any = None
         self._warm = False
@@ -90,7 +90,7 @@ class WarpPhysics:
         """Put an environment into a state, see `EnvState`; its model is read anew."""
         self.state[i], self.warmstart[i] = state, warmstart
         for name, each in self._fields.items():
-            each[i] = getattr(self.models[i], name)
+            each[i] = getattr(self.models[i], name).reshape(each.shape[1:])
             self._changed = True
 
     def step(self, rows: NDArray[np.intp]) -> None:
@@ -104,8 +104,7 @@ class WarpPhysics:
         with self._wp.ScopedDevice(self._device):
             if self._changed:
                 for name, each in self._fields.items():
-                    field = getattr(self._model, name)
-                    field.assign(_as(each, field))
+                    getattr(self._model, name).assign(each)
                 self._changed = False
             data.time.assign(self.state[:, 0].astype(np.float32))
             data.qpos.assign(self.state[:, 1 : 1 + nq].astype(np.float32))
@@ -170,9 +169,3 @@ def load_packages() -> tuple[Any, Any]:
             f"minor version as MuJoCo, {mujoco.__version__}"
         ) from error
     return warp, mujoco_warp
-
-
-def _as(values: FloatArray, field: Any) -> NDArray[np.float32]:
-    """Values of the models (N, ...) in the shape and precision of a field of Warp's."""
-    found = values.astype(np.float32)
-    return found.reshape(len(found), *field.numpy().shape[1:])

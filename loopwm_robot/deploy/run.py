@@ -106,19 +106,16 @@ def deploy_checkpoint(
     check_blend(planner, config.blend_steps, "deploy.blend_steps")
     for commands, count in ((SHADOW, config.shadow_goals), (DRY_RUN, config.dry_goals)):
         if count:
+            name = _NAMES[commands]
             silent = replace(arm_config, bridge=replace(arm_config.bridge, commands=commands))
             first = replace(config, goals=count, shadow_goals=0, dry_goals=0)
             where = folder / commands
             where.mkdir(exist_ok=True)
             found = deploy_checkpoint(checkpoint, env, planner, silent, first, seed, where).summary()
             if broken := found["limit_violations"]:
-                raise DeployError(f"{commands}: {broken} commands beyond a limit, see {where}; nothing was sent")
-            _LOG.info(
-                "%s of %d goals without a fault, %d planner deadline misses",
-                commands.replace("_", " "),
-                count,
-                found["deadline_misses"],
-            )
+                raise DeployError(f"{name}: {broken} commands beyond a limit, see {where}; nothing was sent")
+            misses = found["deadline_misses"]
+            _LOG.info("%s of %d goals without a fault, %d planner deadline misses", name, count, misses)
     agent = make_agent(checkpoint.model, checkpoint.spaces, planner, torch.Generator().manual_seed(seed))
     goals = held_out_goals(env, config.goals)
     watched = Alarm.of(checkpoint.model, config, arm_config.bridge.cautious_scale) is not None
