@@ -1,36 +1,40 @@
-"""``python -m hardware.conformance.franky_sim_server HOST Q1 .. Q7``: franky-sim, with a way to ask for the truth.
+"""``python -m hardware.conformance.franky_sim_server HOST Q1 .. Q7 --until-eof``: franky-sim with a side channel.
 
 https://github.com/TimSchneider42/franky-sim (Apache-2.0): an FR3 in MuJoCo behind the interface of the arm, by other
-people than those of our emulator. A line on standard input asks for the true joint positions [rad], which come as a
-JSON list; the end of the input ends the server.
+people than those of our emulator. It answers `truth` and `heal` as an emulator does and knows no failures.
 """
 
 from __future__ import annotations
 
-import json
+import select
 import sys
-import threading
 from collections.abc import Sequence
+from typing import Any
 
 from franky_sim import SimulationServer
 from franky_sim.mujoco_simulator import MujocoSimulator
 
+from ..emulators.console import Console
+
 
 def main(arguments: Sequence[str]) -> int:
     """Serve one arm until the input ends."""
-    host, *home = arguments
+    host, *home = (word for word in arguments if word != "--until-eof")
     with MujocoSimulator(enable_visualization=False) as sim:
         robot = sim.add_robot(initial_q=[float(q) for q in home])
+
+        def handle(word: str, settings: dict[str, Any]) -> dict[str, Any]:
+            if word not in ("truth", "heal"):
+                raise ValueError(f"'{word}' is unknown; known: truth, heal")
+            return {"q": [float(q) for q in robot.inner_state.q]}
+
         with SimulationServer(sim, hostname_candidates=[host]) as server:
-
-            def answer() -> None:
-                for _ in sys.stdin:
-                    print(json.dumps([float(q) for q in robot.inner_state.q]), flush=True)
-                server.running = False
-
-            threading.Thread(target=answer, daemon=True).start()
-            print(json.dumps(robot.hostname), flush=True)
-            server.run_forever()
+            server.run_async()
+            console = Console(handle, until_eof=True)
+            console.ready(host=robot.hostname)
+            while not console.ended:
+                select.select([console], [], [])
+                console.poll()
     return 0
 
 

@@ -27,18 +27,19 @@ class EmulatorProcess:
         name: of `emulators.EMULATORS`.
         arguments: its command-line arguments.
         timeout: how long to wait for an answer [s].
+        module: that is run instead, for one that is not among them.
 
     Attributes:
         ready: what the emulator says about where to connect, such as {"port": "/dev/pts/7"}.
     """
 
-    def __init__(self, name: str, *arguments: str, timeout: float = 30.0) -> None:
+    def __init__(self, name: str, *arguments: str, timeout: float = 30.0, module: str = "") -> None:
         self.name, self._timeout = name, timeout
         path = os.pathsep.join(os.path.abspath(p) for p in sys.path)
         env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        package = __name__.rpartition(".")[0]
+        what = [module] if module else [__name__.rpartition(".")[0], name]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", package, name, *arguments, "--until-eof"],
+            [sys.executable, "-P", "-m", *what, *arguments, "--until-eof"],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
