@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import mujoco
-import mujoco.rollout
 import numpy as np
 from numpy.typing import NDArray
 
-from .stepping import PHYSICS_STATE
+from .stepping import NUM_HOLDS, PHYSICS_STATE
 
 FloatArray = NDArray[np.float64]
 
@@ -23,58 +21,43 @@ def usable_cores() -> int:
 
 
 class BatchPhysics:
-    """Steps N states through whole control steps in MuJoCo's own loop, `mujoco.rollout`, which holds no Python lock.
+    """Steps N states through whole control steps, one after the other in each thread.
 
-    Each thread calls it for one environment after the other: what decides the next step in contact is also the solver's
-    warm start, which one call for all of them would lose. So each repeats bit by bit what a single environment does,
-    whatever the number of threads.
+    What decides the next step in contact is also the solver's warm start, which one call of `mujoco.rollout` for all of
+    them would lose. So each state repeats bit by bit what a single environment does, whatever the number of threads.
+    MuJoCo holds no Python lock while it steps.
 
     Attributes:
         models: one for each environment.
-        ctrl: for the caller to write before a step, (N, steps, nu).
+        ctrl: set-points for the caller to write before a step, (N, NUM_HOLDS, nu).
         state: full physics at the end of the last step (N, time + nq + nv + na).
         warmstart: of the solver (N, nv).
-        sensors: readings before each physics step (N, steps, nsensordata).
+        sensors: readings before the last physics step of each set-point (N, NUM_HOLDS, nsensordata).
         sites: positions of the sites at the end (N, sites, 3) [m].
     """
 
-    def __init__(self, models: Sequence[mujoco.MjModel], sites: Sequence[int], steps: int, nthread: int) -> None:
+    def __init__(self, models: Sequence[mujoco.MjModel], sites: Sequence[int], substeps: int, nthread: int) -> None:
         """Allocate everything.
 
         Args:
             models: one for each environment, which may all be the same one; not copied.
             sites: numbers of the sites whose positions are wanted.
-            steps: physics steps in a control step.
+            substeps: physics steps between two set-points.
             nthread: number of threads, this one included.
         """
-        self.models = list(models)
+        self.models, self._substeps = list(models), substeps
         first, num = self.models[0], len(self.models)
-        size = int(mujoco.mj_stateSize(first, PHYSICS_STATE))
-        self.ctrl = np.zeros((num, steps, int(first.nu)))
-        self.sensors = np.zeros((num, steps, int(first.nsensordata)))
-        self.state, self.sites = np.zeros((num, size)), np.zeros((num, len(sites), 3))
-        self.warmstart = np.zeros((num, int(first.nv)))
-        self._states = np.zeros((num, steps, size))
+        self.ctrl = np.zeros((num, NUM_HOLDS, int(first.nu)))
+        self.sensors = np.zeros((num, NUM_HOLDS, int(first.nsensordata)))
+        self.state = np.zeros((num, int(mujoco.mj_stateSize(first, PHYSICS_STATE))))
+        self.warmstart, self.sites = np.zeros((num, int(first.nv))), np.zeros((num, len(sites), 3))
         self._site_numbers = list(sites)
-        # What each call gets, made once: views of one row.
-        self._arguments: list[tuple[list[mujoco.MjModel], FloatArray, FloatArray, dict[str, Any]]] = [
-            (
-                [model],
-                self.state[i : i + 1],
-                self.ctrl[i : i + 1],
-                {
-                    "nstep": steps,
-                    "skip_checks": True,
-                    "initial_warmstart": self.warmstart[i : i + 1],
-                    "state": self._states[i : i + 1],
-                    "sensordata": self.sensors[i : i + 1],
-                },
-            )
-            for i, model in enumerate(self.models)
-        ]
+        # Views of what belongs to one environment, made once.
+        holds = [list(zip(*pair, strict=True)) for pair in zip(self.ctrl, self.sensors, strict=True)]
+        positions = [list(row) for row in self.sites]
+        self._views = list(zip(self.models, self.state, self.warmstart, holds, positions, strict=True))
         workers = min(nthread, num)
         self._data = [mujoco.MjData(first) for _ in range(workers)]
-        self._loops: list[Any] = [mujoco.rollout.Rollout(nthread=0) for _ in range(workers)]
         self._pool = ThreadPoolExecutor(workers - 1, "physics") if workers > 1 else None
 
     def place(self, i: int, state: FloatArray, warmstart: FloatArray) -> None:
@@ -89,7 +72,6 @@ class BatchPhysics:
         self._work(0, todo)
         for other in others:
             other.result()
-        self.state[rows] = self._states[rows, -1]
 
     def close(self) -> None:
         """Stop the threads."""
@@ -98,13 +80,20 @@ class BatchPhysics:
 
     def _work(self, k: int, rows: Iterator[int]) -> None:
         """What thread k does."""
-        data, rollout = self._data[k], self._loops[k].rollout
-        warmstart, one = data.qacc_warmstart, [data]
+        data, substeps, step = self._data[k], self._substeps, mujoco.mj_step
+        # Attribute access on MjData makes a new array each time.
+        warm, written, sensed = data.qacc_warmstart, data.ctrl, data.sensordata
         positions = [data.site_xpos[number] for number in self._site_numbers]
         for i in rows:
-            model, state, ctrl, options = self._arguments[i]
-            rollout(model, one, state, ctrl, **options)
-            mujoco.mj_kinematics(model[0], data)  # sites are as before the last substep
-            self.warmstart[i] = warmstart
-            for place, position in zip(self.sites[i], positions, strict=True):
+            model, state, warmstart, holds, sites = self._views[i]
+            mujoco.mj_setState(model, data, state, PHYSICS_STATE)
+            warm[:] = warmstart
+            for ctrl, readings in holds:
+                written[:] = ctrl
+                step(model, data, substeps)
+                readings[:] = sensed
+            mujoco.mj_getState(model, data, state, PHYSICS_STATE)
+            warmstart[:] = warm
+            mujoco.mj_kinematics(model, data)  # sites are as before the last physics step
+            for place, position in zip(sites, positions, strict=True):
                 place[:] = position

@@ -98,19 +98,18 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         sensed = [int(model.sensor_objid[i]) for i in range(model.nsensor) if int(model.sensor_type[i]) == _POSITION]
         tip = int(model.site(single.arm.ee_site).id)
         sites = [tip, *(number for number in sensed if number != tip)]
+        substeps = single.n_substeps // NUM_HOLDS
         self.physics: BatchPhysics | WarpPhysics
         if physics == "warp":
-            self.physics = WarpPhysics(models, sites, single.n_substeps, device)
+            self.physics = WarpPhysics(models, sites, substeps, device)
         else:
-            self.physics = BatchPhysics(models, sites, single.n_substeps, cores)
+            self.physics = BatchPhysics(models, sites, substeps, cores)
         self._touch_columns = [
             int(model.sensor_adr[i]) for i in range(model.nsensor) if int(model.sensor_type[i]) == _CONTACT
         ]
         self._fractions = hold_fractions()
         self._n, self._moving = single.arm.n, single.arm.n + single.fingers.n
         self._nq, self._nv = int(model.nq), int(model.nv)
-        # (N, holds, substeps of a hold, actuators), the memory of `physics.ctrl`
-        self._holds = self.physics.ctrl.reshape(num, NUM_HOLDS, -1, self._moving)
         self._ref = JointReference(np.zeros((num, self._n)), np.zeros((num, self._n)))
         self._goals = np.zeros((num, 3), dtype=np.float32)
         self._true = [Dynamics()] * num
@@ -181,8 +180,7 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         terminated = np.asarray(single.compute_terminated(*goals, None)) & going
         truncated = going & (self.max_episode_steps is not None and self._elapsed >= self.max_episode_steps)
         self._over = terminated | truncated
-        every = slice(single.n_substeps // NUM_HOLDS - 1, None, single.n_substeps // NUM_HOLDS)
-        values |= single.batch_info(self.physics.sensors[:, every, self._touch_columns])
+        values |= single.batch_info(self.physics.sensors[:, :, self._touch_columns])
         infos: dict[str, Any] = {}
         for name, value in values.items():
             infos[name], infos[f"_{name}"] = value, going.copy()
@@ -257,9 +255,9 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         self._given[0] = given
         executed = self._given[self._delays, np.arange(self.num_envs)]  # (N, nu)
         targets, ref = set_points(mode, self._ref, executed[:, : mode.nu], self._fractions)
-        self._holds[..., :n] = targets[:, :, None]
+        self.physics.ctrl[..., :n] = targets
         if self._moving > n:
-            self._holds[..., n:] = single.fingers.targets(executed[:, -1])[:, None, None]
+            self.physics.ctrl[..., n:] = single.fingers.targets(executed[:, -1])[:, None]
         self.physics.step(rows)
         if ref is None:
             _, qpos, qvel = self._split()

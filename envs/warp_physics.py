@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .batch_physics import FloatArray
 from .dynamics import CHANGED_FIELDS
+from .stepping import NUM_HOLDS
 
 CONTACTS = 48
 """Contacts of an environment that there is room for."""
@@ -25,15 +26,15 @@ class WarpPhysics:
 
     Attributes:
         models: one for each environment, of the same scene.
-        ctrl: for the caller to write before a step, (N, steps, nu).
+        ctrl: set-points for the caller to write before a step, (N, NUM_HOLDS, nu).
         state: full physics at the end of the last step (N, time + nq + nv).
         warmstart: of the solver (N, nv).
-        sensors: readings before each physics step (N, steps, nsensordata).
+        sensors: readings before the last physics step of each set-point (N, NUM_HOLDS, nsensordata).
         sites: positions of the sites at the end (N, sites, 3) [m].
     """
 
     def __init__(
-        self, models: Sequence[mujoco.MjModel], sites: Sequence[int], steps: int, device: str | None = None
+        self, models: Sequence[mujoco.MjModel], sites: Sequence[int], substeps: int, device: str | None = None
     ) -> None:
         """Allocate everything.
 
@@ -41,7 +42,7 @@ class WarpPhysics:
             models: one for each environment, which may all be the same one; changes in `CHANGED_FIELDS` hold from the
                 next `place` on.
             sites: numbers of the sites whose positions are wanted.
-            steps: physics steps in a control step.
+            substeps: physics steps between two set-points.
             device: of Warp, such as cuda:0 or cpu; None takes a GPU where there is one.
 
         Raises:
@@ -49,7 +50,7 @@ class WarpPhysics:
             ValueError: there is no such device, or MuJoCo Warp does not know something in the scene.
         """
         self._wp, self._mjw = load_packages()
-        self.models = list(models)
+        self.models, self._substeps = list(models), substeps
         first, num = self.models[0], len(self.models)
         if first.na:
             raise ValueError(f"physics is 'warp' and the actuators have {first.na} states, allowed none")
@@ -58,8 +59,8 @@ class WarpPhysics:
         except Exception as error:
             known = ", ".join(str(found) for found in self._wp.get_devices())
             raise ValueError(f"device is '{device}', allowed {known}") from error
-        self.ctrl = np.zeros((num, steps, int(first.nu)))
-        self.sensors = np.zeros((num, steps, int(first.nsensordata)))
+        self.ctrl = np.zeros((num, NUM_HOLDS, int(first.nu)))
+        self.sensors = np.zeros((num, NUM_HOLDS, int(first.nsensordata)))
         self.state, self.sites = np.zeros((num, 1 + int(first.nq) + int(first.nv))), np.zeros((num, len(sites), 3))
         self.warmstart = np.zeros((num, int(first.nv)))
         self._site_numbers = list(sites)
@@ -71,8 +72,8 @@ class WarpPhysics:
                 raise ValueError(f"physics is 'warp', which cannot do this scene: {error}") from error
             data = mujoco.MjData(first)
             self._data = self._mjw.put_data(first, data, nworld=num, nconmax=CONTACTS, njmax=rows)
-            self._ctrl = self._wp.zeros((steps, num, int(first.nu)), dtype=float)
-            self._sensors = self._wp.zeros((steps, num, int(first.nsensordata)), dtype=float)
+            self._ctrl = self._wp.zeros((NUM_HOLDS, num, int(first.nu)), dtype=float)
+            self._sensors = self._wp.zeros((NUM_HOLDS, num, int(first.nsensordata)), dtype=float)
         # What differs between the models, in the shapes of Warp's arrays.
         self._fields: dict[str, NDArray[np.float32]] = {}
         if any(model is not first for model in self.models):
@@ -135,19 +136,20 @@ class WarpPhysics:
             self._wp.capture_launch(self._graph)
         elif self._warm and self._device.is_cuda:
             with self._wp.ScopedCapture() as capture:
-                self._substeps()
+                self._control_step()
             self._graph = capture.graph
             self._wp.capture_launch(self._graph)
         else:
-            self._substeps()
+            self._control_step()
             self._warm = True
 
-    def _substeps(self) -> None:
+    def _control_step(self) -> None:
         wp, mjw, data = self._wp, self._mjw, self._data
         data.overflow.zero_()
-        for k in range(len(self._ctrl)):
+        for k in range(NUM_HOLDS):
             wp.copy(data.ctrl, self._ctrl[k])
-            mjw.step(self._model, data)
+            for _ in range(self._substeps):
+                mjw.step(self._model, data)
             wp.copy(self._sensors[k], data.sensordata)
         mjw.kinematics(self._model, data)  # sites are as before the last substep
 

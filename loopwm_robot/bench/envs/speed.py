@@ -12,6 +12,7 @@ import mujoco.rollout
 import numpy as np
 
 from envs.batch_physics import usable_cores
+from envs.stepping import NUM_HOLDS
 from envs.vector_env import ArmVectorEnv
 
 from ..common import Row
@@ -107,8 +108,9 @@ def batch_rates(many: ArmVectorEnv, steps: int, seed: int, cores: int) -> tuple[
     pool: Any = mujoco.rollout.Rollout(nthread=cores if cores > 1 else 0)
     model = physics.models[0]
     data = [mujoco.MjData(model) for _ in range(cores)]
-    state = np.zeros((num, physics.ctrl.shape[1], physics.state.shape[1]))
-    sensors = np.zeros_like(physics.sensors)
+    steps_each = many.single.n_substeps
+    state = np.zeros((num, steps_each, physics.state.shape[1]))
+    sensors = np.zeros((num, steps_each, physics.sensors.shape[2]))
     many.reset(seed=seed)
     for action in actions[:3]:  # warm-up
         many.step(action)
@@ -118,7 +120,7 @@ def batch_rates(many: ArmVectorEnv, steps: int, seed: int, cores: int) -> tuple[
         begun = time.perf_counter()
         many.step(action)
         own += time.perf_counter() - begun
-        control = physics.ctrl.copy()
+        control = np.repeat(physics.ctrl, steps_each // NUM_HOLDS, axis=1)
         begun = time.perf_counter()
         pool.rollout(model, data, start, control, initial_warmstart=warm, state=state, sensordata=sensors)
         alone += time.perf_counter() - begun
