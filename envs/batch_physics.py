@@ -64,6 +64,11 @@ class BatchPhysics:
         """Put an environment into a state, see `EnvState`."""
         self.state[i], self.warmstart[i] = state, warmstart
 
+    @property
+    def warnings(self) -> NDArray[np.int64]:
+        """How often MuJoCo gave each of its warnings so far, by `mujoco.mjtWarning`."""
+        return np.array([[warning.number for warning in data.warning] for data in self._data]).sum(axis=0)
+
     def step(self, rows: NDArray[np.intp]) -> None:
         """Run the control step that `ctrl` holds in the environments `rows`."""
         todo = iter(rows.tolist())  # shared: who is done early takes the next one

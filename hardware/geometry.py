@@ -27,18 +27,24 @@ _ROUNDING = 1e-9
 """What rounding may make of a distance [m], or as a share of a way."""
 
 
-JOINT = np.dtype([("pos", "f8", 3), ("fixed", "f8", (3, 3)), ("sine", "f8", (3, 3)), ("cosine", "f8", (3, 3))])
+# Plain arrays of records: of an np.recarray, Numba works out the type anew at every call, for 10 us in all of a tick.
+JOINT = np.dtype(
+    (np.record, [("pos", "f8", 3), ("fixed", "f8", (3, 3)), ("sine", "f8", (3, 3)), ("cosine", "f8", (3, 3))])
+)
 """A joint: ``pos`` is the origin of its frame in the one before [m]; the frame turns by fixed + sin q sine +
 (1 - cos q) cosine there."""
 
-BODY = np.dtype([("frame", "i8"), ("ends", "f8", (2, 3))])
+BODY = np.dtype((np.record, [("frame", "i8"), ("ends", "f8", (2, 3))]))
 """A body: number of its frame, 0 for the base, and both ends of its axis there [m]."""
 
 PAIR = np.dtype(
-    [
-        *(("kind", "i8"), ("body", "i8"), ("other", "i8"), ("reason", "i8"), ("radius", "f8"), ("margin", "f8")),
-        *(("pos", "f8", 3), ("turn", "f8", (3, 3)), ("half", "f8", 3), ("normal", "f8", 3), ("offset", "f8")),
-    ]
+    (
+        np.record,
+        [
+            *(("kind", "i8"), ("body", "i8"), ("other", "i8"), ("reason", "i8"), ("radius", "f8"), ("margin", "f8")),
+            *(("pos", "f8", 3), ("turn", "f8", (3, 3)), ("half", "f8", 3), ("normal", "f8", 3), ("offset", "f8")),
+        ],
+    )
 )
 """A pair: ``kind`` is ROD, CRATE or WALL, ``body`` the number of the body and ``other`` that of a ROD's other body,
 ``reason`` its bit, ``radius`` of both together and ``margin`` the distance to keep [m]. A CRATE has the box's
@@ -94,7 +100,7 @@ def nothing_to_look_at(n: int) -> tuple[Kinematics, PairTable, FastPoints]:
 
 def records(count: int, of: np.dtype[np.void], /, **fields: object) -> NDArray[np.void]:
     """Records (count,) of a dtype with some fields given, all others 0."""
-    found = np.zeros(count, of).view(np.recarray)
+    found = np.zeros(count, of)
     for name, values in fields.items():
         if count:
             found[name] = values
@@ -302,7 +308,6 @@ class Motion(NamedTuple):
     known: NDArray[np.bool_]
     turn: Array
     at: Array
-
 
 
 @compiled

@@ -41,13 +41,16 @@ VELOCITY, ACCELERATION, JERK, POSITION, SLOWED, CATCH_UP = 1, 2, 4, 8, 16, 32
 """Bits of why a command is not the request, or of what a motion breaks."""
 
 LAW = np.dtype(
-    [
-        (name, np.float64)
-        for name in (
-            *("q_min", "q_max", "v_max", "ddq_max", "dt", "step", "step_max", "jolt", "jolt_max"),
-            *("lag", "tau", "seam", "reserve"),
-        )
-    ]
+    (
+        np.record,
+        [
+            (name, np.float64)
+            for name in (
+                *("q_min", "q_max", "v_max", "ddq_max", "dt", "step", "step_max", "jolt", "jolt_max"),
+                *("lag", "tau", "seam", "reserve"),
+            )
+        ],
+    )
 )
 """Limits of a joint in units of a tick; without a jerk limit ``jolt`` is infinite.
 
@@ -57,7 +60,7 @@ the gap between two plans that counts as none, ``reserve`` the speed that landin
 
 def laws_of(limits: JointLimits, dt: float) -> NDArray[np.void]:
     """Laws (n,) of the joints at a tick of dt [s]."""
-    laws = np.zeros(limits.n, LAW).view(np.recarray)
+    laws = np.zeros(limits.n, LAW)
     laws["q_min"], laws["q_max"], laws["ddq_max"], laws["dt"] = limits.q_min, limits.q_max, limits.ddq_max, dt
     step = limits.ddq_max * dt
     jolt = np.full(limits.n, np.inf) if limits.dddq_max is None else limits.dddq_max * dt * dt

@@ -17,7 +17,7 @@ _STILL = 1e-6
 def kinematics_in(chain: Chain, scene: SceneConfig) -> Kinematics:
     """The chain's numbers, with the capsules of the scene as further bodies of its base."""
     arm, fixed = chain.kinematics, [(c.start, c.end) for c in scene.capsules]
-    return arm._replace(bodies=np.concatenate([arm.bodies, records(len(fixed), BODY, ends=fixed)]).view(np.recarray))
+    return arm._replace(bodies=np.concatenate([arm.bodies, records(len(fixed), BODY, ends=fixed)]))
 
 
 def list_pairs(chain: Chain, scene: SceneConfig) -> tuple[list[str], PairTable]:
@@ -41,7 +41,7 @@ class _List:
         self._walls()
 
     def names_and_table(self) -> tuple[list[str], PairTable]:
-        rows = np.concatenate([records(0, PAIR), *self.rows]).view(np.recarray)
+        rows = np.concatenate([records(0, PAIR), *self.rows])
         return self.names, PairTable(rows, np.array(self.motions, dtype=np.float64).reshape(-1, self.chain.n))
 
     def _add(self, name: str, motion: Array, reason: Reason, **fields: object) -> None:

@@ -30,7 +30,7 @@ from .guard import Guard
 from .interface import Array, Reason
 from .joint_law import TICK_TOLERANCE, laws_of
 from .limits import JointLimits
-from .tick import Settings, State, tick
+from .tick import Settings, State, tick_apart
 
 REPORT_TOLERANCE = 1e-6
 """Deviation that counts as an intervention [rad]; a 16-bit encoder resolves 1e-4 rad."""
@@ -85,7 +85,7 @@ class SafetyFilter:
         laws = laws_of(limits, self.dt)
         looks = nothing_to_look_at(limits.n) if guard is None else guard.looks
         bits = np.uint32(Reason.NONFINITE), np.uint32(Reason.BRAKE)
-        self._settings = Settings(laws, *looks, _EASED, _REASON_OF, *bits, self.report_tolerance)
+        self._settings = Settings(laws, *looks, _EASED, _REASON_OF, *bits, self.report_tolerance).apart()
         self._still, self._jolt_max = TICK_TOLERANCE * laws["step"], np.array(laws["jolt_max"])
         self._state: State | None = None
         self._lead: tuple[int, ...] = ()
@@ -170,8 +170,8 @@ class SafetyFilter:
         if r is None or w is None or r.shape != shape or w.shape != shape:
             return self._braked(Reason.STRUCTURE)
         share = min(float(speed_scale), 1.0) if speed_scale > 0.0 else 0.0
-        found = tick(self._settings, now, r.reshape(-1, n), w.reshape(-1, n), velocity is not None, share)
-        q, v, target, speed, path, speeds, reasons = found
+        parts = (*self._settings, *now, r.reshape(-1, n), w.reshape(-1, n), velocity is not None, share)
+        q, v, target, speed, path, speeds, reasons = tick_apart(*parts)
         self._take(State(q, v, v - now.v, target, speed, path, speeds, now.suspects))
         return FilterOutput(self.q, self.dq, self._shaped(reasons))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,10 @@ class Settings(NamedTuple):
     brake: np.uint32
     tolerance: float
 
+    def apart(self) -> tuple[Any, ...]:
+        """What they hold, one after the other, as ``tick_apart`` takes it."""
+        return (self.laws, *self.arm, *self.pairs, *self.points, *self[4:])
+
 
 class State(NamedTuple):
     """What a tick goes on from; all arrays (arms, n).
@@ -55,6 +59,24 @@ class State(NamedTuple):
     path: Array
     speeds: Array
     suspects: NDArray[np.int64]
+
+
+# fmt: off
+@compiled
+def tick_apart(
+    laws: Any, joints: Any, bodies: Any, rows: Any, motion: Any, body: Any, reach: Any, far: Any, fast: Any,
+    shares: Any, reason_of: Any, nonfinite: Any, brake: Any, tolerance: Any,
+    q: Any, v: Any, u: Any, target: Any, target_w: Any, path: Any, speeds: Any, suspects: Any,
+    request: Array, w: Array, moves: bool, share: float,
+) -> tuple[Array, Array, Array, Array, Array, Array, NDArray[np.uint32]]:
+    """``tick`` of ``*Settings.apart(), *State, request, w, moves, share``.
+
+    To find out what is in tuples, and in tuples of them, takes Numba longer at every call than all joints take.
+    """
+    looks = Kinematics(joints, bodies), PairTable(rows, motion), FastPoints(body, reach, far, fast)
+    of = Settings(laws, looks[0], looks[1], looks[2], shares, reason_of, nonfinite, brake, tolerance)
+    return tick(of, State(q, v, u, target, target_w, path, speeds, suspects), request, w, moves, share)
+# fmt: on
 
 
 @compiled

@@ -1,9 +1,11 @@
 """The physics stays sane whatever the actions."""
 
+import mujoco
 import numpy as np
 import pytest
 
 from envs import ReachEnv
+from envs.vector_env import ArmVectorEnv
 
 
 def random_actions(rng: np.random.Generator, kind: int, steps: int, nu: int) -> np.ndarray:
@@ -37,7 +39,30 @@ def test_random_episodes_raise_no_warning(mode: str) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_random_episodes_raise_no_warning() -> None:
-    run_episodes(10_000, "joint_delta")
+    """Many at once, which are bit by bit what single ones are."""
+    num, steps = 500, 60
+    many = ArmVectorEnv(ReachEnv, num, threads=1, autoreset_mode="Disabled")
+    rng = np.random.default_rng(0)
+    space = many.single_observation_space["observation"]
+    for first in range(0, 10_000, num):
+        many.reset(seed=first)
+        actions = np.stack([random_actions(rng, episode % 4, steps, 7) for episode in range(num)], axis=1)
+        for action in actions:
+            vectors = many.step(action)[0]["observation"]
+            assert (vectors >= space.low).all() and (vectors <= space.high).all()
+        assert not many.physics.warnings.any(), f"episodes from {first} on: {many.physics.warnings}"
+    many.close()
+
+
+def test_warnings_of_many_at_once_are_counted() -> None:
+    many = ArmVectorEnv(ReachEnv, 2, threads=2, autoreset_mode="Disabled")
+    many.reset(seed=0)
+    many.step(np.zeros((2, 7)))
+    assert not many.physics.warnings.any()
+    many.physics.state[1, 1] = 1e12
+    many.step(np.zeros((2, 7)))
+    assert many.physics.warnings[mujoco.mjtWarning.mjWARN_BADQPOS] > 0
+    many.close()
 
 
 def test_arm_pressed_into_the_table_rests() -> None:

@@ -67,7 +67,7 @@ def test_nothing_is_compiled_after_the_filter_was_made(guarded):
                 f.step(given, velocity, np.float64(0.5) if k % 7 else 1)
             if k % 50 == 49:
                 f.brake()
-    assert signatures() == known and known["hardware.tick.tick"] == 1
+    assert signatures() == known and known["hardware.tick.tick_apart"] == 1
 
 
 def test_machine_code_is_kept_for_one_state_of_all_files_alone(tmp_path):

@@ -172,5 +172,5 @@ PEERS = (
     ),
     Peer("dm_control", {"Reach": "reach_site_features", "PickAndPlace": "place_brick_features"}, _dm_control),
     Peer("metaworld", {"Reach": "reach-v3", "Push": "push-v3", "PickAndPlace": "pick-place-v3"}, _meta_world, 5),
-    Peer("robosuite", {"PickAndPlace": "PickPlaceCan"}, _robosuite, 25),
+    Peer("robosuite", {"PickAndPlace": "Lift"}, _robosuite, 25),
 )
