@@ -100,8 +100,9 @@ class JointDelta:
         """
         v = np.minimum(np.maximum(np.asarray(action, dtype=np.float64), -1.0), 1.0) * self.dq_max
         half = ref.dq * (0.5 * self.ctrl_dt)
-        up = self.stop_speed(self.q_max - ref.q - half)
-        down = self.stop_speed(ref.q - self.q_min + half)
+        room = np.empty((2, *half.shape))  # both ways at once: numpy's calls cost more than their work
+        room[0], room[1] = self.q_max - ref.q - half, ref.q - self.q_min + half
+        up, down = self.stop_speed(room)
         v = np.minimum(np.maximum(v, -down), up)
         # The acceleration limit comes last: a reference that cannot stop in time brakes as hard as allowed.
         v = np.minimum(np.maximum(v, ref.dq - self._dv), ref.dq + self._dv)

@@ -19,7 +19,7 @@ from .fingers import GRIPPER_UNITS, Fingers
 from .kinematics import ArmKinematics
 from .observation import arm_observation, observation_groups, observation_size, observation_tokens
 from .pickling import Pickled
-from .randomize import Dynamics, DynamicsRanges, find_ranges
+from .randomize import NOMINAL, Dynamics, DynamicsRanges, find_ranges
 from .rendering import Marker, Polyline, SceneRenderer
 from .sensors import Sensors
 from .simulator import BatchSimulator
@@ -122,7 +122,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.nu,), np.float32)
         self.ref = JointReference(self.arm.home.copy(), np.zeros(self.arm.n))
         self._model_dynamics = None if self.randomize is None else ModelDynamics(self.model, self.arm)
-        self._dynamics = Dynamics()
+        self._dynamics = NOMINAL
         self._pending = np.zeros((0, self.nu))
 
         self._hold_substeps = self.n_substeps // NUM_HOLDS
@@ -281,7 +281,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         if self.randomize is not None:
             drawn = self.randomize.sample(self.np_random)
             dynamics = drawn if dynamics is None else dynamics
-        self._begin(Dynamics() if dynamics is None else dynamics)
+        self._begin(NOMINAL if dynamics is None else dynamics)
         self._sensors.reset()
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[:] = pose
@@ -413,7 +413,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         if self._model_dynamics is not None:
             if dynamics != self._dynamics:
                 self._model_dynamics.apply(dynamics)
-        elif dynamics != Dynamics():
+        elif dynamics is not NOMINAL and dynamics != NOMINAL:
             raise ValueError(
                 f"{dynamics} needs an environment that can change its model; make it with randomize, "
                 "e.g. randomize='training'"

@@ -97,6 +97,10 @@ class Dynamics:
         return np.array(values, dtype=np.float32)
 
 
+NOMINAL = Dynamics()
+"""The arm of the MJCF."""
+
+
 @dataclass(frozen=True)
 class Combination:
     """A region of the parameters: all intervals that are given hold at once, ends included."""
@@ -233,7 +237,7 @@ STANDARD_RANGES: dict[str, DynamicsRanges] = {"training": TRAINING, "unseen": UN
 
 def ranges_fields() -> dict[str, float]:
     """Parameters that have a range, with their values for the arm of the MJCF."""
-    return {field.name: getattr(Dynamics(), field.name) for field in fields(Dynamics)}
+    return {field.name: getattr(NOMINAL, field.name) for field in fields(Dynamics)}
 
 
 def find_ranges(ranges: DynamicsRanges | str | None) -> DynamicsRanges | None:

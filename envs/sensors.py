@@ -55,7 +55,8 @@ class Sensors:
         if isinstance(delay, bool) or delay != int(delay) or not 0 <= delay <= 20:
             raise ValueError(f"observation_delay is {delay} control steps, allowed whole numbers [0, 20]")
         self.delay = int(delay)
-        self.perfect = not (self._std.any() or self.delay)
+        self._exact = not self._std.any()
+        self.perfect = self._exact and not self.delay
         self.waiting: Float32 = np.zeros((0, len(self._std)), dtype=np.float32)
 
     def reset(self) -> None:
@@ -72,7 +73,7 @@ class Sensors:
         Returns:
             The measurement that arrives now, a new array (n_obs,).
         """
-        if self._std.any():
+        if not self._exact:
             vector = self._noisy(vector, rng)
         if not self.delay:
             return vector

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .action import JointReference
-from .randomize import Dynamics
+from .randomize import NOMINAL, Dynamics
 
 FloatArray = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class EnvState:
     ref: JointReference
     goal: FloatArray
     pending: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
-    dynamics: Dynamics = Dynamics()  # noqa: RUF009 (it is frozen)
+    dynamics: Dynamics = NOMINAL
     late: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
 

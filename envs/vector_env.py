@@ -18,7 +18,7 @@ from .checks import checked_actions
 from .control_modes import set_points
 from .dynamics import ModelDynamics
 from .observation import arm_observation
-from .randomize import Dynamics
+from .randomize import NOMINAL
 from .stepping import NUM_HOLDS, EnvState, hold_fractions
 from .tasks.goal import GoalEnv
 from .warp_physics import WarpPhysics
@@ -112,7 +112,7 @@ class ArmVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
         self._nq, self._nv = int(model.nq), int(model.nv)
         self._ref = JointReference(np.zeros((num, self._n)), np.zeros((num, self._n)))
         self._goals = np.zeros((num, 3), dtype=np.float32)
-        self._true = [Dynamics()] * num
+        self._true = [NOMINAL] * num
         longest = 0 if single.randomize is None else single.randomize.delay[1]
         self._given = np.zeros((longest + 1, num, single.nu))  # actions, the latest first
         self._delays = np.zeros(num, dtype=np.intp)

@@ -228,7 +228,9 @@ class ProcessLink:
         if self.memory.records.head - self._record_cursor > self.memory.records.capacity // 2:
             self._drain()
         row = self.memory.read_snapshot()
-        return None if row is None else Snapshot.from_row(row)
+        if row is not None:
+            self._last_snapshot = Snapshot.from_row(row)
+        return self._last_snapshot
 
     def events(self) -> list[Event]:
         """Return all events so far."""
@@ -273,7 +275,7 @@ class ProcessLink:
                 self._process.wait()
         self._drain()
         self.metrics()
-        self._last_snapshot = self.snapshot()
+        self.snapshot()
         self._closed = True
         if self.owner:
             self.memory.segment.unlink()

@@ -228,7 +228,7 @@ class BridgeMemory:
         Raises:
             CommandRejected: the content is not a plan.
         """
-        data = self.plan.read(attempts=4)
+        data = self.plan.read(patience_s=0.0)
         if data is None:
             return None
         head = np.frombuffer(data, dtype=_PLAN_HEAD, count=1)[0]
@@ -263,7 +263,7 @@ class BridgeMemory:
 
     def get_speed(self) -> tuple[float, float] | None:
         """Return the share last asked for and when it was found [s], None when there is none to read."""
-        data = self.speed.read(attempts=4)
+        data = self.speed.read(patience_s=0.0)
         if data is None or len(data) != 16:
             return None
         scale, t = np.frombuffer(data, dtype=np.float64)
@@ -284,7 +284,7 @@ class BridgeMemory:
         )
 
     def read_snapshot(self) -> Any:
-        """Return the last tick in ``snapshot_dtype``, None before the first."""
+        """Return the last tick in ``snapshot_dtype``; None before the first, and where its writer was killed."""
         data = self.snapshot.read()
         return None if data is None else np.frombuffer(data, dtype=snapshot_dtype(self._n))[0]
 

@@ -34,7 +34,7 @@ class PlanQueue:
         self._current: ArmPlan | None = None
         self._pending: ArmPlan | None = None
         self._last_id = -1
-        self._tau = 0.0
+        self._tau = self._ends = 0.0
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -124,7 +124,7 @@ class PlanQueue:
                 f"command, allowed {reach:g} rad; plan from the present command"
             )
         self._tau = self._phase(plan, now) - self._config.dt
-        self._current = plan
+        self._current, self._ends = plan, plan.expires_at - _SAME_TIME
         return float(jump[worst]), None
 
     def _phase(self, plan: ArmPlan, now: float) -> float:
@@ -148,7 +148,7 @@ class PlanQueue:
 
     def expired(self, now: float) -> bool:
         """Whether the plan in force has run out."""
-        return self._current is not None and now >= self._current.expires_at - _SAME_TIME
+        return self._current is not None and now >= self._ends
 
     def target(self, now: float) -> tuple[Array, Array]:
         """Sample the plan in force: position (n,) [rad] and mean velocity over the tick (n,) [rad/s].

@@ -25,6 +25,11 @@ from .errors import ControlProcessError
 
 _PREFIX = "loopwm-bridge"
 _ALIGN = 64
+_POLL_S = 2e-4
+
+PATIENCE_S = 0.25
+"""How long a reader waits for a writer that was held up in the middle of a block: a virtual machine stops a process for
+milliseconds, wherever it is [s]."""
 
 
 def aligned(size: int) -> int:
@@ -199,20 +204,28 @@ class Slot:
         self._payload[: len(data)] = data
         self._counter[0] = start + 1
 
-    def read(self, attempts: int = 64) -> bytes | None:
-        """Return the content, or None when nothing was written or the writer never finishes."""
-        for attempt in range(attempts):
-            before = int(self._counter[0])
-            if before == 0:
+    def read(self, patience_s: float = PATIENCE_S) -> bytes | None:
+        """Return the content, or None when nothing was written or the writer does not finish in time.
+
+        Args:
+            patience_s: how long to wait for a writer that was held up half-way; 0 for one that must not wait [s].
+        """
+        give_up = 0.0
+        while True:
+            for _ in range(4):
+                before = int(self._counter[0])
+                if before == 0:
+                    return None
+                if before % 2 == 0:
+                    length, crc = int(self._meta[0]), int(self._meta[1])
+                    data = bytes(self._payload[: min(length, self.capacity)])
+                    if int(self._counter[0]) == before and len(data) == length and zlib.crc32(data) == crc:
+                        return data
+            now = time.monotonic()
+            give_up = give_up or now + patience_s
+            if now >= give_up:
                 return None
-            if before % 2 == 0:
-                length, crc = int(self._meta[0]), int(self._meta[1])
-                data = bytes(self._payload[: min(length, self.capacity)])
-                if int(self._counter[0]) == before and len(data) == length and zlib.crc32(data) == crc:
-                    return data
-            if attempt > 8:
-                time.sleep(0.0)
-        return None
+            time.sleep(_POLL_S)
 
     def release(self) -> None:
         """Let go of the memory."""

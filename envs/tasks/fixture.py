@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -134,7 +135,7 @@ class FixtureEnv(TouchedEnv):
         """Columns of the robot, then those of the fixture."""
         return {**super().column_groups(), **self.groups}
 
-    @property
+    @cached_property
     def goal_columns(self) -> slice:
         """Columns of what the goal is about: the first group behind the arm."""
         return next(iter(self.groups.values()))

@@ -149,7 +149,7 @@ class GoalEnv(ArmEnv):
 
     def compute_terminated(self, achieved_goal: ArrayLike, desired_goal: ArrayLike, info: Any) -> Any:
         """Always false: the task goes on until the time limit. Shapes as in `compute_reward`."""
-        shape = np.broadcast_shapes(np.shape(achieved_goal), np.shape(desired_goal))[:-1]
+        shape = np.broadcast(np.asarray(achieved_goal)[..., 0], np.asarray(desired_goal)[..., 0]).shape
         return np.zeros(shape, dtype=bool) if shape else False
 
     def compute_truncated(self, achieved_goal: ArrayLike, desired_goal: ArrayLike, info: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -91,7 +92,7 @@ class PushEnv(TouchedEnv):
         """A pose with the hand pointing down (n,) [rad]."""
         return self.workspace.posture.copy()
 
-    @property
+    @cached_property
     def goal_columns(self) -> slice:
         """Columns of the object's position."""
         return object_groups(self.robot_columns)["object_pos"]

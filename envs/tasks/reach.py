@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -63,7 +64,7 @@ class ReachEnv(GoalEnv):
         for corner in product(*zip(self.goal_low, self.goal_high, strict=True)):
             self._checked_goal(corner)
 
-    @property
+    @cached_property
     def goal_columns(self) -> slice:
         """Columns of the tool centre point."""
         return observation_groups(self.arm.n)["ee_pos"]

@@ -21,6 +21,7 @@ from hardware import ArmBridge, ArmInfo, BridgeConfig, JointLimits, Mode, brakin
 from hardware.errors import BridgeError, ControlProcessError, DriverUnavailable, ModeError, SafetyStop
 from hardware.link import ProcessLink
 from hardware.memory import BridgeMemory, BridgeSpec, Command, Word
+from hardware.records import snapshot_dtype
 from hardware.shm import process_alive, segment_folder
 
 ROOT = Path(__file__).parents[2]
@@ -260,6 +261,20 @@ def test_realtime_that_was_demanded_and_refused_is_a_warning(spec, limits, monke
     told = [str(w.message) for w in caught if w.category is RuntimeWarning]
     assert len(told) == (not granted) and all("SCHED_FIFO" in text for text in told)
     link.close()
+
+
+def test_the_last_tick_stays_readable_when_the_control_process_died_while_writing_one(spec, limits):
+    memory = BridgeMemory.create(BridgeSpec(spec, limits, BridgeConfig()))
+    link = ProcessLink(memory, owner=True)
+    assert link.snapshot() is None
+    row = np.zeros(1, snapshot_dtype(limits.n))
+    row["record"]["t"] = 12.5
+    memory.snapshot.write(row.tobytes())
+    assert link.snapshot().t == 12.5
+    memory.snapshot._counter[0] += 1
+    assert link.snapshot().t == 12.5
+    link.close()
+    assert link.snapshot().t == 12.5
 
 
 def test_attaching_needs_a_running_bridge():
