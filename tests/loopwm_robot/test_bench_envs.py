@@ -15,7 +15,7 @@ from loopwm_robot.bench.envs.config import PARTS, EnvsBench
 from loopwm_robot.cli.main import main
 
 REACH = "LoopWM/PandaReach-v0"
-TINY = ["seeds=[0]", "steps=5", "num_envs=2", "batch_steps=2", "frames=2"]
+TINY = ["seeds=[0]", "steps=5", "num_envs=[2]", "batch_steps=2", "frames=2"]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def draw(rows: list[Row], path: Path) -> Path:
         if "package" in row and row["physics_steps"] == of.get(str(row["package"]), SUBSTEPS)
     }
     many = {
-        (row["task"], row["cores"]): row
+        (row["task"], row["cores"]): row  # of the largest number at once, which come last
         for row in rows
         if row.get("control_mode") == "joint_delta" and row["physics_steps"] == SUBSTEPS
     }

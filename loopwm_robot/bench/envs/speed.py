@@ -79,19 +79,20 @@ def rates_for(task: str) -> list[int]:
 
 
 def batched(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, dict[tuple[str, ...], list[float]]]:
-    """Rates of many at once by (task, mode, cores, physics steps), and their share of the rate of the physics alone.
+    """Rates by (task, mode, cores, physics steps, environments at once), and their share of that of the physics alone.
 
     The physics alone is one call of `mujoco.rollout` with as many threads, from the same states with the same controls.
     """
     rates: Rates = {}
     shares: dict[tuple[str, ...], list[float]] = {}
     for task in TASKS:
-        cells = [(mode, cores, SUBSTEPS) for mode in MODES for cores in (1, 2)[: usable_cores()]]
-        cells += [(MODES[0], 1, substeps) for substeps in rates_for(task)[1:]]
-        for mode, cores, substeps in cells:
+        each = [(mode, cores) for mode in MODES for cores in (1, 2)[: usable_cores()]]
+        cells = [(*cell, SUBSTEPS, num) for num in config.num_envs for cell in each]
+        cells += [(MODES[0], 1, substeps, config.num_envs[0]) for substeps in rates_for(task)[1:]]
+        for mode, cores, substeps, num in cells:
             name, options = f"LoopWM/Panda{task}-v0", rate_of(substeps)
-            many = cast(ArmVectorEnv, gym.make_vec(name, config.num_envs, control_mode=mode, threads=cores, **options))
-            key = (task, mode, str(cores), str(substeps))
+            many = cast(ArmVectorEnv, gym.make_vec(name, num, control_mode=mode, threads=cores, **options))
+            key = (task, mode, str(cores), str(substeps), str(num))
             pairs = [batch_rates(many, config.batch_steps, seed, cores) for seed in config.seeds]
             rates[key] = [rate for rate, _ in pairs]
             rates[*key, "physics"] = [alone for _, alone in pairs]
@@ -137,10 +138,10 @@ def speed_rows(config: EnvsBench, alone: Rates, many: Rates, shares: dict[tuple[
         about: Row = {"table": "one environment, one core", "task": task, "package": package, "id": name}
         rows.append({**about, "physics_steps": int(substeps), **_of(rates)})
     for key, values in shares.items():
-        task, mode, cores, substeps = key
+        task, mode, cores, substeps, num = key
         rows.append(
             {
-                "table": f"{config.num_envs} environments at once",
+                "table": f"{num} environments at once",
                 "task": task,
                 "control_mode": mode,
                 "cores": int(cores),
