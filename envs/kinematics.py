@@ -63,10 +63,9 @@ class ArmKinematics:
         q = self._checked(q)
         if q.ndim > 1:
             jacobians = np.empty((*q.shape[:-1], 3, self.arm.n))
-            for row, jac in zip(q.reshape(-1, self.arm.n), jacobians.reshape(-1, 3, self.arm.n), strict=True):
-                self._jacobian(row, jac)
+            self._jacobians(q.reshape(-1, self.arm.n), jacobians.reshape(-1, 3, self.arm.n))
             return jacobians
-        self._jacobian(q, self._jac)
+        self._jacobians(q[None], self._jac[None])
         return self._jac.copy()
 
     def collision_free(self, q: ArrayLike) -> bool:
@@ -166,11 +165,15 @@ class ArmKinematics:
             q = np.clip(q + step, self.arm.q_min, self.arm.q_max)
         return None
 
-    def _jacobian(self, q: FloatArray, jac: FloatArray) -> None:
-        self._qpos[:] = q
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_jacSite(self._model, self._data, jac, None, self._site)
+    def _jacobians(self, poses: FloatArray, jacobians: FloatArray) -> None:
+        # For many environments at once this loop is the most of the Cartesian modes: nothing is looked up in it.
+        model, data, site, qpos = self._model, self._data, self._site, self._qpos
+        place, centres, differentiate = mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_jacSite
+        for pose, jacobian in zip(poses, jacobians, strict=True):
+            qpos[:] = pose
+            place(model, data)
+            centres(model, data)
+            differentiate(model, data, jacobian, None, site)
 
     def _checked(self, q: ArrayLike) -> FloatArray:
         array = np.asarray(q, dtype=np.float64)

@@ -429,6 +429,7 @@ def test_data_parallel_speed_is_over_what_the_cores_allow(monkeypatch: pytest.Mo
     assert ddp.ddp_claims(rows[1:]) == []
 
 
+@pytest.mark.slow
 def test_collectors_are_counted_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
     rates = ((0, 1.7), (1, 1.6), (2, 2.88), (4, 1.6))

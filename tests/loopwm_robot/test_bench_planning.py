@@ -153,6 +153,7 @@ def test_the_setting_is_chosen_on_other_seeds_than_those_reported() -> None:
     assert quality.tuned(ours("random_shooting"), make, 20, 100) == solvers.STD
 
 
+@pytest.mark.slow
 def test_all_parts_are_measured(tmp_path: Path, quick_tuning: None) -> None:
     parts = "parts=[overhead,share,quality,deadline]"
     assert main(["bench", "planning", *TINY, parts, f"runs={tmp_path}/runs", f"out={tmp_path}"]) == 0

@@ -106,6 +106,7 @@ def test_the_order_of_answers_makes_no_difference(tmp_path: Path) -> None:
     assert planned[0]["final_distance_m_median"] == planned[1]["final_distance_m_median"]
 
 
+@pytest.mark.slow
 def test_one_model_for_two_environments_is_collected_for_in_both(tmp_path: Path) -> None:
     recipe = replace(RECIPE, environments=(REACH, EnvConfig("LoopWM/UR5eReach-v0")))
     run = make_run(tmp_path, OneCollector(Collector(recipe)), recipe)

@@ -127,6 +127,7 @@ def test_spheres_among_the_costs():
     assert drawn.radius == 0.1 and np.allclose(drawn.points, sphere.centre, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_plan_on_the_simulator_is_pictured_with_its_obstacle(tmp_path: Path):
     env = make_env(EnvConfig())
     planner = replace(FAST, model="simulator", costs=(SPHERE,))
@@ -135,6 +136,7 @@ def test_a_plan_on_the_simulator_is_pictured_with_its_obstacle(tmp_path: Path):
     env.close()
 
 
+@pytest.mark.slow
 def test_where_the_goal_is_about_an_object_the_hand_is_pictured(tmp_path: Path):
     config = EnvConfig(id="LoopWM/PandaPush-v0", control_mode="cartesian_delta")
     env = make_env(config)

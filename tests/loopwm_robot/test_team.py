@@ -45,6 +45,7 @@ def losses(history: list[dict[str, float]]) -> list[list[float]]:
     return [[entry[key] for key in ("update", "loss", "obs", "grad_norm")] for entry in history]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
     """Float tolerance: sums of halves are rounded otherwise; 16 updates of Adam let that grow."""
     both = start(tmp_path / "two")
