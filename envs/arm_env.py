@@ -413,7 +413,7 @@ class ArmEnv(Pickled, gym.Env[Observation, NDArray[np.float32]]):
         if self._model_dynamics is not None:
             if dynamics != self._dynamics:
                 self._model_dynamics.apply(dynamics)
-        elif dynamics is not NOMINAL and dynamics != NOMINAL:
+        elif dynamics != NOMINAL:
             raise ValueError(
                 f"{dynamics} needs an environment that can change its model; make it with randomize, "
                 "e.g. randomize='training'"

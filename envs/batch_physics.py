@@ -66,7 +66,10 @@ class BatchPhysics:
 
     @property
     def warnings(self) -> NDArray[np.int64]:
-        """How often MuJoCo gave each of its warnings so far, by `mujoco.mjtWarning`."""
+        """How often MuJoCo gave each of its warnings, by `mujoco.mjtWarning`.
+
+        Where a state is so bad that MuJoCo resets it, a thread begins to count anew with that warning.
+        """
         return np.array([[warning.number for warning in data.warning] for data in self._data]).sum(axis=0)
 
     def step(self, rows: NDArray[np.intp]) -> None:

@@ -27,7 +27,7 @@ _ROUNDING = 1e-9
 """What rounding may make of a distance [m], or as a share of a way."""
 
 
-# Plain arrays of records: of an np.recarray, Numba works out the type anew at every call, for 10 us in all of a tick.
+# For plain arrays: the type of an np.recarray is worked out anew by Numba at every call.
 JOINT = np.dtype(
     (np.record, [("pos", "f8", 3), ("fixed", "f8", (3, 3)), ("sine", "f8", (3, 3)), ("cosine", "f8", (3, 3))])
 )

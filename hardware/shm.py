@@ -210,7 +210,7 @@ class Slot:
         Args:
             patience_s: how long to wait for a writer that was held up half-way; 0 for one that must not wait [s].
         """
-        give_up = 0.0
+        give_up = time.monotonic() + patience_s
         while True:
             for _ in range(4):
                 before = int(self._counter[0])
@@ -221,9 +221,7 @@ class Slot:
                     data = bytes(self._payload[: min(length, self.capacity)])
                     if int(self._counter[0]) == before and len(data) == length and zlib.crc32(data) == crc:
                         return data
-            now = time.monotonic()
-            give_up = give_up or now + patience_s
-            if now >= give_up:
+            if time.monotonic() >= give_up:
                 return None
             time.sleep(_POLL_S)
 

@@ -71,7 +71,7 @@ def tick_apart(
 ) -> tuple[Array, Array, Array, Array, Array, Array, NDArray[np.uint32]]:
     """``tick`` of ``*Settings.apart(), *State, request, w, moves, share``.
 
-    To find out what is in tuples, and in tuples of them, takes Numba longer at every call than all joints take.
+    What is in tuples, and in tuples of them, Numba would find out anew at every call from Python.
     """
     looks = Kinematics(joints, bodies), PairTable(rows, motion), FastPoints(body, reach, far, fast)
     of = Settings(laws, looks[0], looks[1], looks[2], shares, reason_of, nonfinite, brake, tolerance)
