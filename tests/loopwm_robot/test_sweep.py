@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -155,7 +156,11 @@ def test_runs_on_ray_are_interrupted_lost_and_finished_as_here(tmp_path: Path) -
         long = ["train", "train.updates_per_round=100000"]
         runs = [start([*long, f"out={tmp_path / name}"], tmp_path / f"{name}.log") for name in ("a", "b")]
         with pytest.raises(subprocess.TimeoutExpired):
-            runs[0].wait(5.0)
+            runs[0].wait(0.1)
+        until = time.monotonic() + 60.0
+        while not (tmp_path / "a" / "config.yaml").exists():  # before, Python itself may not yet hear it
+            assert runs[0].poll() is None and time.monotonic() < until, (tmp_path / "a.log").read_text()
+            time.sleep(0.05)
         runs[0].send_signal(signal.SIGINT)
         assert runs[0].wait(60.0) == 130
         runs[1].kill()
