@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import mujoco
+import mujoco.rollout
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +26,9 @@ class BatchPhysics:
     """Steps N states through whole control steps, one after the other in each thread.
 
     What decides the next step in contact is also the solver's warm start, which one call of `mujoco.rollout` for all of
-    them would lose. So each state repeats bit by bit what a single environment does, whatever the number of threads.
-    MuJoCo holds no Python lock while it steps.
+    them would lose. So each state has a call of its own, and repeats bit by bit what a single environment does,
+    whatever the number of threads. MuJoCo holds no Python lock within it; threads that ask for the lock at every
+    set-point wait for each other.
 
     Attributes:
         models: one for each environment.
@@ -47,17 +50,22 @@ class BatchPhysics:
         """
         self.models, self._substeps = list(models), substeps
         first, num = self.models[0], len(self.models)
-        self.ctrl = np.zeros((num, NUM_HOLDS, int(first.nu)))
+        nu = int(first.nu)
+        self.ctrl = np.zeros((num, NUM_HOLDS, nu))
         self.sensors = np.zeros((num, NUM_HOLDS, int(first.nsensordata)))
         self.state = np.zeros((num, int(mujoco.mj_stateSize(first, PHYSICS_STATE))))
         self.warmstart, self.sites = np.zeros((num, int(first.nv))), np.zeros((num, len(sites), 3))
-        self._site_numbers = list(sites)
-        # Views of what belongs to one environment, made once.
-        holds = [list(zip(*pair, strict=True)) for pair in zip(self.ctrl, self.sensors, strict=True)]
-        positions = [list(row) for row in self.sites]
-        self._views = list(zip(self.models, self.state, self.warmstart, holds, positions, strict=True))
+        self._each = np.zeros((num, NUM_HOLDS, substeps, nu))  # set-points of all physics steps
+        # Views of what belongs to one environment, made once; those for a rollout have its leading axis.
+        rollouts = [
+            ([model], state[None], warmstart[None], each.reshape(1, NUM_HOLDS * substeps, nu))
+            for model, state, warmstart, each in zip(
+                self.models, self.state, self.warmstart, self._each, strict=True
+            )
+        ]
+        self._views = list(zip(rollouts, self.state, self.warmstart, self.sensors, map(list, self.sites), strict=True))
         workers = min(nthread, num)
-        self._data = [mujoco.MjData(first) for _ in range(workers)]
+        self._threads = [_Thread(first, sites, substeps) for _ in range(workers)]
         self._pool = ThreadPoolExecutor(workers - 1, "physics") if workers > 1 else None
 
     def place(self, i: int, state: FloatArray, warmstart: FloatArray) -> None:
@@ -66,18 +74,15 @@ class BatchPhysics:
 
     @property
     def warnings(self) -> NDArray[np.int64]:
-        """How often MuJoCo gave each of its warnings, by `mujoco.mjtWarning`.
-
-        Where a state is so bad that MuJoCo resets it, a thread begins to count anew with that warning.
-        """
-        return np.array([[warning.number for warning in data.warning] for data in self._data]).sum(axis=0)
+        """How often MuJoCo gave each of its warnings, by `mujoco.mjtWarning`."""
+        return np.sum([thread.warnings for thread in self._threads], axis=0)
 
     def step(self, rows: NDArray[np.intp]) -> None:
         """Run the control step that `ctrl` holds in the environments `rows`."""
+        self._each[:] = self.ctrl[:, :, None]
         todo = iter(rows.tolist())  # shared: who is done early takes the next one
-        helpers = range(1, len(self._data))
-        others = [self._pool.submit(self._work, k, todo) for k in helpers] if self._pool is not None else []
-        self._work(0, todo)
+        others = [self._pool.submit(self._work, thread, todo) for thread in self._threads[1:]] if self._pool else []
+        self._work(self._threads[0], todo)
         for other in others:
             other.result()
 
@@ -86,22 +91,64 @@ class BatchPhysics:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def _work(self, k: int, rows: Iterator[int]) -> None:
-        """What thread k does."""
-        data, substeps, step = self._data[k], self._substeps, mujoco.mj_step
+    def _work(self, thread: _Thread, rows: Iterator[int]) -> None:
+        """What a thread does."""
+        data, rollout, num_steps = thread.data, thread.rollout.rollout, NUM_HOLDS * self._substeps
         # Attribute access on MjData makes a new array each time.
-        warm, written, sensed = data.qacc_warmstart, data.ctrl, data.sensordata
-        positions = [data.site_xpos[number] for number in self._site_numbers]
+        warm, numbers = data.qacc_warmstart, data.warning.number
+        none = np.zeros_like(numbers).tobytes()  # compared faster than by numpy
+        states, sensors = thread.states, thread.sensors
+        end, held = states[0, -1], sensors[0, self._substeps - 1 :: self._substeps]
         for i in rows:
-            model, state, warmstart, holds, sites = self._views[i]
-            mujoco.mj_setState(model, data, state, PHYSICS_STATE)
-            warm[:] = warmstart
-            for ctrl, readings in holds:
-                written[:] = ctrl
-                step(model, data, substeps)
-                readings[:] = sensed
-            mujoco.mj_getState(model, data, state, PHYSICS_STATE)
+            (model, start, warm_start, controls), state, warmstart, readings, sites = self._views[i]
+            rollout(
+                model,
+                [data],
+                start,
+                controls,
+                skip_checks=True,
+                nstep=num_steps,
+                initial_warmstart=warm_start,
+                state=states,
+                sensordata=sensors,
+            )
+            if numbers.tobytes() != none:  # a rollout ends where MuJoCo warns, a single environment goes on
+                thread.go_on(model[0], state, warmstart, self.ctrl[i], readings)
+            else:
+                state[:], readings[:] = end, held
             warmstart[:] = warm
-            mujoco.mj_kinematics(model, data)  # sites are as before the last physics step
-            for place, position in zip(sites, positions, strict=True):
+            mujoco.mj_kinematics(model[0], data)  # sites are as before the last physics step
+            for place, position in zip(sites, thread.positions, strict=True):
                 place[:] = position
+
+
+class _Thread:
+    """What belongs to one thread."""
+
+    def __init__(self, model: mujoco.MjModel, sites: Sequence[int], substeps: int) -> None:
+        self.data = mujoco.MjData(model)
+        self.rollout: Any = mujoco.rollout.Rollout(nthread=0)
+        self.substeps = substeps
+        steps = (1, NUM_HOLDS * substeps)
+        self.states = np.zeros((*steps, int(mujoco.mj_stateSize(model, PHYSICS_STATE))))
+        self.sensors = np.zeros((*steps, int(model.nsensordata)))
+        self.positions = [self.data.site_xpos[number] for number in sites]
+        self.warnings = np.zeros(len(self.data.warning), dtype=np.int64)
+
+    def go_on(
+        self, model: mujoco.MjModel, state: FloatArray, warmstart: FloatArray, ctrl: FloatArray, readings: FloatArray
+    ) -> None:
+        """Run the control step again, whatever MuJoCo warns of, and count that.
+
+        Where a state is so bad that MuJoCo resets it, it forgets the warnings before.
+        """
+        data = self.data
+        data.warning.number[:] = 0
+        mujoco.mj_setState(model, data, state, PHYSICS_STATE)
+        data.qacc_warmstart[:] = warmstart
+        for held, read in zip(ctrl, readings, strict=True):
+            data.ctrl[:] = held
+            mujoco.mj_step(model, data, self.substeps)
+            read[:] = data.sensordata
+        mujoco.mj_getState(model, data, state, PHYSICS_STATE)
+        self.warnings += data.warning.number
