@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 REMEMBERED = 16
 """Iterations that the expectation is made from."""
+SURPRISES = 1000
+"""Iterations whose surprise is remembered: about one in so many is worse than all of those before."""
+SHORT = 1e-9
+"""Least time that is expected of an iteration [s], so that one may divide by it."""
+STALL = 2.5
+"""Share of the expected time from which an iteration was held up by something that no plan can wait for."""
 FADE = 0.9
 """How fast what was slow is forgotten while nothing is tried."""
+RECOVERY = 1.01
+"""How fast surprises count again once something is."""
 PROBE = 16
 """Candidates of an iteration that is done to learn what one costs."""
 
@@ -13,15 +23,23 @@ PROBE = 16
 class IterationCost:
     """Expected time of an iteration by its number of candidates: a line through the latest ones.
 
-    An iteration has a part that does not depend on the number of candidates, so time is no multiple of it. The largest
-    excess over the line is added: a plan in time matters more than a few candidates.
+    An iteration has a part that does not depend on the number of candidates, so time is no multiple of it. A plan in
+    time matters more than a few candidates: the largest excess over the line is added, or as large a share of the
+    expectation as the greatest surprise among many more iterations, if that is more.
     """
 
     def __init__(self) -> None:
         self._seen: list[tuple[int, float]] = []  # the latest last
+        self._surprises: deque[float] = deque(maxlen=SURPRISES)  # time taken over time expected, by the line alone
+        self._worst = 1.0
+        self._courage = 1.0  # factor on the greatest surprise
 
     def observe(self, candidates: int, seconds: float) -> None:
         """An iteration was done. The oldest is forgotten, but for the last one that is of another size."""
+        if self.sizes > 1:
+            fixed, each = self._line()
+            self._surprised(seconds / max(fixed + each * candidates, SHORT))
+        self._courage = min(1.0, RECOVERY * self._courage)
         self._seen.append((candidates, seconds))
         if len(self._seen) > REMEMBERED:
             oldest = self._seen.pop(0)
@@ -36,6 +54,7 @@ class IterationCost:
     def fade(self) -> None:
         """Nothing was tried: take everything for a little faster, or a slow moment would count for ever."""
         self._seen = [(n, FADE * t) for n, t in self._seen]
+        self._courage *= FADE
 
     def fitting(self, wanted: int, seconds: float) -> int:
         """Largest number of candidates up to `wanted` that is expected to take at most `seconds` [s]; 0 where none is.
@@ -45,7 +64,7 @@ class IterationCost:
         if self.sizes == 1:
             size, longest = self._seen[0][0], max(t for _, t in self._seen)
             return min(wanted, int(size * seconds / longest)) if longest <= seconds else 0
-        fixed, each = self._line()
+        fixed, each = self._bound()
         if fixed + each * wanted <= seconds:
             return wanted
         return max(0, min(wanted, int((seconds - fixed) / each))) if each > 0 else 0
@@ -54,7 +73,7 @@ class IterationCost:
         """Time that an iteration with so many candidates is expected to take [s]; 0 before the first."""
         if self.sizes == 1:
             return max(t for _, t in self._seen) * max(1.0, candidates / self._seen[0][0])
-        fixed, each = self._line() if self._seen else (0.0, 0.0)
+        fixed, each = self._bound() if self._seen else (0.0, 0.0)
         return fixed + each * candidates
 
     def least(self, candidates: int) -> float:
@@ -83,6 +102,13 @@ class IterationCost:
         self.fade()
         return 0
 
+    def _surprised(self, surprise: float) -> None:
+        """Remember the time that an iteration took over what was expected; the largest one changes seldom."""
+        oldest = self._surprises[0] if len(self._surprises) == SURPRISES else 0.0
+        self._surprises.append(min(STALL, surprise))
+        others = self._worst if oldest < self._worst else max(self._surprises)
+        self._worst = max(1.0, others, self._surprises[-1])
+
     def _line(self) -> tuple[float, float]:
         """Time of an iteration without candidates, and for each candidate [s]; neither is negative."""
         count = len(self._seen)
@@ -91,5 +117,11 @@ class IterationCost:
         spread = sum((n - mean_n) ** 2 for n, _ in self._seen)
         each = sum((n - mean_n) * (t - mean_t) for n, t in self._seen) / spread if spread else 0.0
         each = min(max(each, 0.0), mean_t / mean_n)
-        fixed = mean_t - each * mean_n
-        return fixed + max(t - fixed - each * n for n, t in self._seen), each
+        return mean_t - each * mean_n, each
+
+    def _bound(self) -> tuple[float, float]:
+        """The same of the time that is hardly ever exceeded."""
+        fixed, each = self._line()
+        excess = max(t - fixed - each * n for n, t in self._seen)
+        surprise = max(1.0, self._courage * self._worst)
+        return max(fixed + excess, fixed * surprise), each * surprise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import ClassVar
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .config import SamplingConfig
-from .cost import PROBE, IterationCost
+from .cost import PROBE, REMEMBERED, IterationCost
 from .interfaces import Prior, Scorer
 from .knots import interpolation_matrix
 from .limits import ActionLimits, Past, check_previous
@@ -54,6 +55,7 @@ class SamplingPlanner(ABC):
         self.config, self.nu, self.ctrl_dt, self.generator, self.clock = config, nu, ctrl_dt, generator, clock
         self.knots = config.knots or config.horizon
         self.cost, self.shallow_cost = IterationCost(), IterationCost()
+        self._ends: deque[float] = deque([0.0], REMEMBERED)  # time from the last iteration to the plan [s]
         self.promotion = Promotion(config.promoted, config.num_samples, config.agreement)
         self.limits: ActionLimits | None = None
         if config.rate_limit is not None or config.jerk_limit is not None:
@@ -162,13 +164,15 @@ class SamplingPlanner(ABC):
             self.forget()
         mean = self._initial_mean(warm_start)
         self._before = self._past.after(executed, mean) if previous is None else check_previous(previous, mean)
-        terms = Terms(None if allowed is None else started + allowed, self._told(prior), cancel or _never)
+        until = None if allowed is None else started + allowed - max(self._ends)
+        terms = Terms(until, self._told(prior), cancel or _never)
         search, tally = self.begin(mean, executed), Tally(self.config.horizon)
         shallow: Scorer | None = getattr(score, "shallow", None)
         if shallow is not None and self.config.depth == "staged" and self.ranks_some and self.promotion.begin():
             search = self._staged(score, shallow, search, terms, tally)
         else:
             search, _ = self._search(score, self.cost, search, terms, tally)
+        searched = self.clock()
         actions = self.actions(search.best if self.takes_best else search.mean).clamp(-1, 1)
         if tally.considered < len(actions):  # nothing is known of what comes after
             actions = torch.cat([actions[: tally.considered], self.actions(mean)[tally.considered :]])
@@ -176,13 +180,16 @@ class SamplingPlanner(ABC):
         elif self._expand is None:
             actions = self.limited(actions)
         self._past.remember(self._before, actions)
+        std = search.std if self._expand is None else (self._expand.square() @ search.std.square()).sqrt()
+        ended = self.clock()
+        self._ends.append(ended - searched)
         return Plan(
             actions=actions,
-            std=search.std if self._expand is None else (self._expand.square() @ search.std.square()).sqrt(),
+            std=std,
             score=search.best_score if self.takes_best else search.score,
             ctrl_dt=self.ctrl_dt,
             iterations=search.iteration,
-            wall_time=self.clock() - started,
+            wall_time=ended - started,
             **asdict(tally),
         )
 

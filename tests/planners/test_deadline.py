@@ -117,6 +117,51 @@ def test_noise_in_the_time_is_allowed_for():
     assert sum(machine.counts) / 300 > 120
 
 
+@pytest.mark.parametrize("deadline", [0.06, 0.2])
+def test_rare_surprises_are_remembered(deadline):
+    """One iteration in a hundred takes half as long again, at random: few plans are late once that is known."""
+    machine = Machine(cost=1e-3, overhead=0.01)
+    planner = machine.planner("cem", replace(CONFIG, deadline=deadline))
+    generator, plan, late = torch.Generator().manual_seed(0), None, 0
+
+    def score(actions: Tensor) -> Tensor:
+        machine.cost = 1.5e-3 if float(torch.rand((), generator=generator)) < 0.01 else 1e-3
+        return machine.score(actions)
+
+    for k in range(2500):
+        plan = planner.plan(score, None if plan is None else plan.shift())
+        late += k >= 500 and plan.wall_time > deadline + 1e-9
+    assert late <= 2  # 0.1 %
+    assert sum(machine.counts) / 2500 > 0.4e3 * (deadline - 0.01)  # of 1,000 candidates a second
+
+
+def test_one_stall_does_not_end_the_planning():
+    machine = Machine(cost=1e-3)
+    planner = machine.planner("cem", replace(CONFIG, deadline=0.25))
+    plan = planner.plan(machine.score)
+    for k in range(60):
+        machine.cost = 1.0 if k == 20 else 1e-3
+        plan = planner.plan(machine.score, plan.shift())
+    assert sum(machine.counts[-5:]) >= 0.3 * 250  # with `STALL` as its margin
+
+
+def test_what_comes_after_the_last_iteration_is_allowed_for():
+    machine = Machine(cost=1e-3)
+    planner = machine.planner("cem", replace(CONFIG, deadline=0.25))
+    know(planner)
+    remember = planner._past.remember
+
+    def slowly(*args: Tensor) -> None:
+        machine.now += 0.03
+        remember(*args)
+
+    planner._past.remember = slowly
+    plan = planner.plan(machine.score)
+    for _ in range(5):
+        plan = planner.plan(machine.score, plan.shift())
+        assert 0.2 < plan.wall_time <= 0.25 + 1e-9
+
+
 def test_the_very_first_plan_tries_a_few_candidates():
     machine = Machine(cost=1e-3)
     plan = machine.planner("cem").plan(machine.score, deadline=0.05)
