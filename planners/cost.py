@@ -64,17 +64,16 @@ class IterationCost:
         if self.sizes == 1:
             size, longest = self._seen[0][0], max(t for _, t in self._seen)
             return min(wanted, int(size * seconds / longest)) if longest <= seconds else 0
-        fixed, each = self._bound()
-        if fixed + each * wanted <= seconds:
+        if self.expected(wanted) <= seconds:
             return wanted
-        return max(0, min(wanted, int((seconds - fixed) / each))) if each > 0 else 0
+        rooms = [(seconds - a) / b if b > 0 else float(wanted if a <= seconds else 0) for a, b in self._bounds()]
+        return max(0, int(min(wanted, *rooms)))
 
     def expected(self, candidates: int) -> float:
         """Time that an iteration with so many candidates is expected to take [s]; 0 before the first."""
         if self.sizes == 1:
             return max(t for _, t in self._seen) * max(1.0, candidates / self._seen[0][0])
-        fixed, each = self._bound() if self._seen else (0.0, 0.0)
-        return fixed + each * candidates
+        return max(fixed + each * candidates for fixed, each in self._bounds()) if self._seen else 0.0
 
     def least(self, candidates: int) -> float:
         """Time that fewer candidates than ever take at least [s]: in proportion, as if nothing were fixed."""
@@ -119,9 +118,9 @@ class IterationCost:
         each = min(max(each, 0.0), mean_t / mean_n)
         return mean_t - each * mean_n, each
 
-    def _bound(self) -> tuple[float, float]:
-        """The same of the time that is hardly ever exceeded."""
+    def _bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Two lines; an iteration hardly ever takes longer than the higher one."""
         fixed, each = self._line()
         excess = max(t - fixed - each * n for n, t in self._seen)
         surprise = max(1.0, self._courage * self._worst)
-        return max(fixed + excess, fixed * surprise), each * surprise
+        return (fixed + excess, each), (fixed * surprise, each * surprise)
