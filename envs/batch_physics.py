@@ -48,7 +48,7 @@ class BatchPhysics:
             substeps: physics steps between two set-points.
             nthread: number of threads, this one included.
         """
-        self.models, self._substeps = list(models), substeps
+        self.models = list(models)
         first, num = self.models[0], len(self.models)
         nu = int(first.nu)
         self.ctrl = np.zeros((num, NUM_HOLDS, nu))
@@ -93,12 +93,12 @@ class BatchPhysics:
 
     def _work(self, thread: _Thread, rows: Iterator[int]) -> None:
         """What a thread does."""
-        data, rollout, num_steps = thread.data, thread.rollout.rollout, NUM_HOLDS * self._substeps
+        data, rollout = thread.data, thread.rollout.rollout
         # Attribute access on MjData makes a new array each time.
         warm, numbers = data.qacc_warmstart, data.warning.number
         none = np.zeros_like(numbers).tobytes()  # compared faster than by numpy
         states, sensors = thread.states, thread.sensors
-        end, held = states[0, -1], sensors[0, self._substeps - 1 :: self._substeps]
+        end, held = states[0, -1], sensors[0, thread.substeps - 1 :: thread.substeps]
         for i in rows:
             (model, start, warm_start, controls), state, warmstart, readings, sites = self._views[i]
             rollout(
@@ -107,7 +107,7 @@ class BatchPhysics:
                 start,
                 controls,
                 skip_checks=True,
-                nstep=num_steps,
+                nstep=states.shape[1],
                 initial_warmstart=warm_start,
                 state=states,
                 sensordata=sensors,

@@ -11,7 +11,7 @@ SURPRISES = 1000
 SHORT = 1e-9
 """Least time that is expected of an iteration [s], so that one may divide by it."""
 STALL = 2.5
-"""Share of the expected time from which an iteration was held up by something that no plan can wait for."""
+"""Multiple of the expected time from which an iteration was held up by something that no plan can wait for."""
 FADE = 0.9
 """How fast what was slow is forgotten while nothing is tried."""
 RECOVERY = 1.01
@@ -54,7 +54,7 @@ class IterationCost:
     def fade(self) -> None:
         """Nothing was tried: take everything for a little faster, or a slow moment would count for ever."""
         self._seen = [(n, FADE * t) for n, t in self._seen]
-        self._courage *= FADE
+        self._courage = max(1.0 / STALL, FADE * self._courage)  # with less, no surprise would count
 
     def fitting(self, wanted: int, seconds: float) -> int:
         """Largest number of candidates up to `wanted` that is expected to take at most `seconds` [s]; 0 where none is.

@@ -182,6 +182,8 @@ class SamplingPlanner(ABC):
         self._past.remember(self._before, actions)
         std = search.std if self._expand is None else (self._expand.square() @ search.std.square()).sqrt()
         ended = self.clock()
+        if not search.iteration:  # a slow moment would count for ever so many plans
+            self._ends.clear()
         self._ends.append(ended - searched)
         return Plan(
             actions=actions,

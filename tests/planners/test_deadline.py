@@ -162,6 +162,19 @@ def test_what_comes_after_the_last_iteration_is_allowed_for():
         assert 0.2 < plan.wall_time <= 0.25 + 1e-9
 
 
+def test_one_stall_after_the_last_iteration_costs_one_plan():
+    machine = Machine(cost=1e-3)
+    planner = machine.planner("cem", replace(CONFIG, deadline=0.25))
+    know(planner)
+    plan = planner.plan(machine.score)
+    planner._ends.append(1.0)
+    done = []
+    for _ in range(3):
+        plan = planner.plan(machine.score, plan.shift())
+        done.append(plan.iterations)
+    assert done[0] == 0 and min(done[1:]) >= 2
+
+
 def test_the_very_first_plan_tries_a_few_candidates():
     machine = Machine(cost=1e-3)
     plan = machine.planner("cem").plan(machine.score, deadline=0.05)
