@@ -54,7 +54,9 @@ def stream(controller: Controller, cycles: int, acceleration: float = 0.0, jerk:
 
 def test_speeds_move_the_arm(controller):
     assert start(controller) == MoveStatus.STARTED and controller.mode is RobotMode.MOVE
+    assert not controller.streamed  # its client waits for a state that tells of the motion, and is not waited for
     stream(controller, 3)
+    assert controller.streamed
     stream(controller, 200, 2.0)
     stream(controller, 300, 0.0)
     stream(controller, 200, -2.0)

@@ -238,7 +238,7 @@ def test_a_client_that_does_not_answer_is_ended(rig):
 
 @pytest.mark.slow
 def test_the_hand_is_read_and_goes_where_it_is_sent(rig):
-    rig.make_driver = lambda: FrankaDriver(rig.host, realtime=False, gripper=True)
+    rig.make_driver = lambda: FrankaDriver(rig.host, watchdog_s=0.5, realtime=False, gripper=True)
 
     def opens_to(opening: float) -> bool:
         return until(lambda: session.read().gripper == pytest.approx(opening, abs=0.01))

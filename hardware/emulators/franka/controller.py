@@ -79,8 +79,8 @@ class Controller:
 
     @property
     def streamed(self) -> bool:
-        """Whether a client has a motion running for which it must send a set-point each cycle."""
-        return self.moving and self._speeds is None
+        """Whether a client has begun to send set-points of a motion for which it must send one each cycle."""
+        return self.moving and self._begun
 
     def state(self) -> bytes:
         """The state of this cycle as it goes over the wire."""

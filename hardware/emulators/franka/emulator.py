@@ -23,7 +23,7 @@ from .gripper import Gripper
 from .motion import DT
 from .service import Link, Service
 
-_MAX_LAG_S = 0.25
+_MAX_LAG_S, _STREAMED_LAG_S = 0.25, 0.02
 _BOOT_S = 0.5
 _GRIPPER_EVERY = 20  # cycles
 
@@ -189,8 +189,9 @@ class FrankaEmulator:
                 continue
             now = time.monotonic()
             self._cycle(now)
-            # A machine that slept is not made up for.
-            due = max(due + DT, now - _MAX_LAG_S)
+            # A machine that slept is not made up for; while a client streams, no more than it can follow: what its
+            # motions last is reckoned on this clock, and what it has to do for them on its own.
+            due = max(due + DT, now - (_STREAMED_LAG_S if self.controller.streamed else _MAX_LAG_S))
         self._robot.close()
         self._hand.close()
 
