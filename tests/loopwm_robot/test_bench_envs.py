@@ -10,7 +10,7 @@ import pytest
 
 from envs import PushEnv, ReachEnv
 from loopwm_robot.bench import envs as bench
-from loopwm_robot.bench.envs import checks, experts, images, peers, speed
+from loopwm_robot.bench.envs import checks, experts, images, pairs, peers, speed
 from loopwm_robot.bench.envs.config import PARTS, EnvsBench
 from loopwm_robot.cli.main import main
 
@@ -23,7 +23,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other packages, one task and one arm."""
     monkeypatch.setattr(speed, "PEERS", ())
     monkeypatch.setattr(images, "PEERS", ())
-    for module in (speed, bench):
+    monkeypatch.setattr(pairs, "PEERS", ())
+    for module in (speed, pairs, bench):
         monkeypatch.setattr(module, "TASKS", ("Reach",))
     for module in (bench, checks):
         monkeypatch.setattr(module, "our_ids", lambda arms: [REACH])
@@ -83,9 +84,25 @@ def test_a_peer_is_compared_where_it_is_there(alone: None, monkeypatch: pytest.M
     rates, notes = speed.single(EnvsBench(seeds=(0, 1), steps=3), lambda: None)
     assert notes == [] and all(len(values) == 2 for values in rates.values())
     theirs = rates["gymnasium-robotics", "Reach", "20"]
-    (claim,) = bench.speed_claims(rates, {}, {})
+    (claim,) = bench.speed_claims(rates, {}, {}, {})
     expected = [mine / other for mine, other in zip(rates[speed.OURS, "Reach", "20"], theirs, strict=True)]
     assert claim.value == pytest.approx(np.median(expected)) and claim.claim.startswith("Reach, one core, one alone")
+
+
+@pytest.mark.slow
+def test_on_two_cores_others_have_two_processes(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "usable_cores", lambda: 2)
+    broken = peers.Peer("numpy", {"Reach": "NoSuchEnv-v0"}, peers.ours)
+    monkeypatch.setattr(pairs, "PEERS", (peers.PEERS[0], broken))
+    rates, notes = pairs.pair_rates(EnvsBench(seeds=(0, 1), steps=20), lambda: None)
+    ((key, theirs),) = rates.items()
+    assert key == ("gymnasium-robotics", "Reach", "20") and len(theirs) == 2 and min(theirs) > 0
+    assert notes[0].startswith("NoSuchEnv-v0 of numpy was left out on 2 cores: ")
+    many = {("Reach", "joint_delta", "2", "20", "64"): [3 * rate for rate in theirs]}
+    (claim, *_) = bench.speed_claims({}, rates, many, {("Reach", "joint_delta", "2", "20", "64"): [0.9]})
+    assert claim.claim.startswith("Reach, two cores, many at once") and claim.value == pytest.approx(3.0)
+    monkeypatch.setattr(pairs, "usable_cores", lambda: 1)
+    assert pairs.pair_rates(EnvsBench(), lambda: None) == ({}, [])
 
 
 def test_a_trajectory_with_another_bit_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from ...report.style import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, SKY, figure
 from ..common import Row
 from .peers import PEERS, SUBSTEPS, TASKS
-from .speed import OURS
+from .speed import ALONE, OURS
 
 COLOURS = {
     OURS: BLUE,
@@ -26,7 +26,7 @@ def draw(rows: list[Row], path: Path) -> Path:
     single = {
         (row["package"], row["task"]): float(row["steps_per_second"])
         for row in rows
-        if "package" in row and row["physics_steps"] == of.get(str(row["package"]), SUBSTEPS)
+        if row["table"] == ALONE and row["physics_steps"] == of.get(str(row["package"]), SUBSTEPS)
     }
     many = {
         (row["task"], row["cores"]): row  # of the largest number at once, which come last

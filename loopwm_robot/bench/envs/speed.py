@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any, cast
 
 import gymnasium as gym
@@ -20,6 +21,8 @@ from .config import EnvsBench
 from .peers import PEERS, SUBSTEPS, TASKS, Stepped, ours, rate_of
 
 OURS = "loopwm-robot"
+ALONE = "one environment, one core"
+"""Table of single environments."""
 MODES = ("joint_delta", "cartesian_delta")
 Rates = dict[tuple[str, ...], list[float]]
 """Steps a second of each repeat."""
@@ -88,7 +91,8 @@ def batched(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, dict
     for task in TASKS:
         each = [(mode, cores) for mode in MODES for cores in (1, 2)[: usable_cores()]]
         cells = [(*cell, SUBSTEPS, num) for num in config.num_envs for cell in each]
-        cells += [(MODES[0], 1, substeps, config.num_envs[0]) for substeps in rates_for(task)[1:]]
+        of_others = product((1, 2)[: usable_cores()], rates_for(task)[1:])
+        cells += [(MODES[0], cores, substeps, config.num_envs[0]) for cores, substeps in of_others]
         for mode, cores, substeps, num in cells:
             name, options = f"LoopWM/Panda{task}-v0", rate_of(substeps)
             many = cast(ArmVectorEnv, gym.make_vec(name, num, control_mode=mode, threads=cores, **options))
@@ -129,14 +133,15 @@ def batch_rates(many: ArmVectorEnv, steps: int, seed: int, cores: int) -> tuple[
     return num * steps / own, num * steps / alone
 
 
-def speed_rows(config: EnvsBench, alone: Rates, many: Rates, shares: dict[tuple[str, ...], list[float]]) -> list[Row]:
-    """Two tables."""
+def speed_rows(alone: Rates, pairs: Rates, many: Rates, shares: dict[tuple[str, ...], list[float]]) -> list[Row]:
+    """A table of single environments, one of those in two processes, and one for each number at once."""
     names = {peer.package: peer.ids for peer in PEERS}
     rows: list[Row] = []
-    for (package, task, substeps), rates in sorted(alone.items(), key=lambda item: TASKS.index(item[0][1])):
-        name = f"LoopWM/Panda{task}-v0" if package == OURS else names[package][task]
-        about: Row = {"table": "one environment, one core", "task": task, "package": package, "id": name}
-        rows.append({**about, "physics_steps": int(substeps), **_of(rates)})
+    for table, found in ((ALONE, alone), ("a process on each of two cores", pairs)):
+        for (package, task, substeps), rates in sorted(found.items(), key=lambda item: TASKS.index(item[0][1])):
+            name = f"LoopWM/Panda{task}-v0" if package == OURS else names[package][task]
+            about: Row = {"table": table, "task": task, "package": package, "id": name}
+            rows.append({**about, "physics_steps": int(substeps), **_of(rates)})
     for key, values in shares.items():
         task, mode, cores, substeps, num = key
         rows.append(
