@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +68,7 @@ def world_model_loss(
     how: Unroll,
     generator: torch.Generator,
     unrolled: Unrolled | None = None,
-    average: Callable[[Tensor], Tensor] = lambda counts: counts,
+    there: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of an imagined rollout along recorded actions: sum over k of observation, reward and continuation terms.
 
@@ -81,7 +80,8 @@ def world_model_loss(
         how: observations shown on the way, and the length of a transition.
         generator: source of randomness.
         unrolled: the batch as the model imagined it; None has it imagined here.
-        average: of numbers of transitions over the processes that share a batch.
+        there: number of transitions at each step (L,), on average over the processes that share a batch; None counts
+            those of this batch.
 
     Returns:
         the mean loss of a transition and its terms, detached scalars.
@@ -90,40 +90,43 @@ def world_model_loss(
     h, m = unrolled.h, how.chunk  # (B, K, S, d)
     seen = batch.seen[:, m::m]  # (B, K, .)
     mask = batch.mask[:, m - 1 :: m]
-    decoded = torch.ones_like(mask)
-    if weights.decode == "terminal":
-        decoded[:, :-1] = 0
-    obs_error = unrolled.obs_error
-    if obs_error is None:
-        last = slice(-1, None) if weights.decode == "terminal" else slice(None)
-        obs_error = vector_error(model, h[:, last], seen[:, last], obs_weight).expand_as(mask)
+    counts = (batch.mask.sum(0) if there is None else there)[m - 1 :: m]
+
+    def at(steps: Tensor | slice) -> tuple[Tensor, Tensor]:
+        # What an error at some of the steps is weighed with, and by what it is divided.
+        return mask[:, steps], counts[steps].sum().clamp_min(1)
+
+    every: Tensor | slice = slice(None)
+    last: Tensor | slice = slice(-1, None) if weights.decode == "terminal" else every
+    if unrolled.obs_error is None:
+        obs_error = vector_error(model, h[:, last], seen[:, last], obs_weight)
+    else:
+        obs_error = unrolled.obs_error[:, last]
     errors = {
-        "obs": (obs_error, mask * decoded),
-        "reward": ((model.reward(h, batch.goal) - batch.reward[:, m - 1 :: m]).square(), mask),
+        "obs": (obs_error, *at(last)),
+        "reward": ((model.reward(h, batch.goal) - batch.reward[:, m - 1 :: m]).square(), *at(every)),
         "terminated": (
             F.binary_cross_entropy_with_logits(
                 model.continue_logit(h), 1 - batch.terminated[:, m - 1 :: m], reduction="none"
             ),
-            mask,
+            *at(every),
         ),
-        **{name: (term, mask) for name, term in unrolled.extra.items()},
+        **{name: (term, *at(every)) for name, term in unrolled.extra.items()},
     }
     scale = {"reward": weights.reward, "terminated": weights.terminated}
     if isinstance(model, LoopWM):
         source = h if weights.consistency else h.detach()
-        shown: Tensor | slice = slice(None)
+        shown = every
         if model.vision is not None:  # pictures are dear: only some of them are encoded or drawn
-            terminal = weights.decode == "terminal"
-            shown = slice(-1, None) if terminal else chosen_steps(h.shape[1], weights.image_steps, generator)
-            errors["image"] = image_error(model, h[:, shown], seen[:, shown]), mask[:, shown]
+            shown = last if weights.decode == "terminal" else chosen_steps(h.shape[1], weights.image_steps, generator)
+            errors["image"] = image_error(model, h[:, shown], seen[:, shown]), *at(shown)
             scale["image"] = weights.image
-        errors["consistency"] = model.mismatch(source[:, shown], seen[:, shown]), mask[:, shown]
+        errors["consistency"] = model.mismatch(source[:, shown], seen[:, shown]), *at(shown)
         scale["consistency"] = weights.consistency or 1.0
         if weights.contraction:
-            errors["contraction"] = path_excess(h, weights.contraction_budget).unsqueeze(1).expand_as(mask), mask
+            errors["contraction"] = path_excess(h, weights.contraction_budget).unsqueeze(1).expand_as(mask), *at(every)
             scale["contraction"] = weights.contraction
-    counts = average(torch.stack([m_.sum() for _, m_ in errors.values()])).clamp_min(1)
-    terms = {name: (errors[name][0] * errors[name][1]).sum() / n for name, n in zip(errors, counts, strict=True)}
+    terms = {name: (error * weight).sum() / count for name, (error, weight, count) in errors.items()}
     loss = torch.stack([scale.get(name, 1.0) * term for name, term in terms.items()]).sum()
     return loss, {name: value.detach() for name, value in terms.items()}
 

@@ -325,7 +325,7 @@ class TrainingRun:
         """What a trained LoopWM decides at run time: its gate, the thresholds of its exits, its monitor's levels."""
         looped = [(arena.model, arena.buffer) for arena in self.arenas if isinstance(arena.model, LoopWM)]
         if looped and self.model_config.kind == "loopwm":
-            weights = [self.trainer.obs_weight, *(other.obs_weight(self.train.update) for other in self.trainer.others)]
+            weights = self.trainer.obs_weights
             examples = [(*some, weight) for some, weight in zip(looped, weights, strict=True)]
             self.gate = fit_shared_gate(examples, self.train.gate, np.random.default_rng(self.seed))
         for arena in self.arenas:

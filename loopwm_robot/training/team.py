@@ -10,7 +10,7 @@ each round the others read what it wrote, which is what a resumed run reads. So 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,21 +64,31 @@ class Team:
         if self.size > 1 and device != "cpu":
             raise RequestError(f"device is '{device}' for {self.size} processes, allowed cpu; start one process")
 
-    def wrapped(self, module: nn.Module) -> nn.Module:
-        """The module; its gradients are means over the processes."""
-        if self.size == 1:
-            return module
-        with self.noticing():
-            # Which heads take part differs by configuration.
-            return nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
+    def mean(self, parameters: Sequence[nn.Parameter], values: Tensor) -> Tensor:
+        """Let gradients be their means over the processes, and return those of some values.
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Means over the processes."""
-        if self.size > 1:
-            with self.noticing():
-                dist.all_reduce(values)
-            values = values / self.size
-        return values
+        All of it goes in one message, whose latency is what an update of a small model pays. A gradient that no process
+        has stays None.
+
+        Args:
+            parameters: whose gradients are averaged, the same everywhere.
+            values: (n,).
+
+        Returns:
+            (n,).
+        """
+        if self.size == 1:
+            return values
+        had = values.new_tensor([float(p.grad is not None) for p in parameters])
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([values, had, *(grad.ravel() for grad in grads)])
+        with self.noticing():
+            dist.all_reduce(flat)
+        values, had, means = flat.split([len(values), len(had), len(flat) - len(values) - len(had)])
+        means = means / self.size
+        for p, some, mean in zip(parameters, had.tolist(), means.split([p.numel() for p in parameters]), strict=True):
+            p.grad = mean.view_as(p) if some else None
+        return values / self.size
 
     def gather(self, values: Tensor) -> list[Tensor]:
         """The values of all processes, in their order; of the same shape everywhere."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.buffer import ReplayBuffer, RewardFn, shares
 from ..models.dynamics import DynamicsModel, Unroll
@@ -110,48 +111,6 @@ class Subject:
         return weight
 
 
-Terms = tuple[Tensor, Tensor, dict[str, Tensor]]
-"""The loss of the dynamics, that of policy and value (0 without), and their terms, detached."""
-
-
-class Losses(nn.Module):
-    """All losses of a model as one module, whose forward pass torch can watch.
-
-    Args:
-        models: with everything that is trained: one, or the views of one for each environment.
-        config: settings.
-        obs_weights: for each of them the weight of each observed number (n_obs,).
-        team: the processes that share a batch.
-    """
-
-    def __init__(
-        self, models: Sequence[DynamicsModel], config: UpdateConfig, obs_weights: Sequence[Tensor], team: Team
-    ) -> None:
-        super().__init__()
-        self.models, self.config, self.obs_weights, self.team = tuple(models), config, obs_weights, team
-        self.watched = nn.ModuleList(models)
-
-    def forward(self, batches: Sequence[SequenceBatch], how: Unroll, generator: torch.Generator) -> Terms:
-        """The losses of one batch for each model; their means where there are several."""
-        parts = [self._of(i, batch, how, generator) for i, batch in enumerate(batches)]
-        if len(parts) == 1:
-            return parts[0]
-        losses, acting, terms = zip(*parts, strict=True)
-        means = {name: torch.stack([some[name] for some in terms]).mean() for name in terms[0]}
-        return torch.stack(losses).mean(), torch.stack(acting).mean(), means
-
-    def _of(self, i: int, batch: SequenceBatch, how: Unroll, generator: torch.Generator) -> Terms:
-        c, model = self.config, self.models[i]
-        unrolled = model.unroll(batch, how, generator)
-        loss, terms = world_model_loss(
-            model, batch, c.loss, self.obs_weights[i], how, generator, unrolled, self.team.mean
-        )
-        if model.actor_critic is None:
-            return loss, torch.zeros_like(loss), terms
-        acting, more = actor_critic_loss(model, model.actor_critic, batch, unrolled.h, c.actor_critic, generator)
-        return loss, acting, terms | more
-
-
 class WorldModelTrainer:
     """Owns the optimiser and its schedule.
 
@@ -167,6 +126,7 @@ class WorldModelTrainer:
         others: further environments whose views of the same model are trained with it.
 
     Attributes:
+        obs_weights: for each environment the weight of each observed number (n_obs,).
         updates: done so far.
         refused: file for the batch that an update fails on; None keeps none.
         old: episodes that a fine-tuned model knew, a share of each batch; None has none.
@@ -192,7 +152,7 @@ class WorldModelTrainer:
         self.refused: Path | None = None
         self.old: ReplayBuffer | None = None
         self.anchor: Anchor | None = None
-        self.obs_weight = Subject(model, position).obs_weight(config)
+        self.obs_weights = [subject.obs_weight(config) for subject in (Subject(model, position), *others)]
         acting = [] if model.actor_critic is None else list(model.actor_critic.parameters())
         self.acting = [p for p in acting if p.requires_grad]
         apart = {id(p) for p in acting}
@@ -204,7 +164,6 @@ class WorldModelTrainer:
         if self.acting:
             groups.append({"params": self.acting, "weight_decay": 0.0, "lr": config.actor_critic.learning_rate})
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
-        self._losses: nn.Module | None = None
 
     def fit_normalizers(self, buffer: ReplayBuffer) -> None:
         """Take the scaling of observations, their changes and goals from the data of a single environment."""
@@ -230,6 +189,22 @@ class WorldModelTrainer:
         old = self.old.sample(again, *rest)
         return old if again == size else joined(buffer.sample(size - again, *rest), old)
 
+    def _losses(
+        self, how: Unroll, model: DynamicsModel, obs_weight: Tensor, batch: SequenceBatch, there: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        # All that is learned from one batch, and its terms; "loss", that of the dynamics, comes first.
+        unrolled = model.unroll(batch, how, self.generator)
+        loss, terms = world_model_loss(
+            model, batch, self.config.loss, obs_weight, how, self.generator, unrolled, there.to(model.device)
+        )
+        terms = {"loss": loss.detach(), **terms}
+        if model.actor_critic is None:
+            return loss, terms
+        acting, more = actor_critic_loss(
+            model, model.actor_critic, batch, unrolled.h, self.config.actor_critic, self.generator
+        )
+        return loss + acting, terms | more  # neither has a gradient in what the other trains
+
     def update(self, *buffers: ReplayBuffer) -> dict[str, float]:
         """One gradient step on a fresh batch.
 
@@ -250,18 +225,18 @@ class WorldModelTrainer:
             self._draw(buffer, length, size, reward_fn)
             for buffer, size, reward_fn in zip(buffers, sizes, rewards, strict=True)
         ]
+        there = [batch.mask.sum(0) / self.team.size for batch in drawn]
         if self.team.size > 1:  # the same batch everywhere
             drawn = [batch.part(self.team.part(len(batch.action))) for batch in drawn]
         batches = [batch.to(self.model.device) for batch in drawn]
+        models = (self.model, *(other.model for other in self.others))
         how = Unroll(c.observe_prob, chunk)
-        if self._losses is None:
-            models = [self.model, *(other.model for other in self.others)]
-            weights = [self.obs_weight, *(other.obs_weight(c) for other in self.others)]
-            self._losses = self.team.wrapped(Losses(models, c, weights, self.team))
         self.optimizer.zero_grad(set_to_none=True)
-        with self.team.noticing():
-            loss, acting, terms = self._losses(batches, how, self.generator)
-            (loss + acting).backward()  # neither has a gradient in what the other trains
+        losses, terms = zip(*map(partial(self._losses, how), models, self.obs_weights, batches, there), strict=True)
+        torch.stack(losses).mean().backward()
+        found = torch.stack([torch.stack([some[name] for some in terms]).mean() for name in terms[0]])
+        numbers = self.team.mean([*self.dynamics, *self.acting], found)
+        loss = numbers[0]
         norm = torch.nn.utils.clip_grad_norm_(self.dynamics, c.grad_clip)
         actor_critic = self.model.actor_critic
         if actor_critic is not None:
@@ -272,7 +247,7 @@ class WorldModelTrainer:
                     save_batch(self.refused.with_suffix(f".{i}.npz") if i else self.refused, batch)
             kept = "" if self.refused is None else f" in {self.refused}"
             raise TrainingError(
-                f"update {self.updates}: loss {float(loss.detach()):g}, gradient norm {float(norm):g}, allowed finite; "
+                f"update {self.updates}: loss {float(loss):g}, gradient norm {float(norm):g}, allowed finite; "
                 f"lower train.update.learning_rate or look at the batch{kept}"
             )
         rate = self.learning_rate()
@@ -284,8 +259,7 @@ class WorldModelTrainer:
         if actor_critic is not None:
             actor_critic.follow(c.actor_critic.target_rate)
         self.updates += 1
-        numbers = self.team.mean(torch.stack([loss.detach(), *terms.values()])).cpu()
-        values = {name: float(number) for name, number in zip(("loss", *terms), numbers, strict=True)}
+        values = {name: float(number) for name, number in zip(terms[0], numbers.cpu(), strict=True)}
         return {**values, "grad_norm": float(norm), "learning_rate": rate}
 
 

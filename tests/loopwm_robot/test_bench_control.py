@@ -424,9 +424,12 @@ def test_tasks_stand_beside_td_mpc2_and_the_worst_seed_counts(runner: Runner, mo
 
 def test_data_parallel_speed_is_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
-    rows: list[Row] = [{"processes": n, "updates a second": rate} for n, rate in ((1, 10.0), (2, 17.0), (4, 12.0))]
-    assert [(claim.value, claim.met) for claim in ddp.ddp_claims(rows)] == [(0.85, True), (0.6, False)]
-    assert ddp.ddp_claims(rows[1:]) == []
+    rates = ((64, 1, 10.0), (64, 2, 17.0), (64, 4, 12.0), (32, 1, 5.0), (32, 2, 7.0), (32, 1, 5.0), (32, 2, 6.0))
+    rows: list[Row] = [{"batch": batch, "processes": n, "updates a second": rate} for batch, n, rate in rates]
+    found = ddp.ddp_claims(rows)
+    assert [(round(claim.value, 6), claim.met) for claim in found] == [(0.65, False), (0.85, True), (0.6, False)]
+    assert found[0].spread == pytest.approx(0.1) and found[0].claim.startswith("batches of 32 sequences: ")
+    assert ddp.ddp_claims(rows[1:3]) == []
 
 
 @pytest.mark.slow

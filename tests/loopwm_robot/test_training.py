@@ -142,7 +142,7 @@ def test_shown_observations_lower_the_error_of_a_filtering_model():
 
 def test_position_weight_scales_its_columns():
     trainer, buffer = make_trainer(), recorded(5)
-    assert trainer.obs_weight.tolist() == [6.0, 6.0, 1.0]
+    assert trainer.obs_weights[0].tolist() == [6.0, 6.0, 1.0]
     batch = buffer.sample(16, 2, np.random.default_rng(0))
 
     def obs_loss(weight):

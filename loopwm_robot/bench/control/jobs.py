@@ -90,8 +90,12 @@ def metaworld_jobs(config: ControlBench, peers: list[str], runners: Runners) -> 
 
 
 def ddp_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[Job]:
-    """A training for each number of processes."""
-    return [job("ddp", f"{n}_processes", ("seeds",), ddp.timed, config, n, runners) for n in config.processes]
+    """For each seed and size of a batch a training by each number of processes."""
+    found = []
+    for seed, batch, n in product(config.seeds, ddp.BATCHES, config.processes):
+        name = f"batch{batch}_{n}_processes_seed{seed}"
+        found.append(job("ddp", name, (), ddp.timed, config, n, batch, seed, runners))
+    return found
 
 
 def collector_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[Job]:

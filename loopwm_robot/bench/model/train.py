@@ -168,7 +168,7 @@ def fit(model: DynamicsModel, job: Job, dataset: Dataset) -> tuple[dict[str, flo
     if job.variant.model.kind == "loopwm" and job.variant.model.form != "step_consistent":
         rng = np.random.default_rng([job.seed, 2])
         assert isinstance(model, LoopWM)
-        found |= fit_exit_gate(model, buffer, GateConfig(updates=job.gate_updates), trainer.obs_weight, rng)
+        found |= fit_exit_gate(model, buffer, GateConfig(updates=job.gate_updates), trainer.obs_weights[0], rng)
     model.eval()
     return found, spent
 
