@@ -19,7 +19,18 @@ from point_env import PointEnv
 from envs.ranges_file import read_ranges
 from loopwm_robot.bench import control, shelf, subruns
 from loopwm_robot.bench.common import Row
-from loopwm_robot.bench.control import collectors, ddp, judge, metaworld, ours, published, race, tasks, transfer
+from loopwm_robot.bench.control import (
+    collectors,
+    ddp,
+    judge,
+    metaworld,
+    ours,
+    published,
+    race,
+    tasks,
+    together,
+    transfer,
+)
 from loopwm_robot.bench.control import settings as settings_of_runs
 from loopwm_robot.bench.control.config import ControlBench
 from loopwm_robot.bench.control.curve import Curve, Point
@@ -131,7 +142,9 @@ def runner(clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run
     """Trains nothing; a controller is as good as its round."""
 
     def load(path: Path, device: Any = None) -> Any:
-        return SimpleNamespace(info=json.loads(path.read_text()), parameters=7)
+        loaded = SimpleNamespace(info=json.loads(path.read_text()), parameters=7)
+        loaded.at = lambda spaces, file: loaded
+        return loaded
 
     def score(checkpoint: Any, env: EnvConfig, planner: Any, goals: int, seed: int, target: Any = None) -> Score:
         n = checkpoint.info["rounds"]
@@ -139,7 +152,7 @@ def runner(clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(settings_of_runs, "load_checkpoint", load)
-    for module in (ours, tasks, transfer, metaworld):
+    for module in (ours, tasks, transfer, metaworld, together):
         monkeypatch.setattr(module, "agent_score", score)
     monkeypatch.setattr(shelf, "busy_cores", lambda span: 0.0)
     return Runner(clock)
@@ -422,6 +435,22 @@ def test_tasks_stand_beside_td_mpc2_and_the_worst_seed_counts(runner: Runner, mo
     assert claim.claim == "panda_peg_insert: success, worst of 2 seed(s)" and claim.value == 1.0 and claim.met
 
 
+def test_one_model_for_all_stands_beside_one_for_each(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "ENVS", ("point",))
+    config = settings(parts=("together",), seeds=(0, 1))
+    found = control.run(config, runners(runner))
+    rows = [row for row in found.rows if row["table"] == together.TABLE]
+    shared = [row for row in rows if row["model"] == together.ONE]
+    assert [row["seed"] for row in shared] == [0, 1] and len(rows) == 4
+    assert "env=point" in runner.calls[0] and "envs=[point]" in runner.calls[1] and together.NOTE in found.notes
+    (claim,) = found.claims
+    assert claim.value == 0.0 and claim.met and "one model for 1 environments" in claim.claim
+    shared[0]["success"], shared[1]["success"] = 0.9, 0.98
+    (claim,) = together.together_claims(rows)
+    assert claim.value == pytest.approx(10.0) and not claim.met
+    assert together.together_claims(rows[:1]) == []
+
+
 def test_data_parallel_speed_is_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
     rates = ((64, 1, 10.0), (64, 2, 17.0), (64, 4, 12.0), (32, 1, 5.0), (32, 2, 7.0), (32, 1, 5.0), (32, 2, 6.0))
@@ -457,6 +486,8 @@ def test_trainings_can_be_composed_and_are_about_the_environments_that_others_ge
         assert config.env == one.env
         value = config.model.actor_critic
         assert not value.enabled or value.discount == config.planner.discount
+    every = compose("train", [*together.SETTINGS, f"envs=[{','.join(together.ENVS)}]"], TrainCommand)
+    assert len(every.envs) == len(together.ENVS) == 12
     for name, env in tasks.ENVS.items():
         assert compose("train", [*tasks.SETTINGS, f"env={name}"], TrainCommand).env == env
     for name in published.METAWORLD:

@@ -11,7 +11,7 @@ from ...schema import plain
 from ..common import Claim, Figure, Findings, Row
 from ..shelf import Measured, Shelf, origin_rows
 from ..subruns import run_processes, run_watched
-from . import collectors, ddp, metaworld, race, tasks, transfer
+from . import collectors, ddp, metaworld, race, tasks, together, transfer
 from .config import ControlBench
 from .jobs import PARTS, Job
 from .plots import draw_curves, draw_transfer
@@ -93,7 +93,7 @@ def summaries(rows: list[Row]) -> list[Row]:
 def claims(rows: list[Row]) -> list[Claim]:
     """All that can be said from what was measured."""
     made = race.race_claims(of(rows, race.TABLE)) + metaworld.metaworld_claims(of(rows, metaworld.RUNS))
-    made += tasks.task_claims(of(rows, tasks.TABLE))
+    made += tasks.task_claims(of(rows, tasks.TABLE)) + together.together_claims(of(rows, together.TABLE))
     made += transfer.transfer_claims(of(rows, transfer.ARMS), of(rows, transfer.TUNED))
     return made + ddp.ddp_claims(of(rows, ddp.TABLE)) + collectors.collector_claims(of(rows, collectors.TABLE))
 
@@ -116,6 +116,7 @@ def notes(config: ControlBench, rows: list[Row]) -> list[str]:
     told = race.notes(config) if race.TABLE in tables else []
     told += [transfer.note(config)] if transfer.ARMS in tables else []
     told += [tasks.NOTE] if tasks.TABLE in tables else []
+    told += [together.NOTE] if together.TABLE in tables else []
     told += metaworld.notes(config, of(rows, metaworld.RUNS)) if metaworld.RUNS in tables else []
     told += [collectors.NOTE] if collectors.TABLE in tables else []
     if config.experiment:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .published import METAWORLD
 from .races import PEERS, RACES
 
-PARTS = ("race", "transfer", "tasks", "metaworld", "ddp", "collectors")
+PARTS = ("race", "transfer", "tasks", "together", "metaworld", "ddp", "collectors")
 TASKS = ("panda_pick_and_place", "panda_peg_insert")
 
 
@@ -17,8 +17,8 @@ class ControlBench:
     """Settings.
 
     Attributes:
-        parts: what to measure: race, transfer, tasks, metaworld, ddp, collectors. Others stand on the page as they were
-            measured.
+        parts: what to measure: race, transfer, tasks, together, metaworld, ddp, collectors. Others stand on the page as
+            they were measured.
         seeds: of the trainings, one or more different ones, each at least 0.
         threads: of torch, for everybody, at least 1.
         device: that everybody trains on: cpu, cuda or auto.
@@ -28,7 +28,7 @@ class ControlBench:
             reached [s].
         races: tasks of the race.
         peers: who races besides ours: sac (Stable-Baselines3, with hindsight where there are goals) and tdmpc2.
-        goals: evaluation goals that a controller is measured on in the race, at least 1.
+        goals: evaluation goals that a controller is measured on in the parts race and together, at least 1.
         first_s, spacing: a peer is measured after so many seconds and then whenever its time has grown by this factor
             [s, 1], above 0 and above 1. Ours is measured after each round.
         her_reward: of the goal tasks for sac: sparse, as hindsight was made for, or dense, as all others have it.

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from ..common import Row
-from . import collectors, ddp, metaworld, race, tasks, transfer
+from . import collectors, ddp, metaworld, race, tasks, together, transfer
 from .config import ControlBench
 from .race import Runners
 from .races import OURS, TDMPC2
@@ -76,6 +76,17 @@ def task_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[
     return found
 
 
+def together_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[Job]:
+    """For each seed a training of each environment, and one of all."""
+    found = []
+    for seed in config.seeds:
+        for env in together.ENVS:
+            name = f"{env}_seed{seed}"
+            found.append(job("together", name, ("goals",), together.one_for_each, config, env, seed, runners))
+        found.append(job("together", f"all_seed{seed}", ("goals",), together.one_for_all, config, seed, runners))
+    return found
+
+
 def metaworld_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[Job]:
     """For each task and seed a training for each budget, and one of TD-MPC2 where it is there."""
     found = []
@@ -108,6 +119,7 @@ PARTS: dict[str, Callable[[ControlBench, list[str], Runners], list[Job]]] = {
     "race": race_jobs,
     "transfer": transfer_jobs,
     "tasks": task_jobs,
+    "together": together_jobs,
     "metaworld": metaworld_jobs,
     "ddp": ddp_jobs,
     "collectors": collector_jobs,
