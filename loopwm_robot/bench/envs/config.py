@@ -29,7 +29,7 @@ class EnvsBench:
     arms: tuple[str, ...] = ("fr3", "panda", "so101", "ur5e", "xarm7")
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 3000
-    num_envs: tuple[int, ...] = (64, 256)
+    num_envs: tuple[int, ...] = (256, 64)
     batch_steps: int = 64
     determinism_steps: int = 120
     stability_steps: int = 3000
