@@ -292,6 +292,35 @@ def test_finished_units_are_used_again_by_the_same_code_with_the_same_settings(
         kept.all("rate")
 
 
+def test_an_archive_carries_finished_units_to_another_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def make() -> shelf.Measured:
+        made.append("")
+        return [{"table": "t", "n": len(made)}], [Claim("c", 1.0, 2.0, "lower")], ["note"]
+
+    monkeypatch.setattr(shelf, "busy_cores", lambda span: 0.0)
+    monkeypatch.setattr(shelf, "commit", lambda: "one")
+    monkeypatch.setattr(shelf, "cpu_model", lambda: "this")
+    archive = tmp_path / "units.jsonl"
+    before = shelf.Shelf(tmp_path / "a").measure("rate", "a", {}, make)
+    here = shelf.Shelf(tmp_path / "a", archive=str(archive))
+    assert here.measure("rate", "a", {}, make) == before and here.measure("depth", "b", {}, make).rows[0]["n"] == 2
+    there = shelf.Shelf(tmp_path / "b", archive=str(archive))
+    assert there.all("rate") == [before] and [unit.name for unit in there.all("depth")] == ["b"]
+    assert there.measure("rate", "a", {}, make) == before and not (tmp_path / "b").exists() and len(made) == 2
+    monkeypatch.setattr(shelf, "commit", lambda: "two")
+    there = shelf.Shelf(tmp_path / "b", archive=str(archive))
+    assert there.measure("depth", "b", {}, make, any_commit=True).commit == "one" and len(made) == 2
+    assert there.measure("rate", "a", {}, make).commit == "two" and len(made) == 3
+    (again,) = shelf.Shelf(tmp_path / "c", archive=str(archive)).all("rate")
+    assert (again.commit, again.processor) == ("two", "this") and len(archive.read_text().splitlines()) == 2
+    assert shelf.origin_rows([again])[0]["processor"] == "this"
+    archive.write_text(archive.read_text() + "{}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 3 of .*units.jsonl is not what the benchmark wrote .* remove it"):
+        shelf.Shelf(tmp_path / "d", archive=str(archive))
+
+
 def test_without_a_checkout_tdmpc2_is_left_out_with_a_note() -> None:
     rows, claims, (note,) = tdmpc2.side_by_side(PlanningBench())
     assert not rows and not claims and "give tdmpc2=PATH" in note

@@ -59,7 +59,7 @@ def run(config: ControlBench, runners: Runners | None = None) -> Findings:
         BenchmarkError: a run failed.
     """
     runners = runners or Runners(run_watched, race.run_peer, run_processes)
-    shelf = Shelf(Path(config.runs).expanduser() / "parts", any_commit=True)
+    shelf = Shelf(Path(config.runs).expanduser() / "parts", any_commit=True, archive=config.archive)
     peers, absent = race.available(config)
     jobs = [job for part in config.parts for job in PARTS[part](config, peers, runners)]
     with progress("bench control", len(jobs)) as bar:

@@ -50,6 +50,7 @@ class ControlBench:
         collectors: on Ray in the part collectors, ascending; 0 is the learner's own process.
         collected: episodes that each of them makes there, at least 1.
         runs: folder of the run folders; finished runs in it are used again, interrupted ones of ours go on.
+        archive: file with finished units of other checkouts (shelf.py), used and added to; empty keeps none.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -84,6 +85,7 @@ class ControlBench:
     collectors: tuple[int, ...] = (0, 1, 2)
     collected: int = 20
     runs: str = "runs/bench_control"
+    archive: str = ""
 
     def __post_init__(self) -> None:
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):

@@ -45,7 +45,7 @@ QUICK: dict[str, Any] = {
 
 def run(config: EnvsBench) -> Findings:
     """Measure the parts that are asked for; the page has all that were ever measured in this folder of runs."""
-    shelf = Shelf(Path(config.runs).expanduser() / "parts")
+    shelf = Shelf(Path(config.runs).expanduser() / "parts", archive=config.archive)
     ids = our_ids(config.arms)
     total = {
         "speed": 2 * len(config.seeds) + sum(4 * len(config.num_envs) + 2 * len(rates_for(task)[1:]) for task in TASKS),

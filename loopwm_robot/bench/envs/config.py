@@ -23,6 +23,7 @@ class EnvsBench:
         episodes: solved by the scripts, of every arm x task, at least 1.
         frames: pictures in a repeat, at least 1.
         runs: folder of what was measured; a part that the same code measured with the same settings is taken from it.
+        archive: file with finished units of other checkouts (shelf.py), used and added to; empty keeps none.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -36,6 +37,7 @@ class EnvsBench:
     episodes: int = 100
     frames: int = 200
     runs: str = "runs/bench_envs"
+    archive: str = ""
 
     def __post_init__(self) -> None:
         for part in self.parts:

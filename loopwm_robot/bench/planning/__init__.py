@@ -56,17 +56,20 @@ QUICK: dict[str, Any] = {
     "runs": "runs/bench_planning_quick",
 }
 
+TRAINED = ("rate", "depth")
+"""Parts whose units take hours together: what other code measured counts."""
 AT = 512  # candidates of the claims on time
 
 
 def run(config: PlanningBench) -> Findings:
     """Measure the parts that are asked for; the page has all that were ever measured in this folder of runs."""
-    shelf = Shelf(Path(config.runs).expanduser() / "parts")
+    shelf = Shelf(Path(config.runs).expanduser() / "parts", archive=config.archive)
     found, versions = available()
     jobs = [job for part in config.parts for job in jobs_of(part, config, found, versions)]
     with torch_threads(config.threads), progress("planning", len(jobs)) as bar:
         for part, name, uses, make in jobs:
-            shelf.measure(part, name, {key: plain(getattr(config, key)) for key in ("threads", *uses)}, make)
+            settings = {key: plain(getattr(config, key)) for key in ("threads", *uses)}
+            shelf.measure(part, name, settings, make, any_commit=part in TRAINED)
             bar.advance()
     units = {part: shelf.all(part) for part in PARTS}
     rows = {part: [row for unit in units[part] for row in unit.rows] for part in PARTS}

@@ -39,6 +39,7 @@ class PlanningBench:
         tdmpc2: checkout of github.com/nicklashansen/tdmpc2; empty leaves the comparison out.
         start_s: time that TD-MPC2 may take to start, compilation included [s], above 0.
         runs: folder of what is finished, trained models among it; it is used again, and interrupted trainings go on.
+        archive: file with finished units of other checkouts (shelf.py), used and added to; empty keeps none.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -65,6 +66,7 @@ class PlanningBench:
     tdmpc2: str = ""
     start_s: float = 300.0
     runs: str = "runs/bench_planning"
+    archive: str = ""
 
     def __post_init__(self) -> None:
         for part in self.parts:
