@@ -58,8 +58,8 @@ class Shelf:
     Args:
         folder: is made when the first unit is finished.
         any_commit: units that other code measured are not measured again either.
-        archive: file of further units, to which those of the folder are added; empty is none. What the folder has as
-            well counts from there.
+        archive: file of further units, to which those that are asked for are added; empty is none. On the page the
+            folder's count, where it has them as well.
     """
 
     def __init__(self, folder: Path, any_commit: bool = False, archive: str = "") -> None:
@@ -79,9 +79,16 @@ class Shelf:
         """
         settings = json.loads(json.dumps(settings))
         file = self.folder / f"{part}{'_' if name else ''}{name}.json"
-        unit = self._read(file) if file.is_file() else self._archived().get((part, name))
-        usable = unit is not None and unit.settings == settings
-        if unit is None or not (usable and (any_commit or self.any_commit or unit.commit == self.commit)):
+        there = [self._read(file) if file.is_file() else None, self._archived().get((part, name))]
+        usable = [
+            unit
+            for unit in there
+            if unit is not None
+            and unit.settings == settings
+            and (any_commit or self.any_commit or unit.commit == self.commit)
+        ]
+        unit = max(usable, key=lambda unit: unit.date, default=None)  # the folder's, where both are of one day
+        if unit is None:
             busy, begun = busy_cores(0.2), time.perf_counter()
             rows, claims, notes = make()
             minutes = (time.perf_counter() - begun) / 60
@@ -104,8 +111,8 @@ class Shelf:
     def _archived(self) -> dict[tuple[str, str], Unit]:
         if self.archive is None or not self.archive.is_file():
             return {}
-        lines = self.archive.read_text(encoding="utf-8").splitlines()
-        units = [self._unit(line, f"line {n} of {self.archive}") for n, line in enumerate(lines, 1)]
+        lines = self.archive.read_text(encoding="utf-8").split("\n")
+        units = [self._unit(line, f"line {n} of {self.archive}") for n, line in enumerate(lines, 1) if line]
         return {(unit.part, unit.name): unit for unit in units}
 
     def _read(self, file: Path) -> Unit:

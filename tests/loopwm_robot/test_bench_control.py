@@ -32,7 +32,7 @@ from loopwm_robot.bench.control import (
     transfer,
 )
 from loopwm_robot.bench.control import settings as settings_of_runs
-from loopwm_robot.bench.control.config import ControlBench
+from loopwm_robot.bench.control.config import TOGETHER, ControlBench
 from loopwm_robot.bench.control.curve import Curve, Point
 from loopwm_robot.bench.control.races import NEAR, RACES
 from loopwm_robot.bench.control.target import PolicyActor, Score, Target, measure
@@ -43,15 +43,16 @@ from loopwm_robot.config import EnvConfig, TrainCommand
 from loopwm_robot.errors import RequestError
 from loopwm_robot.schema import plain
 
-POINT = EnvConfig("Test/Point-v0", "", "")
+POINT, OTHER = EnvConfig("Test/Point-v0", "", ""), EnvConfig("Test/OtherPoint-v0", "", "")
 SUCCESS = Target()
 
 
 @pytest.fixture(autouse=True)
 def point() -> None:
     """A task that takes no simulator."""
-    if POINT.id not in gym.registry:
-        gym.register(POINT.id, "point_env:PointEnv", max_episode_steps=10, kwargs={"steps": 10})
+    for config in (POINT, OTHER):
+        if config.id not in gym.registry:
+            gym.register(config.id, "point_env:PointEnv", max_episode_steps=10, kwargs={"steps": 10})
 
 
 class Still:
@@ -119,7 +120,8 @@ class Runner:
         keys = dict(text.split("=", 1) for text in arguments[1:])
         folder = Path(keys.get("out") or keys["resume"])
         (folder / "training").mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(plain(TrainCommand(seed=3, env=POINT))))
+        several = (POINT, OTHER) if "envs" in keys else ()
+        (folder / "config.yaml").write_text(yaml.safe_dump(plain(TrainCommand(seed=3, env=POINT, envs=several))))
         last = folder / "training" / "last.safetensors"
         for n in range(self.starts + 1, self.rounds + 1):
             self.clock.now += 9.0
@@ -436,36 +438,36 @@ def test_tasks_stand_beside_td_mpc2_and_the_worst_seed_counts(runner: Runner, mo
 
 
 def test_one_model_for_all_stands_beside_one_for_each(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "ENVS", ("point",))
-    config = settings(parts=("together",), seeds=(0, 1))
+    config = settings(parts=("together",), seeds=(0, 1), together=("panda_reach", "ur5e_reach"))
     found = control.run(config, runners(runner))
     rows = [row for row in found.rows if row["table"] == together.TABLE]
     shared = [row for row in rows if row["model"] == together.ONE]
-    assert [row["seed"] for row in shared] == [0, 1] and len(rows) == 4
-    assert "env=point" in runner.calls[0] and "envs=[point]" in runner.calls[1] and together.NOTE in found.notes
+    assert [row["seed"] for row in shared] == [0, 0, 1, 1] and len(rows) == 8 and together.NOTE in found.notes
+    assert "env=panda_reach" in runner.calls[0] and "envs=[panda_reach,ur5e_reach]" in runner.calls[2]
     (claim,) = found.claims
-    assert claim.value == 0.0 and claim.met and "one model for 1 environments" in claim.claim
-    shared[0]["success"], shared[1]["success"] = 0.9, 0.98
+    assert claim.value == 0.0 and claim.met and "one model for 2 environments" in claim.claim
+    shared[0]["success"], shared[2]["success"] = 0.8, 0.98
     (claim,) = together.together_claims(rows)
     assert claim.value == pytest.approx(10.0) and not claim.met
-    assert together.together_claims(rows[:1]) == []
+    assert together.together_claims(shared) == []
 
 
 def test_data_parallel_speed_is_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
-    rates = ((64, 1, 10.0), (64, 2, 17.0), (64, 4, 12.0), (32, 1, 5.0), (32, 2, 7.0), (32, 1, 5.0), (32, 2, 6.0))
-    rows: list[Row] = [{"batch": batch, "processes": n, "updates a second": rate} for batch, n, rate in rates]
+    rates = ((64, 0, 1, 10.0), (64, 0, 2, 17.0), (64, 0, 4, 12.0), (32, 0, 1, 5.0), (32, 1, 2, 6.0), (32, 0, 2, 7.0))
+    rows: list[Row] = [
+        {"batch": batch, "seed": seed, "processes": n, "cores": 2, "updates a second": rate}
+        for batch, seed, n, rate in (*rates, (32, 1, 1, 5.0), (32, 2, 2, 1.0))  # the last one has none to compare with
+    ]
     found = ddp.ddp_claims(rows)
     assert [(round(claim.value, 6), claim.met) for claim in found] == [(0.65, False), (0.85, True), (0.6, False)]
     assert found[0].spread == pytest.approx(0.1) and found[0].claim.startswith("batches of 32 sequences: ")
-    assert ddp.ddp_claims(rows[1:3]) == []
+    assert ddp.ddp_claims([*rows[1:3], {"processes": 2, "cores": 2, "updates a second": 1.0}]) == []
 
 
 @pytest.mark.slow
 def test_collectors_are_counted_over_what_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ddp, "usable_cores", lambda: 2)
     rates = ((0, 1.7), (1, 1.6), (2, 2.88), (4, 1.6))
-    rows: list[Row] = [{"collectors": n, "episodes a second": rate} for n, rate in rates]
+    rows: list[Row] = [{"collectors": n, "cores": 2, "episodes a second": rate} for n, rate in rates]
     assert [(claim.value, claim.met) for claim in collectors.collector_claims(rows)] == [
         (pytest.approx(0.9), True),
         (0.5, False),
@@ -486,8 +488,8 @@ def test_trainings_can_be_composed_and_are_about_the_environments_that_others_ge
         assert config.env == one.env
         value = config.model.actor_critic
         assert not value.enabled or value.discount == config.planner.discount
-    every = compose("train", [*together.SETTINGS, f"envs=[{','.join(together.ENVS)}]"], TrainCommand)
-    assert len(every.envs) == len(together.ENVS) == 12
+    every = compose("train", [*together.SETTINGS, f"envs=[{','.join(TOGETHER)}]"], TrainCommand)
+    assert len(every.envs) == len(TOGETHER) == 12
     for name, env in tasks.ENVS.items():
         assert compose("train", [*tasks.SETTINGS, f"env={name}"], TrainCommand).env == env
     for name in published.METAWORLD:

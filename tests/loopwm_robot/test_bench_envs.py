@@ -100,7 +100,7 @@ def test_on_two_cores_others_have_two_processes(alone: None, monkeypatch: pytest
     assert notes[0].startswith("NoSuchEnv-v0 of numpy was left out on 2 cores: ")
     many = {("Reach", "joint_delta", "2", "20", "64"): [3 * rate for rate in theirs]}
     (claim, *_) = bench.speed_claims({}, rates, many, {("Reach", "joint_delta", "2", "20", "64"): [0.9]})
-    assert claim.claim.startswith("Reach, two cores, many at once") and claim.value == pytest.approx(3.0)
+    assert claim.claim.startswith("Reach, two cores, 64 at once") and claim.value == pytest.approx(3.0)
     monkeypatch.setattr(pairs, "usable_cores", lambda: 1)
     assert pairs.pair_rates(EnvsBench(), lambda: None) == ({}, [])
 

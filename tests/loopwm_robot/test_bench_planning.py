@@ -313,6 +313,11 @@ def test_an_archive_carries_finished_units_to_another_checkout(tmp_path: Path, m
     there = shelf.Shelf(tmp_path / "b", archive=str(archive))
     assert there.measure("depth", "b", {}, make, any_commit=True).commit == "one" and len(made) == 2
     assert there.measure("rate", "a", {}, make).commit == "two" and len(made) == 3
+    old = shelf.Shelf(tmp_path / "a", archive=str(archive))
+    assert old.measure("depth", "b", {"episodes": 2}, make, any_commit=True).rows[0]["n"] == 4
+    there.measure("depth", "b", {}, make, any_commit=True)
+    assert len(made) == 5  # the archive has other settings by now
+    assert old.measure("depth", "b", {}, make, any_commit=True).rows[0]["n"] == 5  # not the one that its folder has
     (again,) = shelf.Shelf(tmp_path / "c", archive=str(archive)).all("rate")
     assert (again.commit, again.processor) == ("two", "this") and len(archive.read_text().splitlines()) == 2
     assert shelf.origin_rows([again])[0]["processor"] == "this"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +21,7 @@ from loopwm_robot.data.buffer import shares
 from loopwm_robot.data.datasets import read_dataset
 from loopwm_robot.errors import RequestError
 from loopwm_robot.hub.package import make_package, verify
+from loopwm_robot.models.dynamics import DynamicsModel, Unroll
 from loopwm_robot.models.latent_mlp import LatentMLPConfig
 from loopwm_robot.schema import plain
 from loopwm_robot.tracking import tag
@@ -95,14 +97,18 @@ def test_every_batch_has_equal_shares_and_no_sequence_of_two_environments(tmp_pa
     for arena in run.arenas:
         run._begin(arena)
     run.shared.fit_normalizers([(torch.randn(9, n), torch.randn(9, n), torch.zeros(1, n - 1)) for n in (3, 4)])
-    seen: list[tuple[SequenceBatch, ...]] = []
-    run.trainer.update(*(arena.buffer for arena in run.arenas))
+    seen: list[SequenceBatch] = []
     losses = run.trainer._losses
-    forward = losses.forward
-    object.__setattr__(losses, "forward", lambda batches, *rest: seen.append(tuple(batches)) or forward(batches, *rest))
+
+    def noted(how: Unroll, model: DynamicsModel, weight: torch.Tensor, batch: SequenceBatch, *rest: Any) -> Any:
+        seen.append(batch)
+        return losses(how, model, weight, batch, *rest)
+
+    run.trainer._losses = noted  # type: ignore[method-assign]
     for _ in range(3):
         run.trainer.update(*(arena.buffer for arena in run.arenas))
-    for batches in seen:
+    assert len(seen) == 6
+    for batches in zip(seen[0::2], seen[1::2], strict=True):
         assert [len(batch.action) for batch in batches] == [17, 16]
         for batch, arena in zip(batches, run.arenas, strict=True):
             known = {row.tobytes() for row in arena.buffer.observations}

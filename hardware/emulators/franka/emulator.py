@@ -23,7 +23,7 @@ from .gripper import Gripper
 from .motion import DT
 from .service import Link, Service
 
-_MAX_LAG_S, _STREAMED_LAG_S = 0.25, 0.02
+_MAX_LAG_S, _STREAMED_LAG_S = 0.25, 0.01
 _BOOT_S = 0.5
 _GRIPPER_EVERY = 20  # cycles
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from .published import METAWORLD
@@ -10,6 +11,10 @@ from .races import PEERS, RACES
 
 PARTS = ("race", "transfer", "tasks", "together", "metaworld", "ddp", "collectors")
 TASKS = ("panda_pick_and_place", "panda_peg_insert")
+TOGETHER = tuple(
+    f"{arm}_{task}"
+    for arm, task in product(("panda", "ur5e", "xarm7"), ("reach", "reach_avoid", "track_path", "button_press"))
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,13 @@ class ControlBench:
         tuned_arms: of these arms, those that a model is fine-tuned to, at least 1.
         minutes: of data for the fine-tuning, above 0.
         tasks: configurations of configs/env of the part tasks.
+        together: configurations of configs/env that one model learns in the part together, two or more.
         task_goals, simulator_goals: for ours and for the true-model planner, each at least 1.
         metaworld: tasks of Meta-World.
         steps: control steps after which success on them is measured, ascending.
         updates: gradient updates of ours for each control step there, above 0.
         metaworld_goals: episodes of a measurement there, at least 1 (TD-MPC2's protocol has 10).
+        batches: sequences in a batch of the part ddp, of which each process takes its part, each at least 1.
         processes: of torchrun in the part ddp, ascending, beginning with 1.
         collectors: on Ray in the part collectors, ascending; 0 is the learner's own process.
         collected: episodes that each of them makes there, at least 1.
@@ -75,12 +82,14 @@ class ControlBench:
     tuned_arms: int = 5
     minutes: float = 5.0
     tasks: tuple[str, ...] = TASKS
+    together: tuple[str, ...] = TOGETHER
     task_goals: int = 100
     simulator_goals: int = 20
     metaworld: tuple[str, ...] = METAWORLD
     steps: tuple[int, ...] = (20_000, 100_000, 500_000)
     updates: float = 0.25
     metaworld_goals: int = 10
+    batches: tuple[int, ...] = (1024, 2048)
     processes: tuple[int, ...] = (1, 2)
     collectors: tuple[int, ...] = (0, 1, 2)
     collected: int = 20
@@ -90,11 +99,14 @@ class ControlBench:
     def __post_init__(self) -> None:
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds is {list(self.seeds)}, allowed one or more different ones, each >= 0")
-        choices = {"parts": PARTS, "races": tuple(RACES), "peers": PEERS, "tasks": TASKS, "metaworld": METAWORLD}
+        choices = {"parts": PARTS, "races": tuple(RACES), "peers": PEERS, "tasks": TASKS}
+        choices |= {"metaworld": METAWORLD, "together": TOGETHER}
         for name, known in choices.items():
             given = getattr(self, name)
             if not set(given) <= set(known) or len(set(given)) < len(given):
                 raise ValueError(f"{name} is {list(given)}, allowed different ones of {', '.join(known)}")
+        if len(self.together) < 2:
+            raise ValueError(f"together is {list(self.together)}, allowed two or more")
         counts = ("threads", "goals", "arm_goals", "tuned_arms", "task_goals", "simulator_goals", "metaworld_goals")
         for name in (*counts, "collected"):
             if getattr(self, name) < 1:
@@ -112,7 +124,7 @@ class ControlBench:
             raise ValueError(f"off is {self.off}, allowed above 0, up to 0.5")
         if not self.arms >= max(2, self.tuned_arms):
             raise ValueError(f"arms is {self.arms}, allowed >= 2 and >= tuned_arms = {self.tuned_arms}")
-        for name, least in (("steps", 1), ("processes", 1), ("collectors", 0)):
+        for name, least in (("steps", 1), ("batches", 1), ("processes", 1), ("collectors", 0)):
             numbers = getattr(self, name)
             if not numbers or list(numbers) != sorted(set(numbers)) or numbers[0] < least:
                 raise ValueError(f"{name} is {list(numbers)}, allowed one or more, ascending, each >= {least}")

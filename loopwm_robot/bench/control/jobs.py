@@ -80,10 +80,11 @@ def together_jobs(config: ControlBench, peers: list[str], runners: Runners) -> l
     """For each seed a training of each environment, and one of all."""
     found = []
     for seed in config.seeds:
-        for env in together.ENVS:
+        for env in config.together:
             name = f"{env}_seed{seed}"
             found.append(job("together", name, ("goals",), together.one_for_each, config, env, seed, runners))
-        found.append(job("together", f"all_seed{seed}", ("goals",), together.one_for_all, config, seed, runners))
+        uses = ("goals", "together")
+        found.append(job("together", f"all_seed{seed}", uses, together.one_for_all, config, seed, runners))
     return found
 
 
@@ -103,7 +104,7 @@ def metaworld_jobs(config: ControlBench, peers: list[str], runners: Runners) -> 
 def ddp_jobs(config: ControlBench, peers: list[str], runners: Runners) -> list[Job]:
     """For each seed and size of a batch a training by each number of processes."""
     found = []
-    for seed, batch, n in product(config.seeds, ddp.BATCHES, config.processes):
+    for seed, batch, n in product(config.seeds, config.batches, config.processes):
         name = f"batch{batch}_{n}_processes_seed{seed}"
         found.append(job("ddp", name, (), ddp.timed, config, n, batch, seed, runners))
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import product
 from pathlib import Path
 from statistics import mean
 
@@ -19,9 +18,6 @@ from .race import Runners, arguments_of
 from .settings import model_of
 
 TABLE = "one model for several arms and tasks, and one for each: success"
-ARMS, TASKS = ("panda", "ur5e", "xarm7"), ("reach", "reach_avoid", "track_path", "button_press")
-ENVS = tuple(f"{arm}_{task}" for arm, task in product(ARMS, TASKS))
-"""Options of configs/env."""
 ONE, EACH = "one for all", "one for each"
 SETTINGS = ("model.tokens=parts",)
 """Of all trainings."""
@@ -30,18 +26,18 @@ SHARE = 64
 LOST = 3.0
 """Points."""
 NOTE = (
-    f"One model for all: {len(ARMS)} arms x {len(TASKS)} tasks, the same episodes, rounds and updates as one model for "
-    f"each, and {SHARE} sequences of each environment in a batch; alone an environment has a batch to itself."
+    "One model for all: the same episodes of each environment, rounds and updates as one model for each, and "
+    f"{SHARE} sequences of each environment in a batch; alone an environment has a whole batch of the usual size."
 )
 
 
 def training(config: ControlBench, env: str, seed: int, runners: Runners) -> tuple[Path, Record]:
     """The run folder of a finished training: of an environment, or of all where it is empty."""
     folder = Path(config.runs) / "together" / f"{env or 'all'}_seed_{seed}"
-    arguments = arguments_of(config, env or ENVS[0], seed, SETTINGS)
+    arguments = arguments_of(config, env, seed, SETTINGS)
     if not env:
         arguments = [text for text in arguments if not text.startswith("env=")]
-        arguments += [f"envs=[{','.join(ENVS)}]", f"train.update.batch_size={SHARE * len(ENVS)}"]
+        arguments += [f"envs=[{','.join(config.together)}]", f"train.update.batch_size={SHARE * len(config.together)}"]
     return folder, trained(folder, arguments, math.inf, runners.ours)
 
 
@@ -52,22 +48,23 @@ def one_for_each(config: ControlBench, env: str, seed: int, runners: Runners) ->
 
 def one_for_all(config: ControlBench, seed: int, runners: Runners) -> list[Row]:
     """A training of all environments, measured in each."""
-    return _measured(config, ONE, ENVS, seed, *training(config, "", seed, runners))
+    return _measured(config, ONE, config.together, seed, *training(config, "", seed, runners))
 
 
 def together_claims(rows: Sequence[Row]) -> list[Claim]:
     """Points that sharing loses, over all environments that were measured with both."""
-    lost = []
+    lost, number = [], 0
     for seed in sorted({int(row["seed"]) for row in rows}):
         found = {
             (str(row["model"]), str(row["environment"])): 100 * float(row["success"])
             for row in rows
             if row["seed"] == seed
         }
-        both = [name for name in ENVS if (ONE, name) in found and (EACH, name) in found]
-        if len(both) == len(ENVS):
-            lost.append(mean(found[EACH, name] - found[ONE, name] for name in both))
-    text = f"points of success that one model for {len(ENVS)} environments loses, mean over them"
+        names = [name for model, name in found if model == ONE]
+        if names and all((EACH, name) in found for name in names):
+            lost.append(mean(found[EACH, name] - found[ONE, name] for name in names))
+            number = len(names)
+    text = f"points of success that one model for {number} environments loses, mean over them"
     return [Claim.over(f"{text}, worst of {len(lost)} seed(s)", lost, LOST, "lower", max)] if lost else []
 
 

@@ -24,7 +24,7 @@ from .images import SIZES, image_rates, image_rows
 from .pairs import pair_rates
 from .peers import PEERS, SUBSTEPS, TASKS
 from .plots import draw
-from .speed import OURS, Rates, batched, rates_for, single, speed_rows
+from .speed import MODES, OURS, Rates, batched, rates_for, single, speed_rows
 
 __all__ = ["QUICK", "SCHEMA", "EnvsBench", "run"]
 
@@ -134,8 +134,8 @@ def speed_claims(alone: Rates, pairs: Rates, many: Rates, shares: Rates) -> list
         one = {key: rates for key, rates in alone.items() if key[1] == task and key[0] != OURS}
         two = {key: rates for key, rates in pairs.items() if key[1] == task}
         for text, others, mine in (
-            ("one core, many at once", one, {n: many.get((task, "joint_delta", "1", n, first)) for _, _, n in one}),
-            ("two cores, many at once", two, {n: many.get((task, "joint_delta", "2", n, first)) for _, _, n in two}),
+            (f"one core, {first} at once", one, {n: many.get((task, MODES[0], "1", n, first)) for _, _, n in one}),
+            (f"two cores, {first} at once", two, {n: many.get((task, MODES[0], "2", n, first)) for _, _, n in two}),
             ("one core, one alone", one, {n: alone.get((OURS, task, n)) for _, _, n in one}),
         ):
             ratios = {
