@@ -437,7 +437,7 @@ def test_tasks_stand_beside_td_mpc2_and_the_worst_seed_counts(runner: Runner, mo
     assert claim.claim == "panda_peg_insert: success, worst of 2 seed(s)" and claim.value == 1.0 and claim.met
 
 
-def test_one_model_for_all_stands_beside_one_for_each(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_model_for_all_stands_beside_one_for_each(runner: Runner) -> None:
     config = settings(parts=("together",), seeds=(0, 1), together=("panda_reach", "ur5e_reach"))
     found = control.run(config, runners(runner))
     rows = [row for row in found.rows if row["table"] == together.TABLE]

@@ -53,7 +53,7 @@ def one_for_all(config: ControlBench, seed: int, runners: Runners) -> list[Row]:
 
 def together_claims(rows: Sequence[Row]) -> list[Claim]:
     """Points that sharing loses, over all environments that were measured with both."""
-    lost, number = [], 0
+    lost = []
     for seed in sorted({int(row["seed"]) for row in rows}):
         found = {
             (str(row["model"]), str(row["environment"])): 100 * float(row["success"])
@@ -63,7 +63,7 @@ def together_claims(rows: Sequence[Row]) -> list[Claim]:
         names = [name for model, name in found if model == ONE]
         if names and all((EACH, name) in found for name in names):
             lost.append(mean(found[EACH, name] - found[ONE, name] for name in names))
-            number = len(names)
+    number = len({row["environment"] for row in rows if row["model"] == ONE})
     text = f"points of success that one model for {number} environments loses, mean over them"
     return [Claim.over(f"{text}, worst of {len(lost)} seed(s)", lost, LOST, "lower", max)] if lost else []
 

@@ -11,10 +11,9 @@ from envs.batch_physics import usable_cores
 
 from .config import EnvsBench
 from .peers import PEERS, TASKS, Stepped
-from .speed import Rates, single_rate
+from .speed import WARM_UP, Rates, single_rate
 
 CORES = 2
-_WARM_UP = 60  # control steps
 
 
 def pair_rates(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, list[str]]:
@@ -58,7 +57,7 @@ _open_env: list[Stepped] = []
 
 def _open(make: Callable[[str, int], Stepped], name: str) -> None:
     _open_env.append(make(name, 0))
-    single_rate(_open_env[0], _WARM_UP, 0)
+    single_rate(_open_env[0], WARM_UP, 0)
 
 
 def _step(steps: int, seed: int) -> float:

@@ -21,6 +21,8 @@ from .config import EnvsBench
 from .peers import PEERS, SUBSTEPS, TASKS, Stepped, ours, rate_of
 
 OURS = "loopwm-robot"
+WARM_UP = 60
+"""Control steps of a single environment that are not timed."""
 ALONE = "one environment, one core"
 """Table of single environments."""
 MODES = ("joint_delta", "cartesian_delta")
@@ -67,7 +69,7 @@ def single(config: EnvsBench, advance: Callable[[], None]) -> tuple[Rates, list[
     rates: Rates = {key: [] for key in made}
     for seed in config.seeds:
         for key, env in made.items():
-            single_rate(env, 60, seed)  # warm-up
+            single_rate(env, WARM_UP, seed)
             rates[key].append(single_rate(env, config.steps, seed))
         advance()
     for env in made.values():
