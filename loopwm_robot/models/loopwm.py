@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +32,10 @@ from torch import Tensor, nn
 from ..types import History, LatentState, LoopInfo, Obs, Observed, SequenceBatch, vector_of
 from . import bounds
 from .block import UNLIMITED, Coda, Conditioning, Prelude, RecurrentBlock, rms_normalise
+from .chunks import Chunk
 from .dynamics import DynamicsModel, LatentTrajectory, Unroll, Unrolled, check_finite
 from .images import ImageConfig, Shape, Vision
-from .loop_control import ExitRule, FixedDepth, run_sampled, sample_depths
+from .loop_control import AdaptiveDepth, ExitRule, FixedDepth, run_sampled, sample_depths
 from .monitor import Monitor
 from .steady import steady
 from .tokens import Groups, TokenDecoder, TokenEncoder, TokenLayout, observed_channels
@@ -212,7 +212,7 @@ class LoopWM(DynamicsModel):
         Returns:
             h_k and what the loop did.
         """
-        h, info = self._refine(state.h, self._drive(state.h, action, embedding, depths), depths)
+        h, info = self._refine(state.h, self._drive(state.h, action, embedding), depths)
         return LatentState(self._leave(h, state.h), state.goal), info
 
     def decode_normalised(self, h: Tensor, columns: slice | None = None) -> Tensor:
@@ -378,14 +378,14 @@ class LoopWM(DynamicsModel):
 
         Args:
             state: h_{k-1}, B samples.
-            action: a_k (B, nu).
+            action: a_k (B, nu), or the actions of a chunk (B, m, nu).
             max_loops: largest depth T.
 
         Returns:
             h(1..T) inside the loop (B, T, S, d), and what the coda makes of each (B, T, S, d). In the step-consistent
             form h(t) is the result of t loops over the whole interval.
         """
-        drive = self._drive(state.h, action, None, None)
+        drive = self._drive(state.h, action, None)
         h, inner = state.h, []
         for t in range(1, max_loops + 1):
             h = FixedDepth(t).run(self.block, state.h, drive)[0] if self._restarts else self.block(h, drive)
@@ -413,7 +413,7 @@ class LoopWM(DynamicsModel):
         """Whether a deeper result is no continuation of a shallower one."""
         return self.core.form == "step_consistent"
 
-    def _drive(self, h: Tensor, action: Tensor, embedding: Tensor | None, depths: Tensor | None) -> Conditioning:
+    def _drive(self, h: Tensor, action: Tensor, embedding: Tensor | None) -> Conditioning | Chunk:
         """Prelude and everything else that the loops of a transition share."""
         if embedding is not None and self.tokens > self.layout.num:  # the belief is not observed
             embedding = nn.functional.pad(embedding, (0, 0, 0, self.tokens - self.layout.num))
@@ -423,16 +423,7 @@ class LoopWM(DynamicsModel):
             raise ValueError(
                 f"model.form is '{self.core.form}', allowed step_consistent for chunks of {action.shape[1]} steps"
             )
-        loops = self._chunk_loops() if depths is None else depths
-        weights = loop_shares(loops, action.shape[1]).to(action)
-        u = self.action_embedder(weights @ action)  # (B, T, d)
-        return self.block.condition(h, self.prelude(h, u, embedding), duration=action.shape[1])
-
-    def _chunk_loops(self) -> int:
-        """Loops of a chunk at inference, known before it starts."""
-        if isinstance(self.exit_rule, FixedDepth):
-            return self.exit_rule.num_loops
-        raise ValueError("chunks of several control steps need a fixed depth at inference; set model.exit=fixed")
+        return Chunk(self.block, self.prelude, self.action_embedder, h, action, embedding)
 
     def _leave(self, h: Tensor, start: Tensor) -> Tensor:
         """h_k = C(W h(T)); the belief stays what it was, since what it is about does not change with time.
@@ -447,8 +438,11 @@ class LoopWM(DynamicsModel):
         belief = start[..., -1:, :].expand(*h.shape[:-2], 1, -1)
         return torch.cat([h[..., :-1, :], belief], dim=-2)
 
-    def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
+    def _refine(self, h: Tensor, drive: Conditioning | Chunk, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
         if depths is None:
+            if isinstance(drive, Chunk) and isinstance(self.exit_rule, AdaptiveDepth):
+                name = type(self.exit_rule).__name__
+                raise ValueError(f"exit_rule is {name}, allowed FixedDepth and Doubling for chunks of several steps")
             return self.exit_rule.run(self.block, h, drive)
         return run_sampled(self.block, h, drive, depths, self.grad_loops), LoopInfo.sampled(depths)
 
@@ -478,32 +472,3 @@ class LoopWM(DynamicsModel):
         seen = self.transition_down(nn.functional.silu(self.transition_up(spans)))
         normed: Tensor = self.transition_norm(seen + self.age[self.context - steps :])
         return normed
-
-
-def loop_shares(loops: int | Tensor, steps: int) -> Tensor:
-    """How the actions of a chunk are spread over its loops.
-
-    Loop t of T covers the interval [t m / T, (t + 1) m / T) in control steps; its action is the mean over it.
-
-    Args:
-        loops: T, the same for all samples, or (B,).
-        steps: control steps m of the chunk.
-
-    Returns:
-        weights (T, m), or (B, largest T, m) with rows of a shorter sample at the end; each row sums to 1.
-    """
-    if isinstance(loops, int):
-        return _shares(loops, steps)
-    deepest = int(loops.max())
-    table = torch.zeros(deepest + 1, deepest, steps)
-    for count in set(loops.tolist()):
-        table[count, deepest - count :] = _shares(count, steps)
-    return table[loops]
-
-
-@lru_cache(maxsize=256)
-def _shares(loops: int, steps: int) -> Tensor:
-    start = torch.arange(loops, dtype=torch.float64)[:, None] * steps / loops
-    step = torch.arange(steps, dtype=torch.float64)
-    overlap = torch.minimum(start + steps / loops, step + 1) - torch.maximum(start, step)
-    return (overlap.clamp_min(0) * loops / steps).float()

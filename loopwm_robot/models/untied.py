@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..types import LoopInfo
 from .block import Conditioning, RecurrentBlock
+from .chunks import Chunk
 from .images import ImageConfig, Shape
 from .loop_control import FixedDepth
 from .loopwm import Core, LoopWM
@@ -53,10 +54,11 @@ class UntiedStack(LoopWM):
         """There is none: no block may be left out."""
         return None
 
-    def _refine(self, h: Tensor, drive: Conditioning, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
+    def _refine(self, h: Tensor, drive: Conditioning | Chunk, depths: Tensor | None) -> tuple[Tensor, LoopInfo]:
         """Every block once, with gradients through all; `drive` is what the first made of the prelude's output."""
         blocks = self.blocks()
         count = len(blocks)
+        drive = drive.for_depth(count)
         for t, block in enumerate(blocks):
             own = drive if t == 0 else block.condition(drive.start, drive.e, drive.attended, drive.bias, drive.duration)
             h = block(h, own.for_depth(count).at(count - t))

@@ -75,6 +75,7 @@ def calibrate_exits(
     horizons: Sequence[int] = (1, 5),
     stride: int = 5,
     limit: int = 512,
+    chunk: int = 1,
 ) -> dict[str, dict[str, float]]:
     """Choose the threshold of each adaptive exit rule on held-out data: the fewest loops within an error budget.
 
@@ -87,9 +88,10 @@ def calibrate_exits(
         episodes: held out.
         budget: added error that is accepted, as a share of the reference, at least 0.
         max_loops: largest depth; none takes the largest one in training.
-        horizons: steps ahead at which errors are taken.
+        horizons: transitions ahead at which errors are taken.
         stride: distance between starts within an episode.
         limit: of the number of starts.
+        chunk: control steps of a transition; each length needs thresholds of its own.
 
     Returns:
         for each rule "threshold", "mean_loops" of a transition, "error", "reference_error", "reference_loops" and
@@ -103,14 +105,14 @@ def calibrate_exits(
     names, cap = exit_names(model), model.max_loops if max_loops is None else max_loops
     if not names:
         return {}
-    longest = min(max(horizons), max(map(len, episodes), default=max(horizons)))
-    starts = Starts.of(episodes, longest, stride, model.context, limit).to(model.device)
+    longest = min(max(horizons), max(max((len(e) // chunk for e in episodes), default=max(horizons)), 1))
+    starts = Starts.of(episodes, longest * chunk, stride, model.context, limit).to(model.device)
     ahead = sorted({min(h, longest) for h in horizons})
 
     def measure(rule: ExitRule) -> tuple[float, float]:
         """Error, WORST at most, and mean loops of a transition."""
-        trajectory = imagine(model, starts, rule)
-        rmse = open_loop_rmse(model, trajectory, starts)
+        trajectory = imagine(model, starts, rule, chunk)
+        rmse = open_loop_rmse(model, trajectory, starts.after(chunk))
         error = float(rmse[[h - 1 for h in ahead]].mean())
         return error if error < WORST else WORST, float(trajectory.loops.double().mean())
 
@@ -118,7 +120,7 @@ def calibrate_exits(
     best = min(fixed, key=lambda depth: fixed[depth])
     report: dict[str, dict[str, float]] = {}
     with using(model, FixedDepth(best)):
-        statistics = _statistics(model, starts, cap, names)
+        statistics = _statistics(model, starts, cap, names, chunk)
     for name in names:
         thresholds = Thresholds(statistics[name], opens_above=name == "gate")
 
@@ -212,10 +214,11 @@ def _depths(cap: int) -> list[int]:
 
 
 @torch.inference_mode()
-def _statistics(model: LoopWM, starts: Starts, cap: int, names: Sequence[str]) -> dict[str, Tensor]:
+def _statistics(model: LoopWM, starts: Starts, cap: int, names: Sequence[str], chunk: int) -> dict[str, Tensor]:
     """What each rule compares with its threshold, over the loops of the first transition after each start."""
     state = model.encode(starts.seen, history=starts.history)
-    inner, _ = model.depths(state, starts.action[:, 0], min(cap, 16))
+    action = starts.action[:, 0] if chunk == 1 else starts.action[:, :chunk]
+    inner, _ = model.depths(state, action, min(cap, 16))
     h = [state.h, *inner.unbind(1)]
     step = [b - a for a, b in pairwise(h)]
     found: dict[str, list[Tensor]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,6 +52,11 @@ class Starts:
     def to(self, device: torch.device) -> Starts:
         """The same on a device."""
         return Starts(*moved(self, device))
+
+    def after(self, chunk: int) -> Starts:
+        """The same with what happened after every chunk of so many steps only, as a rollout in chunks says it."""
+        images = None if self.truth_image is None else self.truth_image[:, chunk - 1 :: chunk]
+        return replace(self, truth=self.truth[:, chunk - 1 :: chunk], truth_image=images)
 
     @staticmethod
     def of(
@@ -104,10 +109,19 @@ def history_of(starts: Sequence[tuple[Episode, int]], context: int) -> History |
 
 
 @torch.no_grad()
-def imagine(model: DynamicsModel, starts: Starts, exit_rule: ExitRule | None = None) -> LatentTrajectory:
-    """Imagine along the recorded actions, on the device of both; `exit_rule` replaces the model's own, for LoopWM."""
+def imagine(
+    model: DynamicsModel, starts: Starts, exit_rule: ExitRule | None = None, chunk: int = 1
+) -> LatentTrajectory:
+    """Imagine along the recorded actions, on the device of both.
+
+    Args:
+        model: the world model.
+        starts: where, and the actions.
+        exit_rule: replaces the model's own, for LoopWM.
+        chunk: control steps of a transition.
+    """
     with using(model, exit_rule):
-        return model.rollout(model.encode(starts.seen, history=starts.history), starts.action)
+        return model.rollout(model.encode(starts.seen, history=starts.history), starts.action, chunk)
 
 
 @torch.inference_mode()

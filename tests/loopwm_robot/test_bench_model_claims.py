@@ -58,6 +58,14 @@ def looped(dataset: str, seed: int, level: float) -> Result:
     return made(dataset, "loopwm", seed, level, **more, long={"long_explore": long, "long_uniform": long})
 
 
+def chunked(seed: int, level: float) -> Result:
+    """Transitions of several control steps, where loops pay."""
+    errors = {"1": 3.0, "2": 1.5, "3": 1.005, "12": 1.03}
+    by_loops = {t: dict.fromkeys(("h8", "h24", "h48"), level * e) for t, e in errors.items()}
+    found = {"mean_loops": 3, "chunks": dict.fromkeys(("1", "2", "4", "8"), by_loops), "chunk_exit": EXIT}
+    return made("push", "chunks", seed, level, times={"chunks": {"1": 2.0, "2": 1.0, "4": 0.5, "8": 0.25}}, **found)
+
+
 @pytest.fixture
 def results() -> Results:
     found = []
@@ -71,6 +79,7 @@ def results() -> Results:
         ):  # fmt: skip
             found.append(made("push", f"{family}_d{width}", seed, level * factor, size))
         found += [made("hidden", "blind", seed, 0.3 * factor), made("hidden", "told", seed, 0.05 * factor)]
+    found += [chunked(seed, 0.1) for seed in range(2)]
     return Results(found)
 
 
@@ -98,13 +107,23 @@ def test_context_closes_a_share_of_the_gap(results: Results) -> None:
 
 
 def test_depth_is_a_dial_and_follows_difficulty(results: Results) -> None:
-    found = by_text(results)
+    found = {text: c for text, c in by_text(results).items() if "control steps" not in text}
     [falls] = [c for text, c in found.items() if "one more loop" in text]
     assert falls.value == pytest.approx(1.1 / 1.2) and falls.met
     [deep] = [c for text, c in found.items() if "4 times the mean" in text]
     assert deep.value == pytest.approx(1.05) and not deep.met
     assert found["push: loops in contact over loops in free motion"].value == 2
     assert found["push: rank correlation of the loops used with the error left at one loop"].value == 0.5
+
+
+def test_loops_pay_where_a_transition_is_long(results: Results) -> None:
+    found = [c for text, c in by_text(results).items() if text.startswith("push, transitions of 8 control steps")]
+    assert [c.value for c in found] == [pytest.approx(1.005 / 1.5), pytest.approx(1.03 / 1.005), 2.0, 0.5]
+    assert [c.met for c in found] == [True, False, True, True]
+    assert "8 control steps (the same" in statements(results)[1] and "push -66.5 % (better)" in statements(results)[1]
+    cheapest = [row for row in rows(results) if "fewest loops within 1%" in row["table"]]
+    assert [row["loops"] for row in cheapest] == [3] * 4
+    assert [row["loops of 8 control steps"] for row in cheapest] == [24, 12, 6, 3]
 
 
 def test_a_rule_that_adds_too_much_error_saves_no_time(results: Results) -> None:
@@ -137,7 +156,7 @@ def test_efficiency_is_read_at_the_lowest_error_that_both_reach(results: Results
 
 
 def test_plain_words_say_better_only_outside_the_spread(results: Results) -> None:
-    loops, once = statements(results)
+    loops, _, once = statements(results)
     assert "push -16.7 % (better)" in loops  # 0.10 to 0.11 against 0.12 to 0.132
     assert once.startswith("LoopWM against the same block run once") and "push -16.7 % (better)" in once
     assert verdict([2.0, 2.1], [1.0, 1.1]) == "+95.2 % (worse)"
@@ -160,7 +179,7 @@ def test_what_was_not_run_makes_no_claim() -> None:
 
 def test_the_page_shows_tables_and_figures(results: Results, tmp_path: Path) -> None:
     shown = figures(results)
-    assert [f.name for f in shown] == ["error", "loops", "parameters", "depth", "context", "long"]
+    assert [f.name for f in shown] == ["error", "loops", "chunks", "parameters", "depth", "context", "long"]
     few = [f for f in shown if f.name in ("parameters", "context")]
     findings = Findings([0, 1], rows(results), claims(results), notes(ModelBench(), results), figures=few)
     report = make_report("model", "it", "loopwm bench model", True, ModelBench(), findings, {"busy_cores_before": 0.0})
@@ -172,10 +191,10 @@ def test_the_page_shows_tables_and_figures(results: Results, tmp_path: Path) -> 
     assert "<details><summary>Every training</summary>" in text
     assert "## Push: open-loop error, in standard deviations of the data" in text
     tables = {row["table"] for row in json.loads((tmp_path / "model_quick.json").read_text())["rows"]}
-    assert len(tables) == 14
+    assert len(tables) == 17
     main = [row for row in rows(results) if row["table"].startswith("push: open-loop error, ")]
-    assert [row["model"] for row in main] == ["loopwm", "mlp", "one_pass", "mlp_wide", "untied"]
-    assert [row["equal"] for row in main] == ["", "parameters", "parameters", "operations", "operations"]
+    assert [row["model"] for row in main] == ["loopwm", "mlp", "one_pass", "mlp_wide", "untied", "chunks"]
+    assert [row["equal"] for row in main] == ["", "parameters", "parameters", "operations", "operations", ""]
     assert main[0]["h20 min"] == pytest.approx(0.1 * 20**0.5) and main[0]["h20 max"] == pytest.approx(0.11 * 20**0.5)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from drift_data import GROUPS, MATRIX, STEPS, Exact, drift_dataset
 
-from loopwm_robot.bench.model import adaptive, evaluate
+from loopwm_robot.bench.model import adaptive, chunks, evaluate
 from loopwm_robot.bench.model.config import WARM_UP
 from loopwm_robot.bench.model.long import long_rollouts
 from loopwm_robot.bench.model.measures import WORST, open_loop, spearman, squared_error, starts_of
@@ -120,6 +120,35 @@ def test_exits_are_described_by_what_they_do() -> None:
     by_depth = [float(squared_error(model, data, starts, FixedDepth(t)).mean().sqrt()) for t in range(1, 5)]
     assert adaptive.best_fixed(model, data, starts) == min(by_depth)
     assert early["added_error"] == pytest.approx(by_depth[0] / min(by_depth) - 1)
+
+
+def test_transitions_of_several_steps_are_measured_where_they_end() -> None:
+    data = drift_dataset()
+    torch.manual_seed(0)
+    core = replace(CORE, form="step_consistent", mean_loops=2, max_loops=8)
+    model = LoopWM(*data.sizes, core, groups=GROUPS, tokens="bodies").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    found = evaluate.measurements("chunks", model, data, evaluate.Plan(stride=10, starts=4, long_steps=0, horizon=3))
+    assert set(found["chunks"]) == {"1", "2", "4", "8"} and set(found["chunks"]["8"]) == {"1", "2", "3", "4", "6", "8"}
+    starts = starts_of(data.splits["test"], 48, 10)
+    model.exit_rule = FixedDepth(4)
+    with torch.inference_mode():
+        predicted = model.rollout(model.encode(starts.obs), starts.action, chunk=8).observations()
+    error = ((predicted[:, 2] - starts.truth[:, 23]) / data.std).square().mean().sqrt()
+    assert found["chunks"]["8"]["4"]["h24"] == pytest.approx(float(error), rel=1e-4)
+    alone = squared_error(model, data, starts, FixedDepth(2))[:, 23].mean().sqrt()
+    assert found["chunks"]["1"]["2"]["h24"] == pytest.approx(float(alone), rel=1e-4)
+    about = found["chunk_exit"]
+    assert 3 <= about["mean_loops"] <= 15  # 1 + 2 loops at least, 1 + 2 + 4 + 8 at most
+    assert "loops_free" not in about and {"threshold", "added_error", "correlation_error"} <= set(about)  # see below
+    some = adaptive.exit_statistics(model, data, FixedDepth(2), 10, chunk=2)
+    starts = starts_of(data.splits["test"], 10, 10)
+    assert starts.contact is not None and 0 < starts.contact.unflatten(1, (-1, 2)).any(-1).float().mean() < 1
+    assert some["loops_contact"] == some["loops_free"] == 2  # in eight steps contact is certain here, in two it is not
+    assert set(chunks.chunk_times(model, data, found["chunks"])) == {"1", "2", "4", "8"}
+    assert chunks.fewest_loops({"1": {"h8": 1.0}, "2": {"h8": 0.505}, "4": {"h8": 0.5}}) == 2
 
 
 def test_operations_grow_with_the_loops_of_a_transition() -> None:

@@ -13,9 +13,9 @@ import torch
 from drift_data import drift_dataset
 
 from loopwm_robot.bench.common import BenchmarkError
-from loopwm_robot.bench.model import ModelBench, running
+from loopwm_robot.bench.model import ModelBench, evaluate, running
 from loopwm_robot.bench.model.config import QUICK
-from loopwm_robot.bench.model.datasets import save_dataset
+from loopwm_robot.bench.model.datasets import DataConfig, save_dataset
 from loopwm_robot.bench.model.parallel import run_parallel
 from loopwm_robot.bench.model.train import Job, finished, load_model, noise_of, train
 from loopwm_robot.bench.model.variants import (
@@ -90,6 +90,8 @@ def test_parts_add_what_they_need() -> None:
     contexts = {name: v.model.context for name, v in chosen.items()}
     assert contexts == {"loopwm": 4, "one_pass": 4, "blind": 0, "told": 0}
     assert chosen["told"].told and not chosen["blind"].told
+    [_, long] = variants(replace(TINY, parts=("chunks",)), data)
+    assert long.model.form == "step_consistent" and long.update.chunks == (1, 2, 4, 8)
     [_, late] = variants(replace(TINY, parts=("deferred",)), data)
     assert late.update.loss.decode == "terminal" and late.update.loss.consistency > 0 and late.update.curriculum > 0
 
@@ -199,6 +201,23 @@ def test_everything_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     archive.write_text(archive.read_text()[:-20])
     with pytest.raises(RequestError, match=r"runs\.jsonl, line 1, is damaged"):
         running.collect(config)
+
+
+def test_long_rollouts_are_measured_beside_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = evaluate.Plan(stride=20, starts=3, long_steps=0, horizon=3)
+    looped, other = job(tmp_path), job(tmp_path, "one_pass_wide")
+    save_dataset(looped.data, drift_dataset(long=80), DataConfig())
+    before = {}
+    for one in (looped, other):
+        train(one)
+        before[one.variant.name] = evaluate.measure(one, plan)
+    monkeypatch.delattr(evaluate, "measurements")  # nothing else is measured again
+    longer = replace(plan, long_steps=20)
+    found = evaluate.measure(looped, longer)
+    assert set(found["long"]) == {"long_explore", "long_uniform"} and found["long"]["long_explore"]["starts"] == 3
+    assert {**found, "about": 0} == {**before["loopwm"], "about": 0, "long": found["long"]}
+    assert evaluate.measure(looped, longer) == found and evaluate.measure(looped, plan) == found
+    assert evaluate.measure(other, longer) == before["one_pass_wide"]  # does not imagine long rollouts
 
 
 def _made(path: Path):

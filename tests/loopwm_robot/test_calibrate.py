@@ -98,6 +98,21 @@ def test_thresholds_keep_the_error_budget(changes):
     assert any(about["met"] for about in report.values())
 
 
+def test_chunks_have_thresholds_of_their_own():
+    model, episodes = make(form="step_consistent"), record(2, 6)
+    single = calibrate_exits(model, episodes, budget=0.02)["doubling"]
+    chunked = calibrate_exits(model, episodes, budget=0.02, horizons=(1, 2), chunk=3)["doubling"]
+    assert chunked["threshold"] == model.exit_thresholds["doubling"] != single["threshold"]
+    starts = Starts.of(episodes, 6, 5)
+    truth = starts.after(3).truth
+    assert torch.equal(truth, starts.truth[:, [2, 5]])
+    rule = make_exit_rule("doubling", chunked["threshold"], 4, model)
+    for chosen, key in ((rule, "error"), (FixedDepth(int(chunked["reference_loops"])), "reference_error")):
+        predicted = imagine(model, starts, chosen, chunk=3).observations()
+        rmse = normalised_rmse(predicted, truth, model.obs_normalizer.std)
+        assert chunked[key] == pytest.approx(float(rmse.mean()), rel=1e-5)
+
+
 def test_a_generous_budget_costs_the_fewest_loops_and_a_smaller_one_never_less():
     """With any error accepted every rule stops as soon as it can."""
     model, episodes = make(), record(2, 6)

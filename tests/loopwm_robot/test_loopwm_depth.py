@@ -9,8 +9,9 @@ import torch
 from tiny_models import VARIANTS, history_for, inputs, make_history, make_model, make_variant, randomised
 from torch import Tensor
 
+from loopwm_robot.models.chunks import loop_shares
 from loopwm_robot.models.loop_control import Converged, Doubling, ExitRule, FixedDepth, Gated, SecondOrder
-from loopwm_robot.models.loopwm import LoopWM, loop_shares
+from loopwm_robot.models.loopwm import LoopWM
 from loopwm_robot.models.tokens import TOKEN_SCHEMES
 from loopwm_robot.types import History, LatentState, StopReason
 
@@ -236,8 +237,26 @@ def test_rollouts_in_chunks():
     assert torch.equal(trajectory.h[:, 0], first.h)
     with pytest.raises(ValueError, match="horizon is 6 steps, allowed multiples of chunk = 4"):
         model.rollout(state, actions, chunk=4)
-    model.exit_rule = Doubling(0.1, 8)
-    with pytest.raises(ValueError, match="need a fixed depth at inference"):
+    model.exit_rule = Converged(0.1, 1, 8)
+    with pytest.raises(ValueError, match="exit_rule is Converged, allowed FixedDepth and Doubling for chunks"):
         model.rollout(state, actions, chunk=3)
     with pytest.raises(ValueError, match=r"model\.form is 'paper', allowed step_consistent for chunks of 3"):
         make_model(form="paper").rollout(state, actions, chunk=3)
+
+
+def test_a_chunk_is_integrated_ever_finer_until_two_depths_agree():
+    """Each sample as deep as it needs, with the actions shared out anew for each depth: as the fixed depth alone."""
+    model = randomised(make_model(form="step_consistent", tokens="parts"))
+    obs, _, actions = inputs(horizon=4)
+    state = model.encode(obs)
+    by_depth = {}
+    for loops in (1, 2, 4, 8):
+        model.exit_rule = FixedDepth(loops)
+        by_depth[loops] = model.step(state, actions)[0].h
+    differences = (by_depth[2] - by_depth[1]).flatten(1).norm(dim=1) / by_depth[2].flatten(1).norm(dim=1)
+    model.exit_rule = Doubling(_gap(differences.detach()), 8)
+    h, info = model.step(state, actions)
+    taken = {3: 2, 7: 4, 15: 8}  # applications of the block, discarded results too: the depth of the result
+    assert len(set(info.num_loops.tolist())) > 1
+    for b, count in enumerate(info.num_loops.tolist()):
+        assert torch.allclose(h.h[b], by_depth[taken[count]][b], atol=1e-5)

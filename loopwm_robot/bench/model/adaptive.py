@@ -28,34 +28,42 @@ STACK = 100
 """Layers of the stack that the paper compares with."""
 
 
-def best_fixed(model: LoopWM, dataset: Dataset, starts: Starts) -> float:
+def best_fixed(model: LoopWM, dataset: Dataset, starts: Starts, chunk: int = 1) -> float:
     """Lowest error over the whole prediction that any fixed depth up to the largest gives."""
     depths = range(1, model.max_loops + 1)
-    return min(float(squared_error(model, dataset, starts, FixedDepth(t)).mean().sqrt()) for t in depths)
+    return min(float(squared_error(model, dataset, starts, FixedDepth(t), chunk=chunk).mean().sqrt()) for t in depths)
 
 
-def exit_statistics(model: LoopWM, dataset: Dataset, rule: ExitRule, stride: int) -> dict[str, float]:
+def exit_statistics(model: LoopWM, dataset: Dataset, rule: ExitRule, stride: int, chunk: int = 1) -> dict[str, float]:
     """Loops that a rule uses on the test episodes, and whether they go where they are needed.
+
+    Args:
+        model: trained.
+        dataset: gives the test episodes.
+        rule: of the exit.
+        stride: between the starts [control steps].
+        chunk: control steps of a transition; it is in contact where one of them is.
 
     Returns:
         mean_loops, and where there is something to touch loops_contact and loops_free, over the transitions of
         predictions over PLAN_STEPS; rank correlations of the depth of a first transition with the error that one loop
         leaves there, and with what the largest depth takes off it; added_error of all against the best fixed depth.
     """
-    starts = starts_of(dataset.splits["test"], PLAN_STEPS, stride)
+    starts = starts_of(dataset.splits["test"], chunk * max(1, PLAN_STEPS // chunk), stride)
     with torch.inference_mode(), using(model, rule):
         state = model.encode(starts.obs, history=starts.past(model, WARM_UP))
-        loops = model.rollout(state, starts.action).loops.double()  # (N, H)
+        loops = model.rollout(state, starts.action, chunk).loops.double()  # (N, H / chunk)
     found = {"mean_loops": float(loops.mean())}
-    if starts.contact is not None and starts.contact.any() and not starts.contact.all():
-        found["loops_contact"] = float(loops[starts.contact].mean())
-        found["loops_free"] = float(loops[~starts.contact].mean())
-    one = squared_error(model, dataset, starts, FixedDepth(1))
-    deep = squared_error(model, dataset, starts, FixedDepth(model.max_loops))
-    stopped = float(squared_error(model, dataset, starts, rule).mean().sqrt())
+    contact = None if starts.contact is None else starts.contact.unflatten(1, (-1, chunk)).any(-1)
+    if contact is not None and contact.any() and not contact.all():
+        found["loops_contact"] = float(loops[contact].mean())
+        found["loops_free"] = float(loops[~contact].mean())
+    one = squared_error(model, dataset, starts, FixedDepth(1), chunk=chunk)
+    deep = squared_error(model, dataset, starts, FixedDepth(model.max_loops), chunk=chunk)
+    stopped = float(squared_error(model, dataset, starts, rule, chunk=chunk).mean().sqrt())
     found["correlation_error"] = spearman(loops[:, 0], one[:, 0].sqrt())
     found["correlation_gain"] = spearman(loops[:, 0], one[:, 0].sqrt() - deep[:, 0].sqrt())
-    found["added_error"] = stopped / best_fixed(model, dataset, starts) - 1
+    found["added_error"] = stopped / best_fixed(model, dataset, starts, chunk) - 1
     return found
 
 

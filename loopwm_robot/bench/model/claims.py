@@ -8,6 +8,7 @@ from itertools import product
 
 from ..common import Claim
 from .adaptive import BUDGET, STACK
+from .chunks import LONGEST
 from .efficiency import common_error, curve, parameters_for
 from .results import Result, Results
 from .variants import EQUAL_FLOPS, EQUAL_PARAMETERS
@@ -27,7 +28,7 @@ def claims(results: Results, rule: str = "converged") -> list[Claim]:
         results: of the run.
         rule: the exit rule that the claims on depth and difficulty are about.
     """
-    makers = (looping, context, efficiency, dial, long_rollouts)
+    makers = (looping, context, efficiency, dial, chunked, long_rollouts)
     found = [claim for make in makers for claim in make(results)]
     return found + list(difficulty(results, rule)) + list(speed(results)) + list(cheap(results, rule))
 
@@ -117,6 +118,30 @@ def dial(results: Results) -> Iterator[Claim]:
             yield Claim.over(text, steps, 1.0, "lower", max)
         text = f"20-step error at 4 times the mean depth over the lowest, {worst}"
         yield Claim.over(text, ends, 1.02, "lower", max)
+
+
+def chunked(results: Results) -> Iterator[Claim]:
+    """In transitions of several control steps: error falls up to the mean depth and stays, and loops go where it is."""
+    for dataset in results.datasets():
+        chosen = [r for r in results.of(dataset, "chunks") if "chunks" in r.measures]
+        if not chosen:
+            continue
+        what = f"{dataset}, transitions of {LONGEST} control steps"
+        steps, ends = [], []
+        for r in chosen:
+            error = {int(t): found["h24"] for t, found in r.measures["chunks"][str(LONGEST)].items()}
+            steps += [error[t + 1] / error[t] for t in range(1, r.measures["mean_loops"])]
+            ends.append(error[max(error)] / min(error.values()))
+        text = f"{what}: 24-step error with one more loop over that before, up to the mean depth, worst seed"
+        yield Claim.over(text, steps, 1.0, "lower", max)
+        text = f"{what}: 24-step error at 4 times the mean depth over the lowest, worst seed"
+        yield Claim.over(text, ends, 1.02, "lower", max)
+        found = [r.measures["chunk_exit"] for r in chosen]
+        if all("loops_contact" in f for f in found):
+            ratios = [f["loops_contact"] / f["loops_free"] for f in found]
+            yield Claim.over(f"{what}: loops in contact over loops in free motion", ratios, 1.5, "higher")
+        text = f"{what}: rank correlation of the loops used with the error left at one loop"
+        yield Claim.over(text, [f["correlation_error"] for f in found], 0.4, "higher")
 
 
 def difficulty(results: Results, rule: str) -> Iterator[Claim]:

@@ -10,7 +10,7 @@ from ...training.trainer import UpdateConfig
 from .datasets import DataConfig
 
 DATASETS = ("reach", "push", "finger", "hidden")
-PARTS = ("main", "depth", "context", "sweep", "deferred", "long", "time")
+PARTS = ("main", "depth", "chunks", "context", "sweep", "deferred", "long", "time")
 HORIZONS = (1, 5, 20, 50)
 """Steps ahead at which open-loop errors are reported."""
 PEER_LEARNING_RATES = {"latent_mlp": 1e-3, "rssm": 3e-3, "ensemble": 3e-3}
@@ -26,8 +26,9 @@ class ModelBench:
     Attributes:
         seeds: of weights, batches and everything else that training draws.
         datasets: of reach, push, finger, hidden.
-        parts: of main (all models), depth (forms, norms and depth distributions), context (hidden dynamics), sweep
-            (sizes), deferred (deferred decoding), long (1,000 steps), time (exits in wall time).
+        parts: of main (all models), depth (forms, norms and depth distributions), chunks (transitions of several
+            control steps), context (hidden dynamics), sweep (sizes), deferred (deferred decoding), long (1,000 steps),
+            time (exits in wall time).
         updates: gradient updates of each training, at least 1.
         batch_size: sequences in a batch, at least 1.
         sequence_length: transitions in a sequence, at least 1.

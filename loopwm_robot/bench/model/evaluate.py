@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ...runs import write_text
 from ...threads import torch_threads
 from ...training.calibrate import calibrate_exits
 from ...types import History
+from . import chunks
 from .adaptive import BUDGET, REPEATS, exit_statistics, timed
 from .config import HORIZONS, WARM_UP
 from .datasets import Dataset
@@ -60,28 +62,39 @@ def measure(job: Job, plan: Plan) -> dict[str, Any]:
     """
     path = job.folder / MEASURES
     about = {"version": VERSION, **vars(plan)}
-    if path.is_file():
-        try:
-            before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if _covers(before.get("about", {}), about):
-                return before
-        except ValueError:
-            pass  # damaged: measured again
+    before = _read(path)
+    without_long = {**before.get("about", {}), "long_steps": 0} == {**about, "long_steps": 0}
+    needless = not plan.long_steps or job.variant.name not in LONG
+    if before.get("about") == about or (without_long and needless):
+        return before
     if not (job.folder / CHECKPOINT_FILE).is_file():
         raise RequestError(
             f"{job.folder} holds figures from the archive but no model to measure with {about}; give the settings they "
             "were measured with, or archive= to train again"
         )
-    dataset = data_of(job.data, job.variant.told)
+    dataset, model = data_of(job.data, job.variant.told), load_model(job.folder)
     with torch_threads(1):
-        found = {"about": about, **measurements(job.variant.name, load_model(job.folder), dataset, plan)}
+        if without_long:
+            found = {**before, "about": about, "long": long(model, dataset, plan)}
+        else:
+            found = {"about": about, **measurements(job.variant.name, model, dataset, plan)}
     write_text(path, json.dumps(found, allow_nan=False))
     return found
 
 
-def _covers(before: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether figures hold all that is wanted; long rollouts may be there without being asked for."""
-    return before == wanted or (not wanted["long_steps"] and {**before, "long_steps": 0} == wanted)
+def _read(path: Path) -> dict[str, Any]:
+    """What an earlier run measured; empty where that is missing or damaged."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def long(model: DynamicsModel, dataset: Dataset, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Long rollouts along both kinds of actions."""
+    splits = [split for split in ("long_explore", "long_uniform") if split in dataset.splits]
+    return {s: long_rollouts(model, dataset, s, plan.starts, plan.long_steps) for s in splits}
 
 
 def measurements(name: str, model: DynamicsModel, dataset: Dataset, plan: Plan) -> dict[str, Any]:
@@ -90,8 +103,7 @@ def measurements(name: str, model: DynamicsModel, dataset: Dataset, plan: Plan) 
     found: dict[str, Any] = {"open_loop": {split: open_loop(model, dataset, split, plan.stride) for split in tests}}
     found["terminal"] = terminal(model, dataset, plan)
     if name in LONG and plan.long_steps:
-        splits = [split for split in ("long_explore", "long_uniform") if split in dataset.splits]
-        found["long"] = {s: long_rollouts(model, dataset, s, plan.starts, plan.long_steps) for s in splits}
+        found["long"] = long(model, dataset, plan)
     if not isinstance(model, LoopWM) or isinstance(model, UntiedStack):
         return found
     if model.context:
@@ -100,6 +112,8 @@ def measurements(name: str, model: DynamicsModel, dataset: Dataset, plan: Plan) 
         found["mean_loops"] = max(1, round(model.mean_loops))
         found["loops"] = by_loops(model, dataset, plan.stride)
         found["exits"] = by_exit(model, dataset, plan.stride)
+    if name == "chunks":
+        found |= chunks.measured(model, dataset, plan.stride, depths_of(model))
     return found
 
 

@@ -78,6 +78,7 @@ def squared_error(
     rule: ExitRule | None = None,
     seen: int = WARM_UP,
     columns: Sequence[int] = (),
+    chunk: int = 1,
 ) -> Tensor:
     """Mean squared error of each prediction in units of the data's deviations (N, H); WORST^2 where it is not finite.
 
@@ -88,18 +89,20 @@ def squared_error(
         rule: loops to use; None leaves the model's own.
         seen: transitions of history that a model with context is shown.
         columns: of the observation to look at; empty takes all that are measured.
+        chunk: control steps of a transition; errors are those after each, (N, H / chunk).
     """
     with using(model, rule):
         state = model.encode(starts.obs, history=starts.past(model, seen))
-        predicted = model.rollout(state, starts.action).observations()
+        predicted = model.rollout(state, starts.action, chunk).observations()
     chosen = [column for column in dataset.columns if not columns or column in columns]
-    error = ((predicted[..., chosen] - starts.truth[..., chosen]) / dataset.std[chosen]).square().mean(-1)
+    truth = starts.truth[:, chunk - 1 :: chunk]
+    error = ((predicted[..., chosen] - truth[..., chosen]) / dataset.std[chosen]).square().mean(-1)
     return torch.nan_to_num(error, nan=WORST**2, posinf=WORST**2).clamp_max(WORST**2)
 
 
-def by_horizon(error: Tensor, horizons: Sequence[int] = HORIZONS) -> dict[str, float]:
-    """Root mean square at each horizon: (N, H) -> {"h1": ...}."""
-    return {f"h{h}": float(error[:, h - 1].mean().sqrt()) for h in horizons}
+def by_horizon(error: Tensor, horizons: Sequence[int] = HORIZONS, chunk: int = 1) -> dict[str, float]:
+    """Root mean square at each horizon [control steps]: (N, H / chunk) -> {"h1": ...}."""
+    return {f"h{h}": float(error[:, h // chunk - 1].mean().sqrt()) for h in horizons}
 
 
 def open_loop(

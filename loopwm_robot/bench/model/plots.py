@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, ScalarF
 
 from ...report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILION, figure
 from ..common import Figure
+from .chunks import CHUNKS
 from .config import HORIZONS
 from .efficiency import FAMILIES, curve
 from .results import Result, Results
@@ -57,6 +58,12 @@ def figures(results: Results) -> list[Figure]:
     if shown := _with(results, "loops"):
         text = "20-step error of the same weights read out at more and fewer loops; dotted: the mean depth in training."
         found.append(Figure("loops", text, partial(draw_loops, results, shown)))
+    if shown := [d for d in results.datasets() if any(r.measures.get("chunks") for r in results.of(d, "chunks"))]:
+        text = (
+            "24-step error of step-consistent loops by loops and by the control steps of a transition: median and "
+            "range of the seeds; dotted: the mean depth in training."
+        )
+        found.append(Figure("chunks", text, partial(draw_chunks, results, shown)))
     if shown := [d for d in results.datasets() if all(curve(results, d, f) for f in FAMILIES)]:
         text = "20-step error by parameters: median and range of the seeds."
         found.append(Figure("parameters", text, partial(draw_parameters, results, shown)))
@@ -94,7 +101,7 @@ def draw_error(results: Results, shown: Sequence[str], path: Path) -> Path:
 
 def draw_loops(results: Results, shown: Sequence[str], path: Path) -> Path:
     """20-step error by loops at inference."""
-    entries = [entry for entry in every(results, "loops") if entry[1] not in ("blind", "told", "deferred")]
+    entries = [entry for entry in every(results, "loops") if entry[1] not in ("blind", "told", "deferred", "chunks")]
     others = [v for v in dict.fromkeys(variant for _, variant, _ in entries) if v != "loopwm"]
     colours = dict(zip(others, (ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY, INK), strict=False))
     with figure(path, PANEL * len(shown) + 1.8, 3.0) as fig:
@@ -116,6 +123,26 @@ def draw_loops(results: Results, shown: Sequence[str], path: Path) -> Path:
             room = max(0.0, LEAST_SPAN * (low + high) / 2 - (high - low)) / 2
             axes.set_ylim(low - room, high + room)
         panels[0].set_ylabel("20-step error")
+        _legend(fig, panels)
+    return path
+
+
+def draw_chunks(results: Results, shown: Sequence[str], path: Path) -> Path:
+    """24-step error by loops, a line for each length of a transition."""
+    with figure(path, 3.4 * len(shown) + 1.6, 3.2) as fig:
+        panels = np.atleast_1d(fig.subplots(1, len(shown)))
+        for axes, dataset in zip(panels, shown, strict=True):
+            chosen = [r for r in results.of(dataset, "chunks") if r.measures.get("chunks")]
+            for chunk, colour in zip(CHUNKS, (SKY, GREEN, ORANGE, VERMILION), strict=True):
+                loops = [int(t) for t in chosen[0].measures["chunks"][str(chunk)]]
+                values = [[r.measures["chunks"][str(chunk)][str(t)]["h24"] for t in loops] for r in chosen]
+                name = f"{chunk} control step{'s' * (chunk > 1)}"
+                _band(axes, loops, np.array(values), colour, name, False, marker="o")
+            axes.axvline(chosen[0].measures["mean_loops"], color=PALE, ls=(0, (2, 3)))
+            axes.set(title=dataset, xscale="log", xlabel="loops of a transition")
+            axes.set_ylim(0, None)
+            _plain_ticks(axes.xaxis, [1, 2, 4, 8, 16])
+        panels[0].set_ylabel("24-step error")
         _legend(fig, panels)
     return path
 

@@ -17,6 +17,7 @@ from ...runs import write_text
 from ...threads import torch_threads
 from .adaptive import deep_stack_flops, free_motion_flops, planning_times
 from .archive import TIMES, pack, unpack
+from .chunks import chunk_times
 from .config import ModelBench
 from .datasets import Dataset
 from .evaluate import Plan, deferred_times, measure
@@ -100,7 +101,7 @@ def jobs_of(config: ModelBench, sets: dict[str, Dataset]) -> list[Job]:
 
 def time_alone(job: Job, config: ModelBench, measures: dict[str, Any]) -> dict[str, Any]:
     """What is timed while nothing else runs, with one thread: exits, and decoding late. Kept beside the checkpoint."""
-    if job.variant.name not in ("loopwm", "deferred"):
+    if job.variant.name not in ("loopwm", "deferred", "chunks"):
         return {}
     path = job.folder / TIMES
     about = {"measures": measures["about"], "exits": measures.get("exits", {}), "horizon": config.sequence_length}
@@ -118,7 +119,10 @@ def time_alone(job: Job, config: ModelBench, measures: dict[str, Any]) -> dict[s
     assert isinstance(model, LoopWM)
     found: dict[str, Any] = {"about": about}
     with torch_threads(1):
-        found["decoding"] = deferred_times(model, dataset, config.sequence_length)
+        if job.variant.name == "chunks":
+            found["chunks"] = chunk_times(model, dataset, measures["chunks"])
+        else:
+            found["decoding"] = deferred_times(model, dataset, config.sequence_length)
         if job.variant.name == "loopwm":
             exits = measures.get("exits", {})
             rules: dict[str, ExitRule] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from .chunks import LONGEST
 from .results import Results
 
 HORIZON = "h20"
@@ -12,7 +13,7 @@ HORIZON = "h20"
 
 def statements(results: Results) -> list[str]:
     """Sentences made from the numbers, one for each question that was measured."""
-    found = [at_inference(results)]
+    found = [at_inference(results), in_chunks(results)]
     found += [
         against(results, "one_pass", "the same block run once in training and at inference"),
         against(results, "one_pass_noise", "one pass trained with noise as large as random depth makes"),
@@ -35,6 +36,21 @@ def at_inference(results: Results) -> str:
         return ""
     what = "the same weights at the mean depth against one loop, 20-step error"
     return f"Loops at inference ({what}): {', '.join(parts)}."
+
+
+def in_chunks(results: Results) -> str:
+    """The same where one transition holds many actions."""
+    parts = []
+    for dataset in results.datasets():
+        chosen = [r for r in results.of(dataset, "chunks") if r.measures.get("chunks")]
+        if chosen:
+            mean = str(chosen[0].measures["mean_loops"])
+            long = [r.measures["chunks"][str(LONGEST)] for r in chosen]
+            parts.append(f"{dataset} {verdict([e[mean]['h24'] for e in long], [e['1']['h24'] for e in long])}")
+    if not parts:
+        return ""
+    what = "the same weights at the mean depth against one loop, 24-step error"
+    return f"Loops at inference in transitions of {LONGEST} control steps ({what}): {', '.join(parts)}."
 
 
 def against(results: Results, variant: str, text: str) -> str:

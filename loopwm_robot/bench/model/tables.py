@@ -8,12 +8,15 @@ from itertools import product
 
 from ..common import Row
 from ..page import FOLDED
+from .adaptive import BUDGET
+from .chunks import AHEAD, LONGEST, PLANNED, fewest_loops
 from .config import HORIZONS
 from .efficiency import FAMILIES, curve
 from .results import Result, Results
 from .variants import EQUAL_FLOPS, EQUAL_PARAMETERS
 
 UNITS = "in standard deviations of the data"
+EXIT_KEYS = ("threshold", "mean_loops", "loops_contact", "loops_free", "correlation_error", "correlation_gain")
 
 
 def rows(results: Results) -> list[Row]:
@@ -24,6 +27,7 @@ def rows(results: Results) -> list[Row]:
         regulariser_rows,
         loop_rows,
         exit_rows,
+        chunk_rows,
         time_rows,
         context_rows,
         sweep_rows,
@@ -104,16 +108,44 @@ def loop_rows(results: Results) -> Iterator[Row]:
 
 def exit_rows(results: Results) -> Iterator[Row]:
     """Each exit rule, calibrated to an added error of 1 %."""
-    keys = ("threshold", "mean_loops", "loops_contact", "loops_free", "correlation_error", "correlation_gain")
     for dataset, variant, chosen in every(results, "exits"):
         for rule in chosen[0].measures["exits"]:
             row: Row = {"table": "exits, calibrated on held-out episodes", "data": dataset, "model": variant}
             row["rule"] = rule
-            for key in (*keys, "added_error"):
+            for key in (*EXIT_KEYS, "added_error"):
                 values = [r.measures["exits"][rule][key] for r in chosen if key in r.measures["exits"][rule]]
                 if values:
                     row["added_error_fraction" if key == "added_error" else key] = median(values)
             yield row
+
+
+def chunk_rows(results: Results) -> Iterator[Row]:
+    """Transitions of several control steps: errors by loops, time at the fewest loops, and the exit of the longest."""
+    table = "transitions of several control steps, step-consistent loops"
+    for dataset, _, chosen in every(results, "chunks"):
+        for chunk, h in product(chosen[0].measures["chunks"], AHEAD):
+            row: Row = {"table": table, "data": dataset, "control steps of a transition": chunk, "horizon": h}
+            for loops in chosen[0].measures["chunks"][chunk]:
+                values = [r.measures["chunks"][chunk][loops][f"h{h}"] for r in chosen]
+                row[f"{loops} loop{'s' * (loops != '1')}"] = median(values)
+            yield row
+    for dataset, _, chosen in every(results, "chunks"):
+        for chunk in chosen[0].measures["chunks"]:
+            loops = [fewest_loops(r.measures["chunks"][chunk]) for r in chosen]
+            row = {"table": f"the same: fewest loops within {BUDGET:.0%} of the lowest error", "data": dataset}
+            row |= {"control steps of a transition": chunk, "loops": median(loops)}
+            row["loops of 8 control steps"] = LONGEST / int(chunk) * median(loops)
+            both = zip(chosen, loops, strict=True)
+            row |= spread("h48", [r.measures["chunks"][chunk][str(n)]["h48"] for r, n in both])
+            if times := [r.times["chunks"][chunk] for r in chosen if "chunks" in r.times]:
+                row[f"planning 512 x {PLANNED} steps_s"] = median(times)
+            yield row
+    for dataset, _, chosen in every(results, "chunk_exit"):
+        row = {"table": f"the same: exit doubling in transitions of {LONGEST} control steps", "data": dataset}
+        for key in EXIT_KEYS:
+            if values := [r.measures["chunk_exit"][key] for r in chosen if key in r.measures["chunk_exit"]]:
+                row[key] = median(values)
+        yield row | {"added_error_fraction": median(r.measures["chunk_exit"]["added_error"] for r in chosen)}
 
 
 def time_rows(results: Results) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from ...models.cost import parameters, transition_flops
 from ...models.loop_control import DEPTHS
 from ...training.trainer import UpdateConfig
 from ..common import BenchmarkError
+from .chunks import CHUNKS
 from .config import ModelBench
 from .datasets import Dataset
 
@@ -25,7 +26,13 @@ LOOPED = ("loopwm", "one_pass", "untied")
 EQUAL_PARAMETERS = ("one_pass", "one_pass_noise", "untied_narrow", "mlp", "rssm", "ensemble")
 EQUAL_FLOPS = ("one_pass_wide", "untied", "mlp_wide", "rssm_wide", "ensemble_wide")
 SHORT = {"latent_mlp": "mlp"}
-WHERE = {"depth": ("push", "hidden"), "context": ("hidden",), "sweep": ("push", "hidden"), "deferred": ("push",)}
+WHERE = {
+    "depth": ("push", "hidden"),
+    "chunks": ("push", "hidden"),
+    "context": ("hidden",),
+    "sweep": ("push", "hidden"),
+    "deferred": ("push",),
+}
 """Data sets of the parts that are not for all."""
 
 Cost = Callable[[ModelConfig], float]
@@ -59,6 +66,8 @@ def variants(config: ModelBench, dataset: Dataset) -> list[Variant]:
         found += main_variants(config, dataset, base)
     if "depth" in parts:
         found += [Variant(name, model, update) for name, model in depth_models(base).items()]
+    if "chunks" in parts:
+        found.append(chunked(base, update))
     if "context" in parts:
         found += [
             Variant("one_pass", replace(base, kind="one_pass"), update),
@@ -125,6 +134,12 @@ def sweep_variants(config: ModelBench, dataset: Dataset, base: ModelConfig) -> l
             Variant("mlp" if usual else f"mlp_d{width}", sized(base, "latent_mlp", size, size(looped), None), theirs),
         ]
     return found
+
+
+def chunked(base: ModelConfig, update: UpdateConfig) -> Variant:
+    """Step-consistent loops that learn transitions of 1, 2, 4 and 8 control steps, and deeper ones than of one step."""
+    model = replace(base, form="step_consistent", depth="lognormal_poisson", mean_loops=4.0, max_loops=16, plan_loops=4)
+    return Variant("chunks", model, replace(update, chunks=CHUNKS))
 
 
 def deferred(update: UpdateConfig, updates: int) -> UpdateConfig:
