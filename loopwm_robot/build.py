@@ -214,8 +214,10 @@ def make_agent(
         generator: of the planner's noise, on the model's device.
 
     Raises:
-        RequestError: the objective cannot be computed from the observation, see `check_objective`.
+        RequestError: the objective cannot be computed from the observation, see `check_objective`; or the model does
+            not imagine in chunks of control steps.
     """
+    model = _in_strides(model, config)
     return MPCAgent(model, *_planning(model, spaces, config, generator), target=spaces.target_columns)
 
 
@@ -229,7 +231,32 @@ def retune(agent: MPCAgent, model: EncodingModel, spaces: Spaces, config: Planne
     Raises:
         RequestError: see `make_agent`; the agent stays as it was.
     """
+    model = _in_strides(model, config)
     agent.retune(model, *_planning(model, spaces, config, agent.planner.generator))  # type: ignore[attr-defined]
+
+
+def check_strides(config: PlannerConfig, kind: str, form: str) -> None:
+    """The model can imagine transitions as long as the planner wants them.
+
+    Raises:
+        RequestError: it cannot.
+    """
+    if config.chunk > 1 and not (kind in LOOPED and form == "step_consistent"):
+        what = f"model.form '{form}'" if kind in LOOPED else f"model.kind '{kind}'"
+        raise RequestError(
+            f"planner.chunk is {config.chunk} with {what}, allowed 1; train model=small model.form=step_consistent "
+            f"train.update.chunks=[1,{config.chunk}]"
+        )
+
+
+def _in_strides(model: EncodingModel, config: PlannerConfig) -> EncodingModel:
+    """The model as the planner imagines with it."""
+    if config.chunk == 1:
+        return model
+    if not isinstance(model, LoopWM):
+        raise RequestError(f"planner.chunk is {config.chunk} with a {type(model).__name__}, allowed 1")
+    check_strides(config, "loopwm", model.core.form)
+    return model.in_strides(config.chunk)
 
 
 def _planning(

@@ -220,6 +220,8 @@ class PlannerConfig(SamplingConfig):
         risk: over several models (an ensemble, or randomised simulators): mean, cvar or worst of the scores; none
             scores their mean prediction.
         risk_alpha: of cvar: share of the models that counts, the worst ones, in (0, 1].
+        chunk: control steps of a transition that the model imagines, 1 to 64; several of them for a LoopWM with
+            model.form step_consistent, trained with such train.update.chunks.
         simulator: what planner.model=simulator believes.
     """
 
@@ -234,6 +236,7 @@ class PlannerConfig(SamplingConfig):
     costs: tuple[dict[str, Any], ...] = ()
     risk: str = "none"
     risk_alpha: float = 0.25
+    chunk: int = 1
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
 
     def __post_init__(self) -> None:
@@ -248,6 +251,9 @@ class PlannerConfig(SamplingConfig):
         _number("planner.posture_weight", self.posture_weight, 0)
         _choice("planner.risk", self.risk, ("none", *MEASURES))
         _number("planner.risk_alpha", self.risk_alpha, 1e-6, 1)
+        _number("planner.chunk", self.chunk, 1, 64)
+        if self.chunk > 1 and self.model == "simulator":
+            raise ValueError(f"planner.chunk is {self.chunk} with planner.model 'simulator', allowed 1")
         if not self.terms and self.objective == "none":
             raise ValueError(
                 "planner.objective is 'none' without planner.costs, allowed auto, analytic, learned_reward"

@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from envs.arm_env import ArmEnv
 
-from ..build import check_model, make_env, spaces_of
+from ..build import check_model, check_strides, make_env, spaces_of
 from ..checkpoint import Spaces, find_checkpoint, load_checkpoint
 from ..config import TrainCommand
 from ..data.datasets import read_dataset, split
@@ -87,6 +87,7 @@ def check_environments(config: TrainCommand, found: Sequence[Environment], proce
     check_processes(config, processes)
     for env, spaces in found:
         check_objective(spaces, config.planner, config.model.kind)
+        check_strides(config.planner, config.model.kind, config.model.form)
         check_model(env, spaces, config.model, config.train.update.chunks)
     if len(found) > 1:
         if config.train.update.batch_size < len(found):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..build import check_model, make_env, spaces_of
+from ..build import check_model, check_strides, make_env, spaces_of
 from ..demo import DemoConfig, describe, run_demo
 from ..device import find_device
 from ..execution.run import check_blend, check_execution
@@ -25,6 +25,7 @@ def run(overrides: list[str]) -> int:
         env = make_env(config.env)
         spaces = spaces_of(env, config.env)
         check_objective(spaces, config.planner, config.model.kind)
+        check_strides(config.planner, config.model.kind, config.model.form)
         check_execution(spaces, config.planner, config.evaluate)
         check_blend(config.planner, config.deploy.blend_steps, "deploy.blend_steps")
         find_device(config.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from ..build import check_strides
 from ..config import MAX_SEED, EnvConfig, PlannerConfig
 from ..deploy.arm_config import ArmConfig
 from ..deploy.rest import interruptible
@@ -55,6 +56,7 @@ def run(overrides: list[str]) -> int:
     config = replace(config, env=env_config)
     check_arm(checkpoint.spaces, env, config.arm, config.deploy.allow_motion)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
+    check_strides(config.planner, checkpoint.config.kind, checkpoint.config.form)
     check_blend(config.planner, config.deploy.blend_steps, "deploy.blend_steps")
     with RunFolder.create("deploy", config.out) as folder, interruptible():
         folder.save_config(config)

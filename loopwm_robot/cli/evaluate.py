@@ -20,6 +20,7 @@ SCHEMA = EvaluateCommand
 def run(overrides: list[str]) -> int:
     """Evaluate into a new run folder."""
     config = compose(CONFIG_NAME, overrides, SCHEMA)
+    from ..build import check_strides
     from ..evaluation import evaluate_checkpoint, write_evaluation
     from ..execution.run import check_execution
     from ..objective import check_objective
@@ -30,6 +31,7 @@ def run(overrides: list[str]) -> int:
     checkpoint, env, path, env_config = open_checkpoint(config.checkpoint, config.env, overrides, config.device)
     config = replace(config, env=env_config)
     check_objective(checkpoint.spaces, config.planner, checkpoint.config.kind)
+    check_strides(config.planner, checkpoint.config.kind, checkpoint.config.form)
     check_execution(checkpoint.spaces, config.planner, config.evaluate)
     with RunFolder.create("evaluate", config.out) as folder:
         folder.save_config(config)

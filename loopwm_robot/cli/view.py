@@ -22,7 +22,7 @@ def run(overrides: list[str]) -> int:
     config = compose(CONFIG_NAME, overrides, SCHEMA)
     from envs import ArmEnv
 
-    from ..build import make_env, simulator_model, spaces_of
+    from ..build import check_strides, make_env, simulator_model, spaces_of
     from ..objective import check_objective
     from ..plan_pictures import close_model
     from ..report.candidates import spheres
@@ -41,6 +41,7 @@ def run(overrides: list[str]) -> int:
         checkpoint, env, _, env_config = open_checkpoint(config.checkpoint, config.env, overrides, config.device)
         config = replace(config, env=env_config)
         spaces, model, kind = checkpoint.spaces, checkpoint.model, checkpoint.config.kind
+        check_strides(config.planner, kind, checkpoint.config.form)
     if not isinstance(env.unwrapped, ArmEnv):
         raise RequestError(f"env.id is '{config.env.id}', allowed environments of ours; loopwm gallery draws them")
     check_objective(spaces, config.planner, kind)

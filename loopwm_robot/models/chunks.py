@@ -73,6 +73,7 @@ def loop_shares(loops: int | Tensor, steps: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is kept may be needed for gradients later
 def _shares(loops: int, steps: int) -> Tensor:
     start = torch.arange(loops, dtype=torch.float64)[:, None] * steps / loops
     step = torch.arange(steps, dtype=torch.float64)

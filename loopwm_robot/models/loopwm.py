@@ -118,6 +118,7 @@ class LoopWM(DynamicsModel):
         super().__init__(n_obs, nu, n_goal, ctrl_dt, num * d, d)
         self.core, self.layout, self.tokens, self.context = core, layout, num, core.context
         self.exit_rule: ExitRule = FixedDepth(max(1, round(core.mean_loops)))
+        self.stride = 1  # control steps of a transition in rollouts, see in_strides
         self.exit_thresholds: dict[str, float] = {}  # of the exit rules, from calibration; kept in the checkpoint
         self.vision = vision
         self.encoder: nn.Module = TokenEncoder(seen, d) if n_obs else nn.Identity()
@@ -321,7 +322,41 @@ class LoopWM(DynamicsModel):
     def rollout(self, state: LatentState, actions: Tensor, chunk: int = 1) -> LatentTrajectory:
         """See DynamicsModel; what follows from the parameters alone is computed once for all transitions."""
         with steady(*self.blocks(), self.coda):
+            if self.stride > 1 and chunk == 1:
+                return self._rollout_strided(state, actions)
             return super().rollout(state, actions, chunk)
+
+    def in_strides(self, steps: int) -> LoopWM:
+        """This model with rollouts in transitions of `steps` control steps: the same parameters, nothing copied.
+
+        Its trajectories have a state for every control step all the same: those inside a transition are interpolated,
+        and count no loops. Steps that are left at the end make a shorter transition.
+
+        Args:
+            steps: at least 1.
+
+        Raises:
+            ValueError: the form of the loop is not step_consistent.
+        """
+        if steps > 1 and self.core.form != "step_consistent":
+            raise ValueError(f"model.form is '{self.core.form}', allowed step_consistent for strides of {steps} steps")
+        twin = copy(self)
+        twin.stride = steps
+        return twin
+
+    def _rollout_strided(self, state: LatentState, actions: Tensor) -> LatentTrajectory:
+        check_finite("actions", actions, self.nu)
+        if len(state.h) != len(actions):
+            state = state.expand(len(actions))
+        states, loops = [], []
+        for part in actions.split(self.stride, dim=1):
+            steps = part.shape[1]
+            following, info = self.step(state, part[:, 0] if steps == 1 else part)
+            share = torch.arange(1, steps + 1).to(state.h).view(1, -1, 1, 1) / steps
+            states.append(torch.lerp(state.h.unsqueeze(1), following.h.unsqueeze(1), share))
+            loops.append(nn.functional.pad(info.num_loops.unsqueeze(1), (steps - 1, 0)))
+            state = following
+        return LatentTrajectory(self, torch.cat(states, 1), state.goal, torch.cat(loops, 1))
 
     def at_depth(self, loops: int) -> LoopWM | None:
         """This model with `loops` loops in every transition: the same parameters, nothing copied.

@@ -104,6 +104,7 @@ def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         ("demo model.context=50", "model.context is 50 control steps, allowed up to 40 for LoopWM/PandaReach-v0"),
         ("train model=base model.kind=rssm", "model.context is 20 with model.kind 'rssm', allowed 0; set"),
         ("train train.update.chunks=[1,2]", "train.update.chunks is [1, 2] with model.form 'implicit', allowed [1]"),
+        ("demo planner.chunk=2", "planner.chunk is 2 with model.form 'implicit', allowed 1"),
         ("demo env=panda_push", "control_mode is 'cartesian_delta', allowed 'joint_delta'"),
         ("demo env=panda_push env.control_mode=joint_delta", "its n_obs is 40, the arm's 31"),
         ("train model.mean_loops=0", "model.mean_loops is 0.0, allowed [1, 256]"),

@@ -199,6 +199,14 @@ def test_loop_shares_of_different_depths_stand_at_the_end():
         assert torch.equal(shares[b, 5 - loops :], loop_shares(loops, 4)) and (shares[b, : 5 - loops] == 0).all()
 
 
+def test_loop_shares_that_inference_saw_first_serve_gradients():
+    with torch.inference_mode():
+        loop_shares(7, 5)
+    action = torch.ones(5, requires_grad=True)
+    (loop_shares(7, 5) @ action).sum().backward()
+    assert action.grad is not None and torch.allclose(action.grad.sum(), torch.tensor(7.0))
+
+
 @pytest.mark.parametrize("tokens", TOKEN_SCHEMES)
 def test_chunks_with_depths_of_their_own_equal_each_alone(tokens):
     model = randomised(make_model(form="step_consistent", tokens=tokens))
