@@ -136,8 +136,9 @@ class ModelConfig:
             second-order difference), gate (by the trained exit gate) or doubling (by the difference of two depths, for
             form step_consistent).
         plan_loops: loops at inference with exit "fixed", at least 1.
-        exit_threshold: relative change below which the exits "converged", "second_order" and "doubling" stop, at least
-            0; none takes the one that was calibrated on held-out data after training.
+        exit_threshold: relative change below which the exits "converged" and "second_order" stop, and mean difference
+            of what will be observed [standard deviations] below which "doubling" does, at least 0; none takes the one
+            that was calibrated on held-out data after training.
         gate_threshold: the exit "gate" stops above it, in [0, 1]; none takes the calibrated one.
         image: how pictures enter and leave the model, where there are some.
         actor_critic: a policy and a value learned with the model, for tasks that reach beyond the planner's horizon.

@@ -106,5 +106,5 @@ def make_exit_rule(name: str, threshold: float, max_loops: int, model: LoopWM) -
     if name == "gate":
         return Gated(threshold, 1, max_loops, model.gate_logit)
     if name == "doubling":
-        return Doubling(threshold, max_loops)
+        return Doubling(threshold, max_loops, model.disagreement)
     return {"converged": Converged, "second_order": SecondOrder}[name](threshold, 1, max_loops)

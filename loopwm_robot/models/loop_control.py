@@ -253,12 +253,15 @@ class Doubling:
     result is taken. Samples that agree leave the batch.
 
     Attributes:
-        threshold: largest relative difference |h_2T - h_T| / |h_2T| that counts as agreement, at least 0.
+        threshold: largest difference that counts as agreement, at least 0.
         max_loops: deepest integration, at least 1; powers of two are tried up to it.
+        measure: difference of two results (B, S, d) -> (B,), such as `LoopWM.disagreement`; None takes the relative one
+            |h_2T - h_T| / |h_2T|.
     """
 
     threshold: float
     max_loops: int
+    measure: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         _check_loops(1, self.max_loops)
@@ -275,7 +278,8 @@ class Doubling:
         active, depth = torch.arange(batch, device=h.device), 2
         while depth <= self.max_loops and len(active):
             finer, _ = FixedDepth(depth).run(loop, h[active], side.select(active))
-            difference = relative_size(finer - out[active], finer)
+            before = out[active]
+            difference = relative_size(finer - before, finer) if self.measure is None else self.measure(finer, before)
             num_loops[active] += depth
             residual[active] = difference
             diverged = ~torch.isfinite(difference)

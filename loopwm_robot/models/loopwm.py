@@ -408,6 +408,22 @@ class LoopWM(DynamicsModel):
         """Exit gate w . h(t) + b: logit of "one more loop would not help" (eq 12), (B, S, d) -> (B,)."""
         return self.gate(h.flatten(-2)).squeeze(-1)
 
+    def disagreement(self, a: Tensor, b: Tensor) -> Tensor:
+        """How far two results of the loop lie apart in what will be observed, for the exit `doubling`.
+
+        Memory has unit size whatever it is worth, so it does not count; where no channel holds an observed number, all
+        channels do.
+
+        Args:
+            a, b: h(T) before the coda (B, S, d).
+
+        Returns:
+            mean absolute difference (B,), normalised units.
+        """
+        seen = 1 - self.coda.memory
+        seen = torch.where(seen.sum() > 0, seen, torch.ones_like(seen))
+        return ((self.coda(a) - self.coda(b)).abs() * seen).sum((-2, -1)) / seen.sum()
+
     def depths(self, state: LatentState, action: Tensor, max_loops: int) -> tuple[Tensor, Tensor]:
         """What each depth makes of one transition.
 

@@ -225,7 +225,7 @@ def _statistics(model: LoopWM, starts: Starts, cap: int, names: Sequence[str], c
         "converged": [relative_size(d, x) for d, x in zip(step, h[1:], strict=True)],
         "second_order": [relative_size(e - d, x) for (d, e), x in zip(pairwise(step), h[2:], strict=True)],
         "gate": [torch.sigmoid(model.gate_logit(x)) for x in h[1:]],
-        "doubling": [relative_size(h[2 * t] - h[t], h[2 * t]) for t in (1, 2, 4, 8) if 2 * t < len(h)],
+        "doubling": [model.disagreement(h[2 * t], h[t]) for t in (1, 2, 4, 8) if 2 * t < len(h)],
     }
     return {name: torch.cat(found[name]) if found[name] else torch.zeros(1) for name in names}
 

@@ -9,6 +9,7 @@ import torch
 from tiny_models import VARIANTS, history_for, inputs, make_history, make_model, make_variant, randomised
 from torch import Tensor
 
+from loopwm_robot.models.build import make_exit_rule
 from loopwm_robot.models.chunks import loop_shares
 from loopwm_robot.models.loop_control import Converged, Doubling, ExitRule, FixedDepth, Gated, SecondOrder
 from loopwm_robot.models.loopwm import LoopWM
@@ -268,3 +269,27 @@ def test_a_chunk_is_integrated_ever_finer_until_two_depths_agree():
     assert len(set(info.num_loops.tolist())) > 1
     for b, count in enumerate(info.num_loops.tolist()):
         assert torch.allclose(h.h[b], by_depth[taken[count]][b], atol=1e-5)
+
+
+def test_two_depths_disagree_in_what_will_be_observed():
+    """Memory does not count, numbers do, in normalised units; where all is memory, all counts."""
+    model = randomised(make_model(form="step_consistent", tokens="bodies", mean_loops=3, max_loops=8))
+    obs, _, actions = inputs()
+    state = model.encode(obs)
+    by_depth = {}
+    for loops in (2, 4):
+        model.exit_rule = FixedDepth(loops)
+        by_depth[loops] = model.step(state, actions[:, 0])[0].h
+    inner, _ = model.depths(state, actions[:, 0], 4)
+    decoded = {loops: model.decode_normalised(h) for loops, h in by_depth.items()}
+    expected = (decoded[4] - decoded[2]).abs().mean(-1)
+    found = model.disagreement(inner[:, 3], inner[:, 1])
+    assert found.shape == (5,) and torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
+    memory = model.coda.memory * torch.randn_like(inner[:, 1])
+    one = model.coda.normalise(inner[:, 1])
+    model.coda.up.weight.data.zero_()  # nothing of the memory reaches the numbers
+    assert torch.allclose(model.disagreement(one + memory, one), torch.zeros(5), atol=1e-6)
+    model.coda.memory.fill_(1)
+    assert (model.disagreement(one + memory, one) > 0).all()
+    rule = make_exit_rule("doubling", 0.1, 8, model)
+    assert isinstance(rule, Doubling) and rule.measure == model.disagreement
