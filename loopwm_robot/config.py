@@ -253,6 +253,11 @@ class PlannerConfig(SamplingConfig):
         _choice("planner.risk", self.risk, ("none", *MEASURES))
         _number("planner.risk_alpha", self.risk_alpha, 1e-6, 1)
         _number("planner.chunk", self.chunk, 1, 64)
+        if self.chunk > 1 and self.min_horizon:
+            raise ValueError(
+                f"planner.chunk is {self.chunk} with planner.min_horizon {self.min_horizon}, allowed 1: fewer steps save "
+                "no time inside a transition; set planner.min_horizon=0"
+            )
         if self.chunk > 1 and self.model == "simulator":
             raise ValueError(f"planner.chunk is {self.chunk} with planner.model 'simulator', allowed 1")
         if not self.terms and self.objective == "none":

@@ -185,8 +185,9 @@ def simulator_agent(checkpoint: Checkpoint, planner: PlannerConfig, env: gym.Env
 
 
 def moved(planner: PlannerConfig, model: str, several: bool = False) -> PlannerConfig:
-    """The planner on another model, which believes no wrong dynamics; what only several models can say is left out."""
-    planner = replace(planner, model=model, simulator=SimulatorConfig())
+    """The planner on another model, which believes no wrong dynamics; what only some models can do is left out."""
+    chunk = planner.chunk if model == "learned" else 1
+    planner = replace(planner, model=model, simulator=SimulatorConfig(), chunk=chunk)
     if several:
         return planner
     return replace(planner, risk="none", costs=tuple(cost for cost in planner.costs if cost["cost"] != "uncertainty"))

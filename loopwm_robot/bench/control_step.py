@@ -192,7 +192,7 @@ def plan_row(
         "deadline_met_fraction": float((times <= results[0].ctrl_dt).mean()),
     }
     if isinstance(setting.rule, FixedDepth):
-        plans = setting.num_samples * planner.iterations * planner.horizon
+        plans = setting.num_samples * planner.iterations * math.ceil(planner.horizon / planner.chunk)
         row["loop_updates"] = plans * setting.rule.num_loops
     if trained:
         row["success_rate"] = float(np.concatenate([result.success for result in results]).mean())

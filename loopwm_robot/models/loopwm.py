@@ -35,7 +35,7 @@ from .block import UNLIMITED, Coda, Conditioning, Prelude, RecurrentBlock, rms_n
 from .chunks import Chunk
 from .dynamics import DynamicsModel, LatentTrajectory, Unroll, Unrolled, check_finite
 from .images import ImageConfig, Shape, Vision
-from .loop_control import AdaptiveDepth, ExitRule, FixedDepth, run_sampled, sample_depths
+from .loop_control import AdaptiveDepth, Doubling, ExitRule, FixedDepth, run_sampled, sample_depths
 from .monitor import Monitor
 from .steady import steady
 from .tokens import Groups, TokenDecoder, TokenEncoder, TokenLayout, observed_channels
@@ -330,7 +330,7 @@ class LoopWM(DynamicsModel):
         """This model with rollouts in transitions of `steps` control steps: the same parameters, nothing copied.
 
         Its trajectories have a state for every control step all the same: those inside a transition are interpolated,
-        and count no loops. Steps that are left at the end make a shorter transition.
+        and say how many loops their transition took. Steps that are left at the end make a shorter transition.
 
         Args:
             steps: at least 1.
@@ -354,7 +354,7 @@ class LoopWM(DynamicsModel):
             following, info = self.step(state, part[:, 0] if steps == 1 else part)
             share = torch.arange(1, steps + 1).to(state.h).view(1, -1, 1, 1) / steps
             states.append(torch.lerp(state.h.unsqueeze(1), following.h.unsqueeze(1), share))
-            loops.append(nn.functional.pad(info.num_loops.unsqueeze(1), (steps - 1, 0)))
+            loops.append(info.num_loops.unsqueeze(1).expand(-1, steps))
             state = following
         return LatentTrajectory(self, torch.cat(states, 1), state.goal, torch.cat(loops, 1))
 
@@ -411,8 +411,8 @@ class LoopWM(DynamicsModel):
     def disagreement(self, a: Tensor, b: Tensor) -> Tensor:
         """How far two results of the loop lie apart in what will be observed, for the exit `doubling`.
 
-        Memory has unit size whatever it is worth, so it does not count; where no channel holds an observed number, all
-        channels do.
+        Memory has unit size whatever it is worth, so it does not count beside observed numbers. Tokens without numbers,
+        those of pictures for example, count whole, but not the belief.
 
         Args:
             a, b: h(T) before the coda (B, S, d).
@@ -421,7 +421,8 @@ class LoopWM(DynamicsModel):
             mean absolute difference (B,), normalised units.
         """
         seen = 1 - self.coda.memory
-        seen = torch.where(seen.sum() > 0, seen, torch.ones_like(seen))
+        seen = torch.where(seen.sum(-1, keepdim=True) > 0, seen, torch.ones_like(seen))
+        seen[self.layout.num :] = 0
         return ((self.coda(a) - self.coda(b)).abs() * seen).sum((-2, -1)) / seen.sum()
 
     def depths(self, state: LatentState, action: Tensor, max_loops: int) -> tuple[Tensor, Tensor]:
@@ -509,7 +510,10 @@ class LoopWM(DynamicsModel):
         seen, missing = self.transition_tokens(history, obs), (1 - history.mask).to(obs)
         bias = (missing * -1e9)[:, None, None, :]  # (B, 1, 1, W)
         drive = self.block.condition(h, self.context_norm(h + self.prelude.token_bias), seen, bias)
-        refined, _ = self._refine(h, drive, depths)
+        if depths is None and isinstance(self.exit_rule, Doubling):  # which asks what will be observed: not the belief
+            refined, _ = FixedDepth(max(1, round(self.core.mean_loops))).run(self.block, h, drive)
+        else:
+            refined, _ = self._refine(h, drive, depths)
         return torch.cat([tokens, rms_normalise(refined[:, -1:])], dim=1)  # what is observed needs no inference
 
     def transition_tokens(self, history: History, obs: Tensor) -> Tensor:

@@ -122,6 +122,6 @@ def loops_used(candidates: Candidates) -> str:
     if loops is None:
         return ""
     if loops.min() == loops.max():
-        return f"{loops.min()} loops in every step"
+        return f"{loops.min()} loops in every transition"
     elite = loops[candidates.elite]
     return f"loops: mean {loops.mean():.2f}, elites {elite.mean():.2f}, {loops.min()} to {loops.max()}"

@@ -237,3 +237,5 @@ def _refresh(model: LoopWM) -> None:
     for name, threshold in model.exit_thresholds.items():
         if isinstance(rule, AdaptiveDepth | Doubling) and type(rule) is kinds[name]:
             model.exit_rule = replace(rule, threshold=threshold)
+            if isinstance(rule, Doubling):
+                model.exit_rule = replace(rule, threshold=threshold, measure=model.disagreement)

@@ -14,7 +14,7 @@ from loopwm_robot.bench.model.long import long_rollouts
 from loopwm_robot.bench.model.measures import WORST, open_loop, spearman, squared_error, starts_of
 from loopwm_robot.config import ModelConfig
 from loopwm_robot.models.cost import transition_flops
-from loopwm_robot.models.loop_control import Converged, FixedDepth
+from loopwm_robot.models.loop_control import Converged, Doubling, FixedDepth
 from loopwm_robot.models.loopwm import Core, LoopWM
 from loopwm_robot.models.untied import UntiedStack
 
@@ -143,10 +143,17 @@ def test_transitions_of_several_steps_are_measured_where_they_end() -> None:
     about = found["chunk_exit"]
     assert 3 <= about["mean_loops"] <= 15  # 1 + 2 loops at least, 1 + 2 + 4 + 8 at most
     assert "loops_free" not in about and {"threshold", "added_error", "correlation_error"} <= set(about)  # see below
-    some = adaptive.exit_statistics(model, data, FixedDepth(2), 10, chunk=2)
+    # In eight steps contact is certain here, in two it is not.
     starts = starts_of(data.splits["test"], 10, 10)
-    assert starts.contact is not None and 0 < starts.contact.unflatten(1, (-1, 2)).any(-1).float().mean() < 1
-    assert some["loops_contact"] == some["loops_free"] == 2  # in eight steps contact is certain here, in two it is not
+    with torch.inference_mode():
+        inner, _ = model.depths(model.encode(starts.obs), starts.action[:, :2], 2)
+        model.exit_rule = Doubling(float(model.disagreement(inner[:, 1], inner[:, 0]).median()), 8, model.disagreement)
+        loops = model.rollout(model.encode(starts.obs), starts.action, 2).loops.double()
+    assert starts.contact is not None and len(loops.unique()) > 1
+    touched = starts.contact[:, 0::2] | starts.contact[:, 1::2]
+    some = adaptive.exit_statistics(model, data, model.exit_rule, 10, chunk=2)
+    assert some["loops_contact"] == pytest.approx(float(loops[touched].mean()))
+    assert some["loops_free"] == pytest.approx(float(loops[~touched].mean()))
     assert set(chunks.chunk_times(model, data, found["chunks"])) == {"1", "2", "4", "8"}
     assert chunks.fewest_loops({"1": {"h8": 1.0}, "2": {"h8": 0.505}, "4": {"h8": 0.5}}) == 2
 

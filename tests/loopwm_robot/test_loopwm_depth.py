@@ -293,3 +293,17 @@ def test_two_depths_disagree_in_what_will_be_observed():
     assert (model.disagreement(one + memory, one) > 0).all()
     rule = make_exit_rule("doubling", 0.1, 8, model)
     assert isinstance(rule, Doubling) and rule.measure == model.disagreement
+
+
+def test_the_belief_takes_no_part_in_the_disagreement_and_is_refined_at_the_mean_depth():
+    model = randomised(make_model(form="step_consistent", context=4, mean_loops=3, max_loops=8))
+    generator = torch.Generator().manual_seed(5)
+    obs, _, actions = inputs()
+    history = History(torch.randn(5, 4, obs.shape[1], generator=generator), actions[:, :1].expand(-1, 4, -1), torch.ones(5, 4))
+    model.exit_rule = FixedDepth(3)
+    expected = model.encode(obs, history=history).h
+    model.exit_rule = make_exit_rule("doubling", 10.0, 8, model)
+    assert torch.equal(model.encode(obs, history=history).h, expected)
+    other = expected.clone()
+    other[:, -1] += 1
+    assert torch.equal(model.disagreement(other, expected), torch.zeros(5))

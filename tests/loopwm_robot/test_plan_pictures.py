@@ -117,7 +117,7 @@ def test_the_picture_is_drawn_whatever_happened(tmp_path: Path, candidates: Cand
 def test_loops_in_words():
     candidates = some([3.0, -1.0], loops=True)  # 0 to 5
     assert loops_used(candidates) == "loops: mean 2.50, elites 2.50, 0 to 5"
-    assert loops_used(replace(candidates, loops=np.full((2, 3), 2))) == "2 loops in every step"
+    assert loops_used(replace(candidates, loops=np.full((2, 3), 2))) == "2 loops in every transition"
 
 
 def test_spheres_among_the_costs():

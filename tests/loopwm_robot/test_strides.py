@@ -12,6 +12,7 @@ from loopwm_robot.build import check_strides, make_agent, retune
 from loopwm_robot.checkpoint import Spaces
 from loopwm_robot.config import PlannerConfig
 from loopwm_robot.errors import RequestError
+from loopwm_robot.evaluation import moved
 from loopwm_robot.models.latent_mlp import LatentMLP, LatentMLPConfig
 from loopwm_robot.models.loop_control import FixedDepth
 from loopwm_robot.models.loopwm import LoopWM
@@ -49,7 +50,7 @@ def test_transitions_end_where_chunks_do_and_what_lies_between_is_interpolated()
     assert torch.allclose(found.h[:, 1], halfway, atol=1e-6)
     rest, _ = whole.step(replace(state.expand(5), h=first), actions[:, 4:])  # two steps are left
     assert torch.equal(found.h[:, 5], rest.h) and torch.allclose(found.h[:, 4], (first + rest.h) / 2, atol=1e-6)
-    assert found.loops[0].tolist() == [0, 0, 0, 4, 0, 4]
+    assert found.loops[0].tolist() == [4] * 6
 
 
 @torch.inference_mode()
@@ -87,6 +88,11 @@ def test_an_agent_imagines_in_strides() -> None:
 
 
 def test_gradients_flow_through_strides() -> None:
+    obs, actions = inputs()
+    whole = model()
+    actions.requires_grad_()
+    whole.in_strides(4).rollout(whole.encode(obs), actions).h[:, -1].square().sum().backward()
+    assert actions.grad is not None and (actions.grad.abs().sum(-1) > 0).all()  # of every control step
     config = replace(PLANNER, algorithm="gradient")
     agent = make_agent(model(), SPACES, config, torch.Generator().manual_seed(0))
     agent.reset(torch.ones(3).numpy())
@@ -105,5 +111,8 @@ def test_models_that_cannot_are_refused() -> None:
     check_strides(PLANNER, "untied", "step_consistent")
     with pytest.raises(ValueError, match=r"planner\.chunk is 2 with planner\.model 'simulator', allowed 1"):
         PlannerConfig(model="simulator", chunk=2)
+    with pytest.raises(ValueError, match=r"planner\.chunk is 4 with planner\.min_horizon 2, allowed 1"):
+        replace(PLANNER, min_horizon=2)
+    assert moved(PLANNER, "simulator").chunk == 1 and moved(PLANNER, "learned").chunk == 4
     with pytest.raises(ValueError, match=r"planner\.chunk is 0, allowed"):
         PlannerConfig(chunk=0)

@@ -91,8 +91,9 @@ def squared_error(
         columns: of the observation to look at; empty takes all that are measured.
         chunk: control steps of a transition; errors are those after each, (N, H / chunk).
     """
-    with using(model, rule):
+    with using(model, rule if chunk == 1 else None):  # what loops do to the belief is no matter of chunks
         state = model.encode(starts.obs, history=starts.past(model, seen))
+    with using(model, rule):
         predicted = model.rollout(state, starts.action, chunk).observations()
     chosen = [column for column in dataset.columns if not columns or column in columns]
     truth = starts.truth[:, chunk - 1 :: chunk]

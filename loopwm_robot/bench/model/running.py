@@ -104,7 +104,8 @@ def time_alone(job: Job, config: ModelBench, measures: dict[str, Any]) -> dict[s
     if job.variant.name not in ("loopwm", "deferred", "chunks"):
         return {}
     path = job.folder / TIMES
-    about = {"measures": measures["about"], "exits": measures.get("exits", {}), "horizon": config.sequence_length}
+    timed = {**measures["about"], "long_steps": 0}  # nothing that is timed depends on long rollouts
+    about = {"measures": timed, "exits": measures.get("exits", {}), "horizon": config.sequence_length}
     if path.is_file():
         try:
             before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
