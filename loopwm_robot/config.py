@@ -255,8 +255,8 @@ class PlannerConfig(SamplingConfig):
         _number("planner.chunk", self.chunk, 1, 64)
         if self.chunk > 1 and self.min_horizon:
             raise ValueError(
-                f"planner.chunk is {self.chunk} with planner.min_horizon {self.min_horizon}, allowed 1: fewer steps save "
-                "no time inside a transition; set planner.min_horizon=0"
+                f"planner.chunk is {self.chunk} with planner.min_horizon {self.min_horizon}, allowed 1: fewer steps "
+                "save no time inside a transition; set planner.min_horizon=0"
             )
         if self.chunk > 1 and self.model == "simulator":
             raise ValueError(f"planner.chunk is {self.chunk} with planner.model 'simulator', allowed 1")

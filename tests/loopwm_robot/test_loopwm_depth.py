@@ -299,7 +299,8 @@ def test_the_belief_takes_no_part_in_the_disagreement_and_is_refined_at_the_mean
     model = randomised(make_model(form="step_consistent", context=4, mean_loops=3, max_loops=8))
     generator = torch.Generator().manual_seed(5)
     obs, _, actions = inputs()
-    history = History(torch.randn(5, 4, obs.shape[1], generator=generator), actions[:, :1].expand(-1, 4, -1), torch.ones(5, 4))
+    seen = torch.randn(5, 4, obs.shape[1], generator=generator)
+    history = History(seen, actions[:, :1].expand(-1, 4, -1), torch.ones(5, 4))
     model.exit_rule = FixedDepth(3)
     expected = model.encode(obs, history=history).h
     model.exit_rule = make_exit_rule("doubling", 10.0, 8, model)
