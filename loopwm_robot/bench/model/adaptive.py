@@ -9,14 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...config import ModelConfig
 from ...models.build import build_model
 from ...models.cost import transition_flops
+from ...models.dynamics import DynamicsModel
 from ...models.loop_control import ExitRule, FixedDepth
 from ...models.loopwm import LoopWM
 from ...training.metrics import using
-from ...types import History
+from ...types import History, LatentState
 from .config import WARM_UP
 from .datasets import Dataset, Split
 from .measures import Starts, spearman, squared_error, starts_of
@@ -68,19 +70,29 @@ def exit_statistics(model: LoopWM, dataset: Dataset, rule: ExitRule, stride: int
 
 
 @torch.inference_mode()
+def candidates(
+    model: DynamicsModel, split: Split, steps: int, device: str = "cpu", count: int = CANDIDATES
+) -> tuple[LatentState, Tensor]:
+    """States to imagine from, spread evenly over the episodes, and the actions that followed (count, steps, nu).
+
+    The model is moved to the device.
+    """
+    starts = starts_of(split, steps, 1)
+    chosen = torch.linspace(0, len(starts.obs) - 1, count).long()
+    past = starts.past(model, WARM_UP)
+    if past is not None:
+        past = History(*(x[chosen].to(device) for x in (past.obs, past.action, past.mask)))
+    state = model.to(device).encode(starts.obs[chosen].to(device), history=past)
+    return state, starts.action[chosen].to(device)
+
+
+@torch.inference_mode()
 def planning_times(model: LoopWM, split: Split, rules: dict[str, ExitRule], device: str = "cpu") -> dict[str, float]:
     """Time [s] to imagine CANDIDATES x PLAN_STEPS from recorded states with each rule; the rules take turns.
 
     Each candidate starts in a state of its own, so that the batch holds easy and hard transitions as the data does.
     """
-    starts = starts_of(split, PLAN_STEPS, 1)
-    chosen = torch.linspace(0, len(starts.obs) - 1, CANDIDATES).long()
-    past = starts.past(model, WARM_UP)
-    if past is not None:
-        past = History(*(x[chosen].to(device) for x in (past.obs, past.action, past.mask)))
-    model = model.to(device)
-    state = model.encode(starts.obs[chosen].to(device), history=past)
-    actions = starts.action[chosen].to(device)
+    state, actions = candidates(model, split, PLAN_STEPS, device)
     spent: dict[str, list[float]] = {name: [] for name in rules}
     for repeat in range(REPEATS + 2):
         for name, rule in rules.items():

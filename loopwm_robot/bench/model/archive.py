@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import RequestError
 from ...runs import write_text
-from .evaluate import MEASURES
+from .evaluate import MEASURES, read_figures
 from .train import RECORD, Job
 
 TIMES = "times.json"
@@ -55,7 +55,7 @@ def pack(archive: Path, jobs: Iterable[Job]) -> None:
     known = _read(archive)
     before = dict(known)
     for job in jobs:
-        parts = {part: _load(job.folder / file) for part, file in FILES.items()}
+        parts = {part: read_figures(job.folder / file) for part, file in FILES.items()}
         record = parts["record"]
         if record and (parts["measures"] or "failed" in record):
             found = {part: content for part, content in parts.items() if content}
@@ -82,15 +82,6 @@ def _read(archive: Path) -> dict[str, dict[str, Any]]:
                 f"{archive}, line {number}, is damaged ({error}); restore the file, or choose another with archive=FILE"
             ) from error
     return runs
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """A JSON file; empty where it is missing or damaged."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
 
 
 def _rounded(value: Any) -> Any:

@@ -13,9 +13,7 @@ from ...models.loop_control import FixedDepth
 from ...models.loopwm import LoopWM
 from ...training.calibrate import calibrate_exits
 from ...training.metrics import using
-from ...types import History
-from .adaptive import BUDGET, CANDIDATES, REPEATS, exit_statistics, timed
-from .config import WARM_UP
+from .adaptive import BUDGET, REPEATS, candidates, exit_statistics, timed
 from .datasets import Dataset
 from .measures import by_horizon, squared_error, starts_of
 
@@ -64,12 +62,7 @@ def chunk_times(model: LoopWM, dataset: Dataset, found: Mapping[str, Errors]) ->
         dataset: gives the states to start from.
         found: see `by_chunk`.
     """
-    starts = starts_of(dataset.splits["test"], PLANNED, 1)
-    rows = torch.linspace(0, len(starts.obs) - 1, CANDIDATES).long()
-    past = starts.past(model, WARM_UP)
-    if past is not None:
-        past = History(past.obs[rows], past.action[rows], past.mask[rows])
-    state, actions = model.encode(starts.obs[rows], history=past), starts.action[rows]
+    state, actions = candidates(model, dataset.splits["test"], PLANNED)
     spent: dict[str, list[float]] = {m: [] for m in found}
     for repeat in range(REPEATS + 2):
         for m, errors in found.items():

@@ -19,10 +19,9 @@ from ...models.untied import UntiedStack
 from ...runs import write_text
 from ...threads import torch_threads
 from ...training.calibrate import calibrate_exits
-from ...types import History
 from . import chunks
-from .adaptive import BUDGET, REPEATS, exit_statistics, timed
-from .config import HORIZONS, WARM_UP
+from .adaptive import BUDGET, REPEATS, candidates, exit_statistics, timed
+from .config import HORIZONS
 from .datasets import Dataset
 from .long import long_rollouts
 from .measures import by_horizon, open_loop, squared_error, starts_of
@@ -62,7 +61,7 @@ def measure(job: Job, plan: Plan) -> dict[str, Any]:
     """
     path = job.folder / MEASURES
     about = {"version": VERSION, **vars(plan)}
-    before = _read(path)
+    before = read_figures(path)
     without_long = {**before.get("about", {}), "long_steps": 0} == {**about, "long_steps": 0}
     needless = not plan.long_steps or job.variant.name not in LONG
     if before.get("about") == about or (without_long and needless):
@@ -82,8 +81,8 @@ def measure(job: Job, plan: Plan) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What an earlier run measured; empty where that is missing or damaged."""
+def read_figures(path: Path) -> dict[str, Any]:
+    """What an earlier run wrote beside a checkpoint; empty where that is missing or damaged."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -155,15 +154,10 @@ def terminal(model: DynamicsModel, dataset: Dataset, plan: Plan) -> dict[str, fl
     return {"error": error}
 
 
-def deferred_times(model: DynamicsModel, dataset: Dataset, horizon: int, candidates: int = 512) -> dict[str, float]:
+def deferred_times(model: DynamicsModel, dataset: Dataset, horizon: int) -> dict[str, float]:
     """Median time [s] to imagine plans and decode every state, or the last alone."""
-    starts = starts_of(dataset.splits["test"], horizon, 1)
-    rows = torch.linspace(0, len(starts.obs) - 1, candidates).long()
+    state, actions = candidates(model, dataset.splits["test"], horizon)
     with torch.inference_mode():
-        history = starts.past(model, WARM_UP)
-        if history is not None:
-            history = History(history.obs[rows], history.action[rows], history.mask[rows])
-        state, actions = model.encode(starts.obs[rows], history=history), starts.action[rows]
         spent: dict[str, list[float]] = {"every": [], "last": []}
         for _ in range(REPEATS + 2):
             spent["every"].append(timed(lambda: model.rollout(state, actions).observations()))
